@@ -1,0 +1,73 @@
+"""How the scripts start and end: quiet TensorFlow, parsed flags, one line per user error, exit 2."""
+
+import contextlib
+import os
+import sys
+
+from absl import app, flags, logging
+
+
+@contextlib.contextmanager
+def _quiet_native_code():
+    """Sends file descriptor 2 to nowhere: what TensorFlow's C++ prints on import has no other switch."""
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+with _quiet_native_code():
+    import tensorflow as tf
+
+    tf.config.list_physical_devices()
+
+
+def start(main):
+    """Runs main() (no arguments, returns an exit code) under absl; never returns.
+
+    A user's mistake (ValueError, OSError, or one inside the input pipeline) ends as one line on standard
+    error and exit code 2.
+    """
+    logging.set_verbosity(logging.INFO)
+    app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+
+
+def _parse(argv):
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        return _fail(str(error).replace("\n", " "))
+
+
+def _guarded(main, argv):
+    if len(argv) > 1:
+        return _fail(f"unexpected argument {argv[1]!r}; options are given as --name value, see --help")
+    try:
+        return main()
+    except (ValueError, OSError) as error:
+        return _fail(one_line(error))
+    except Exception as error:
+        from semantic_synthesis.data import user_error
+
+        line = user_error(error)
+        if line is None:
+            raise
+        return _fail(line)
+
+
+def one_line(error):
+    """The error's message on one line."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _fail(line):
+    sys.stderr.write(f"error: {line}\n")
+    sys.exit(2)

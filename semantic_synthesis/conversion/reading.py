@@ -1,0 +1,122 @@
+"""Reading PyTorch's .pth files without running anything they contain."""
+
+import pickle
+import re
+import warnings
+import zipfile
+
+import numpy as np
+
+_PICKLE = b"\x80"  # first byte of files in the older format
+# What torch.load raises on damaged files, depending on where the damage is.
+_DAMAGE = (RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, AttributeError)
+
+
+def read_pth(path):
+    """The tensors of a state dict: {name: NumPy array}, `module.` prefixes removed.
+
+    Both formats of torch.save are read (zip, and the older one of torch < 1.6). Arrays of zip files
+    are memory-mapped: they cost memory when touched. bfloat16 becomes float32.
+    Errors: FileNotFoundError; ValueError for damaged files, files with other content than tensors,
+    and where PyTorch is not installed.
+    """
+    torch = _import_torch(path)
+    content = _load(torch, path)
+    if not isinstance(content, dict) or not content:
+        raise ValueError(
+            f"{path}: holds a {type(content).__name__}; expected a state dict, {{name: tensor}}"
+        )
+    others = [
+        str(name)
+        for name, value in content.items()
+        if not (isinstance(name, str) and isinstance(value, torch.Tensor))
+    ]
+    if others:
+        raise ValueError(
+            f"{path}: entries that are no tensors ({', '.join(others[:4])}); expected a state "
+            "dict, {name: tensor}, such as latest_net_G.pth; save one network's alone"
+        )
+    arrays = {}
+    for name, tensor in content.items():
+        name = name.removeprefix("module.")
+        if name in arrays:
+            raise ValueError(
+                f"{path}: {name} occurs with and without the prefix module.; expected one of them"
+            )
+        arrays[name] = _to_numpy(torch, tensor, f"{path}: {name}")
+    return arrays
+
+
+def _import_torch(path):
+    try:
+        import torch
+    except ImportError:
+        raise ValueError(
+            f"{path}: reading .pth files needs PyTorch; install it for the conversion: pip "
+            "install torch"
+        ) from None
+    return torch
+
+
+def _load(torch, path):
+    try:
+        with open(path, "rb") as file:
+            start = file.read(512)
+    except IsADirectoryError:
+        raise ValueError(f"{path}: is a folder; expected a .pth file") from None
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path}: no such file; expected a .pth file of the original"
+        ) from None
+    if not start:
+        raise ValueError(f"{path}: is empty; get the file again")
+    is_zip = zipfile.is_zipfile(path)
+    if start.startswith(b"PK") and not is_zip:
+        raise ValueError(
+            f"{path}: truncated zip archive (its table of contents is missing); get the file again"
+        )
+    if start[257:262] == b"ustar":
+        raise ValueError(
+            f"{path}: a tar archive as torch < 0.1.10 wrote it, which cannot be read without "
+            "running its content; load and save it again with the PyTorch of its time"
+        )
+    if not is_zip and not start.startswith(_PICKLE):
+        raise ValueError(
+            f"{path}: no PyTorch checkpoint, it starts with {start[:8]}; expected a file written "
+            "by torch.save"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about pickles that are refused below
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        raise ValueError(_explain_unpickling(path, str(error))) from None
+    except _DAMAGE as error:
+        text = str(error).strip().splitlines()
+        raise ValueError(
+            f"{path}: truncated, damaged or no PyTorch checkpoint "
+            f"({text[0] if text else type(error).__name__}); get the file again"
+        ) from None
+
+
+def _explain_unpickling(path, text):
+    match = re.search(r"(?:GLOBAL|[Gg]lobal:?) (\w+\.[\w.]+)", text)
+    if match or ("Unsupported operand" in text and "REDUCE" in text):
+        what = f" ({match[1]})" if match else ""
+        return (
+            f"{path}: holds Python objects other than tensors{what}; nothing of it was run, and "
+            "it is not read; expected a plain state dict"
+        )
+    if "truncated" in text:
+        return f"{path}: truncated (the file ends inside its table of tensors); get the file again"
+    return f"{path}: no PyTorch checkpoint, or a damaged one; expected a file written by torch.save"
+
+
+def _to_numpy(torch, tensor, what):
+    if tensor.is_sparse or tensor.is_quantized:
+        raise ValueError(
+            f"{what} is a {tensor.layout} {tensor.dtype} tensor; expected dense floats"
+        )
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.float()
+    return np.asarray(tensor.detach().numpy())

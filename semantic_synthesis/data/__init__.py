@@ -1,0 +1,22 @@
+"""Files -> batches: datasets described as data, pairing, decoding, validation, geometry, scenes."""
+
+from .decoding import read_image, read_instance, read_label
+from .errors import DataError, user_error
+from .geometry import fit_image, fit_label
+from .pipeline import Dataset, open_dataset
+from .resolving import resolve
+from .tables import ClassTable
+
+__all__ = [
+    "ClassTable",
+    "DataError",
+    "Dataset",
+    "fit_image",
+    "fit_label",
+    "open_dataset",
+    "read_image",
+    "read_instance",
+    "read_label",
+    "resolve",
+    "user_error",
+]

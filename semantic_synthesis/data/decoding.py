@@ -1,0 +1,305 @@
+"""Picture files -> arrays: photos, label maps and instance maps, every file checked before it is used.
+
+Label maps are PNG: one channel of class ids (8 or 16 bits, also 1, 2 and 4), a palette, or RGB through
+the class table's colours. Palette files are read by rewriting the header byte that makes the samples
+palette indices into the one that makes them grey values, so the decoder returns the indices themselves.
+"""
+
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .errors import DataError
+from .tables import NO_CLASS, describe_ids, pack_colors
+
+MAX_PIXELS = 1 << 27
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp")
+LABEL_FORMATS = "a PNG with class ids in one channel (8 or 16 bits), a palette, or the table's RGB colours"
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
+_STARTS = {b"\xff\xd8": "JPEG", b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"RIFF": "WebP"}
+
+
+def read_image(path):
+    """A photo file -> uint8 [H, W, 3], RGB. The EXIF orientation is not applied, as label maps have none."""
+    return decode_image(read_bytes(path), path)
+
+
+def read_label(path, table):
+    """A label map file -> int32 [H, W] of class indices in [0, C); a DataError for anything else."""
+    return decode_label(read_bytes(path), table, path).astype(np.int32)
+
+
+def read_instance(path):
+    """An instance map file -> int32 [H, W] of raw ids: one channel, or RGB packed as r + 256 g + 65536 b."""
+    return decode_instance(read_bytes(path), path)
+
+
+def read_bytes(path):
+    """A file's content; errors for a missing or empty file."""
+    path = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file; check the path") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); expected a picture file") from None
+    if not data:
+        raise DataError(f"{path}: the file is empty (0 bytes); copy or export it again")
+    return data
+
+
+def decode_image(data, source):
+    """A photo's bytes -> uint8 [H, W, 3], RGB; `source` names the file in errors."""
+    kind = _kind(data)
+    if kind == "PNG":
+        _png_chunks(data, source)
+    elif kind == "JPEG":
+        _check_jpeg(data, source)
+    elif kind is None and data[:1] != b"P":
+        raise DataError(f"{source}: not a picture (starts with {data[:8]!r}); expected JPEG, PNG or similar")
+    return _decode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, source)  # [H, W, 3]
+
+
+def decode_label(data, table, source):
+    """A label map's bytes -> uint8 or uint16 [H, W] of class indices; `source` names the file in errors."""
+    header, samples = decode_samples(data, source)
+    if header.color_type in (_RGB, _RGBA):
+        return _classes_of_colors(samples, table, source)
+    if header.color_type == _PALETTE:
+        return _classes_of_palette(samples, header, table, source)
+    classes = _classes_of_ids(samples, table)
+    if classes is None:
+        raise DataError(unknown_ids_message(source, np.unique(samples), table))
+    return classes
+
+
+def decode_instance(data, source):
+    """An instance map's bytes -> int32 [H, W] of raw ids; `source` names the file in errors."""
+    header, samples = decode_samples(data, source)
+    if header.color_type in (_RGB, _RGBA):
+        samples = pack_colors(samples[..., ::-1])  # [H, W]: r + 256 g + 65536 b
+    return samples.astype(np.int32)
+
+
+@dataclass(frozen=True)
+class PngHeader:
+    """What a PNG's first chunks say; palette is uint8 [N, 3] or None."""
+
+    width: int
+    height: int
+    bit_depth: int
+    color_type: int
+    palette: np.ndarray = None
+
+
+def decode_samples(data, source):
+    """A map's PNG bytes -> (PngHeader, stored values).
+
+    The values are uint8 or uint16 [H, W] (grey samples or palette indices, never scaled), or uint8
+    [H, W, 3] RGB. Alpha is dropped if it is opaque everywhere and an error otherwise.
+    """
+    kind = _kind(data)
+    if kind == "JPEG":
+        raise DataError(
+            f"{source}: label map is a JPEG, whose compression changes class ids (or this is a photo);"
+            f" expected {LABEL_FORMATS}; export the map again from its source as PNG"
+        )
+    if kind != "PNG":
+        found = kind or f"unknown, starts with {data[:8]!r}"
+        raise DataError(f"{source}: label map's format is {found}; expected {LABEL_FORMATS}")
+    header, chunks = _png_chunks(data, source)
+    if header.bit_depth == 16 and header.color_type != _GREY:
+        raise DataError(f"{source}: label map has 16 bits per colour; expected {LABEL_FORMATS}")
+    samples = _decode(_plain_png(header, chunks), cv2.IMREAD_UNCHANGED, source)
+    if samples.ndim == 3:
+        samples = _without_alpha(samples, source)
+        if header.color_type == _GREY_ALPHA:
+            samples = samples[..., 0]
+    elif header.bit_depth < 8:
+        samples = samples // (255 // ((1 << header.bit_depth) - 1))
+    return header, samples
+
+
+def unknown_ids_message(source, found, table):
+    """The error line for ids that the class table does not have."""
+    unknown = [int(i) for i in found if table.class_of_id[i] == NO_CLASS]
+    message = (
+        f"{source}: label ids {describe_ids(unknown)} are not in class table '{table.name}';"
+        f" found {describe_ids(found)}, allowed {describe_ids(table.raw_ids)}; "
+    )
+    if unknown == [255]:
+        return message + 'if 255 marks unlabelled pixels, give the class table "unknown_id": 255'
+    if table.is_identity and unknown == [table.num_classes] and 0 not in found:
+        return message + "the ids seem to start at 1: subtract 1, or list the raw ids in the class table"
+    if len(found) > 100:
+        return message + "so many ids look like a photo or an instance map: check which folder holds the label maps"
+    return message + "add the missing ids to the class table, or check that the label maps belong to it"
+
+
+def _kind(data):
+    """The format's name by the first bytes, or None."""
+    if data.startswith(_PNG):
+        return "PNG"
+    return next((name for start, name in _STARTS.items() if data.startswith(start)), None)
+
+
+def _decode(data, how, source):
+    """cv2.imdecode with errors for damaged files."""
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), how)
+    except cv2.error:
+        picture = None
+    if picture is None or picture.size == 0:
+        raise DataError(f"{source}: damaged picture, cannot be decoded; copy or export it again")
+    return picture
+
+
+def check_pixels(width, height, source):
+    """Refuses pictures without pixels and, before they are unpacked, huge ones."""
+    if width < 1 or height < 1:
+        raise DataError(f"{source}: damaged picture, its header says {width}x{height} pixels")
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f"{source}: {width}x{height} pixels; at most {MAX_PIXELS} ({MAX_PIXELS >> 20} million) are read;"
+            " scale the file down"
+        )
+
+
+def _png_chunks(data, source):
+    """Checked PNG bytes -> (PngHeader, its IHDR and IDAT chunks); damaged or cut files are errors."""
+    damaged = DataError(f"{source}: damaged or cut off PNG; copy or export it again")
+    fields, palette, chunks, at, name = None, None, [], len(_PNG), b""
+    while name != b"IEND":
+        length = int.from_bytes(data[at : at + 4], "big")
+        end = at + 12 + length
+        name = data[at + 4 : at + 8]
+        if end > len(data) or (fields is None) != (name == b"IHDR"):
+            raise damaged
+        if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise damaged
+        if name == b"IHDR":
+            fields = struct.unpack_from(">IIBB", data, at + 8) if length == 13 else (0, 0, 0, 0)
+            check_pixels(*fields[:2], source)
+        if name == b"PLTE":
+            if length % 3:
+                raise damaged
+            palette = np.frombuffer(data, np.uint8, length, at + 8).reshape(-1, 3)  # [N, 3]
+        if name in (b"IHDR", b"IDAT"):
+            chunks.append(data[at:end])
+        at = end
+    header = PngHeader(*fields, palette)
+    if len(chunks) < 2 or (header.color_type == _PALETTE and palette is None):
+        raise damaged
+    return header, chunks
+
+
+def _plain_png(header, chunks):
+    """PNG bytes of the bare samples: palette indices become grey values, nothing else is left to apply."""
+    start = chunks[0]
+    if header.color_type == _PALETTE:
+        start = start[:17] + bytes([_GREY]) + start[18:21]
+        start += struct.pack(">I", zlib.crc32(start[4:]))
+    return b"".join([_PNG, start, *chunks[1:], _PNG_END])
+
+
+def _check_jpeg(data, source):
+    """Finds the size and the end of a JPEG; cut off files are errors (decoders fill them with grey)."""
+    at, size = 2, None
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and at + 9 <= len(data):
+            size = struct.unpack_from(">HH", data, at + 5)
+            check_pixels(size[1], size[0], source)
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == 0xDA:
+            break
+    if size is None or data.rfind(b"\xff\xd9", at) < 0:
+        raise DataError(f"{source}: damaged or cut off JPEG; copy or export it again")
+
+
+def _without_alpha(samples, source):
+    """[H, W, 3 or 4] as cv2 orders channels -> RGB [H, W, 3]; transparent pixels are errors."""
+    if samples.shape[-1] == 4:
+        transparent = int(np.count_nonzero(samples[..., 3] != 255))
+        if transparent:
+            raise DataError(
+                f"{source}: label map has {transparent} transparent pixels, whose class is open;"
+                " fill them and save without transparency"
+            )
+    return np.ascontiguousarray(samples[..., 2::-1])  # [H, W, 3]
+
+
+def _classes_of_ids(samples, table):
+    """Raw ids [H, W] -> classes uint8 or uint16 [H, W], or None if an id is not in the table."""
+    if table.is_identity:
+        return samples if samples.max() < table.num_classes else None
+    classes = np.take(table.class_of_id, samples)  # [H, W]
+    return None if classes.min() == NO_CLASS else classes.astype(_small_type(table))
+
+
+def _small_type(table):
+    return np.uint8 if table.num_classes <= 256 else np.uint16
+
+
+def _classes_of_colors(rgb, table, source):
+    """RGB [H, W, 3] -> classes [H, W]; colours must be exactly the table's."""
+    packed = pack_colors(rgb)  # [H, W]
+    classes = np.take(table.class_of_color, packed)  # [H, W]
+    wrong = classes == NO_CLASS
+    if wrong.any():
+        raise DataError(_unknown_color_message(source, rgb, packed, wrong, table))
+    return classes.astype(_small_type(table))
+
+
+def _unknown_color_message(source, rgb, packed, wrong, table):
+    row, column = np.argwhere(wrong)[0]
+    color = rgb[row, column].astype(int)
+    nearest = np.argmin(np.sum((table.colors.astype(int) - color) ** 2, axis=1))
+    count, kinds = int(wrong.sum()), len(np.unique(packed[wrong]))
+    message = (
+        f"{source}: colour {tuple(color.tolist())} at row {row}, column {column} is not in class table"
+        f" '{table.name}' (nearest: {table.names[nearest]} {tuple(table.colors[nearest].tolist())});"
+        f" {kinds} unknown colours on {100 * count / wrong.size:.2g} % of the pixels; "
+    )
+    if (packed[wrong] & 0xFF == packed[wrong] >> 16).all() and kinds <= table.num_classes:
+        return message + "if the file holds class ids, save it with one channel instead of three"
+    if kinds > 256 and count > wrong.size // 2:
+        return message + "this looks like a photo: check which folder holds the label maps"
+    if count < wrong.size // 2:
+        return message + "smoothed edges or a resized map: export without anti-aliasing, resize with nearest"
+    return message + "add the colours to the class table"
+
+
+def _classes_of_palette(samples, header, table, source):
+    """Palette indices [H, W] -> classes [H, W]: the indices are the ids, unless only the colours fit.
+
+    If indices and colours both fit the table but say different classes, the file is refused.
+    """
+    used = np.flatnonzero(np.bincount(samples.ravel(), minlength=256))
+    if used[-1] >= len(header.palette):
+        raise DataError(f"{source}: damaged PNG, palette index {used[-1]} of {len(header.palette)} colours")
+    by_color = np.full(256, NO_CLASS, np.int32)
+    by_color[: len(header.palette)] = table.class_of_color[pack_colors(header.palette)]
+    by_index = table.class_of_id[:256]
+    index_fits, color_fits = (by_index[used] != NO_CLASS).all(), (by_color[used] != NO_CLASS).all()
+    if index_fits and color_fits and (by_index[used] != by_color[used]).any():
+        at = used[by_index[used] != by_color[used]][0]
+        raise DataError(
+            f"{source}: palette PNG with two meanings: index {at} is class '{table.names[by_index[at]]}',"
+            f" its colour is class '{table.names[by_color[at]]}'; save it as one-channel ids or as RGB"
+        )
+    if not index_fits and not color_fits:
+        message = unknown_ids_message(source, used, table)
+        raise DataError(message + "; the palette's colours are not the table's either")
+    return (by_index if index_fits else by_color)[samples].astype(_small_type(table))

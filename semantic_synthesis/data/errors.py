@@ -1,0 +1,27 @@
+"""Errors about a user's data: one line that says what, in which file, what was expected, what to do."""
+
+import re
+
+import tensorflow as tf
+
+_MARKED = re.compile(r"DataError: (.+?)(?:\\n\]|\n|$)")  # tf.debugging.Assert ends texts with \n]
+
+
+class DataError(ValueError):
+    """A mistake in a dataset or a file; the message is one line for the user."""
+
+
+def user_error(exception):
+    """The one line to show the user, or None if the exception is not about their data.
+
+    Inside tf.data and in graphs, exceptions arrive wrapped in tf.errors.*, with the original message
+    and a traceback in their text; this finds the message again.
+    """
+    if isinstance(exception, (DataError, FileNotFoundError)):
+        return str(exception)
+    if isinstance(exception, tf.errors.OpError):
+        found = _MARKED.search(exception.message or "")
+        return found.group(1).replace(r"\'", "'").strip() if found else None
+    if isinstance(exception, ValueError) and "\n" not in str(exception):
+        return str(exception)
+    return None

@@ -1,0 +1,204 @@
+"""Batches of a dataset: a stream that is a pure function of the seed and the step."""
+
+import functools
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from . import catalogue
+from .decoding import decode_image, decode_instance, decode_label, read_bytes
+from .errors import DataError
+from .geometry import Geometry, fit_label
+from .instances import compact
+from .scenes import render_scene
+from .tables import ClassTable
+
+HELD_OUT_SEED = 1_000_000
+SCENES_CACHE_BYTES = 1 << 30
+
+
+def open_dataset(config, split="train"):
+    """The Dataset of a resolved config; split is "train", "val" or "test"."""
+    table = ClassTable.from_dict(config.class_table, "class_table of the run")
+    description = catalogue.describe(config.dataset_mode)
+    geometry = Geometry.of(config)
+    if description.name == catalogue.SCENES:
+        first_seed = 0 if split == "train" else HELD_OUT_SEED
+        count = config.max_dataset_size or config.scenes_count
+        source = RenderedScenes(first_seed, min(count, config.scenes_count), geometry, not config.no_instance)
+    else:
+        samples = catalogue.find_samples(config, description, split)
+        source = Files(samples, table, description)
+    return Dataset(config, table, geometry, source)
+
+
+class Files:
+    """Samples from files. `load(i)` -> (image uint8 [h, w, 3], label [h, w], instance [h, w] or None, name)."""
+
+    def __init__(self, samples, table, description):
+        self.samples = samples
+        self.table = table
+        self.instance_none_id = description.instance_none_id
+        self.has_instances = samples[0].instance is not None
+        self._resize_maps = description.resize_maps
+
+    def __len__(self):
+        return len(self.samples)
+
+    def load(self, index):
+        """Sample `index`, decoded and validated."""
+        sample = self.samples[index]
+        image = decode_image(read_bytes(sample.image), sample.image)
+        label = decode_label(read_bytes(sample.label), self.table, sample.label)
+        label = self._fitted(label, sample.label, image, sample.image)
+        instance = None
+        if self.has_instances:
+            instance = decode_instance(read_bytes(sample.instance), sample.instance)
+            instance = self._fitted(instance, sample.instance, image, sample.image)
+        return image, label, instance, sample.image
+
+    def _fitted(self, map_, path, image, image_path):
+        """The map at the photo's size, which it must have unless the dataset says otherwise."""
+        if map_.shape == image.shape[:2]:
+            return map_
+        if self._resize_maps:
+            return fit_label(map_, *image.shape[:2])
+        raise DataError(size_message(path, map_, image_path, image))
+
+
+def size_message(path, map_, image_path, image):
+    """The error line for a map whose size is not the photo's."""
+    return (
+        f"{path}: {map_.shape[1]}x{map_.shape[0]} pixels, but {image_path} has {image.shape[1]}x{image.shape[0]};"
+        " expected equal sizes: check that they are a pair and that no EXIF entry rotates the photo, or resize"
+        " the map with nearest neighbour"
+    )
+
+
+class RenderedScenes:
+    """Rendered landscapes, kept in memory up to SCENES_CACHE_BYTES; `load` as Files."""
+
+    instance_none_id = 0
+
+    def __init__(self, first_seed, count, geometry, has_instances):
+        self.first_seed = first_seed
+        self.count = count
+        self.height, self.width = geometry.source_size()
+        self.has_instances = has_instances
+        self._cache = {}
+        self._lock = threading.Lock()
+        self._room = SCENES_CACHE_BYTES // (6 * self.height * self.width)
+
+    def __len__(self):
+        return self.count
+
+    def load(self, index):
+        """Scene `index`, rendered on first use."""
+        scene = self._cache.get(index)
+        if scene is None:
+            scene = render_scene(self.first_seed + index, self.height, self.width)
+            with self._lock:
+                if len(self._cache) < self._room:
+                    self._cache[index] = scene
+        return scene.image, scene.label, scene.instance, f"scene {self.first_seed + index}"
+
+
+class Dataset:
+    """A split of a dataset: `table`, `size` (samples per epoch), `has_instances` and `batches`."""
+
+    def __init__(self, config, table, geometry, source):
+        self.table = table
+        self.has_instances = source.has_instances
+        self.seed = config.seed
+        self.count = len(source)
+        self.size = max(1, int(config.prob_dataset * self.count))
+        self._geometry = geometry
+        self._source = source
+
+    def batches(self, batch_size, first_step=0, training=True):
+        """The tf.data.Dataset of the batches of steps first_step, first_step + 1, ...
+
+        Elements: image float32 [B, H, W, 3] in [-1, 1]; label int32 [B, H, W] in [0, C); instance int32
+        [B, H, W] of 0 (none) and 1..I, if has_instances; row int64 [B], the number of the sample in the
+        whole stream, step * batch_size + position.
+        Training: endless; each epoch draws `size` samples in a new order; crop and flip depend on the
+        seed and the row alone. Testing: all samples once, in order, resized or cropped in the middle;
+        the last batch may be smaller.
+        """
+        first_row = first_step * batch_size
+        if training:
+            steps = tf.data.Dataset.counter(first_step)
+            batches = steps.map(lambda step: self._draw(step * batch_size + tf.range(batch_size, dtype=tf.int64)))
+        else:
+            rows = tf.data.Dataset.range(first_step * batch_size, max(self.count, first_step * batch_size))
+            batches = rows.batch(batch_size).map(lambda rows: (rows, rows, False))
+        return batches.map(self._read, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+    def _draw(self, rows):
+        """Rows int64 [B] -> (rows, the samples drawn for them int64 [B], True for training).
+
+        Row r is entry r % size of epoch r // size; every epoch is another permutation of all samples.
+        """
+        epochs, positions = rows // self.size, rows % self.size
+        seed = tf.fill(tf.shape(rows), tf.constant(self.seed, tf.int64))
+        indices = tf.raw_ops.RandomIndexShuffle(
+            index=positions,
+            seed=tf.stack([seed, epochs, tf.zeros_like(epochs)], axis=1),  # [B, 3]
+            max_index=tf.constant(self.count - 1, tf.int64),
+        )
+        return rows, indices, True
+
+    def _read(self, rows, indices, training):
+        """The batch of some rows as described in `batches`."""
+        maps = tf.numpy_function(
+            self._load_batch, [rows, indices, training], [tf.uint8] + [tf.int32] * (1 + self.has_instances)
+        )
+        size = [rows.shape[0], self._geometry.height, self._geometry.width]
+        for tensor in maps:
+            tensor.set_shape(size + [3] * (tensor.dtype == tf.uint8))
+        batch = dict(zip(("image", "label", "instance"), maps), row=rows)
+        batch["image"] = tf.cast(batch["image"], tf.float32) * (1 / 127.5) - 1.0  # [B, H, W, 3] in [-1, 1]
+        return batch
+
+    def _load_batch(self, rows, indices, training):
+        """numpy: image uint8 [B, H, W, 3], label int32 [B, H, W] and, where there are any, instance."""
+        size = len(rows), self._geometry.height, self._geometry.width
+        maps = [np.empty((*size, 3), np.uint8)]
+        maps += [np.empty(size, np.int32) for _ in range(1 + self.has_instances)]
+
+        def load(position):
+            draws = _draws(self.seed, rows[position]) if training else None
+            for batch, array in zip(maps, self._load(int(indices[position]), draws)):
+                batch[position] = array
+
+        list(_threads().map(load, range(len(rows))))
+        return maps
+
+    def _load(self, index, draws):
+        """numpy: one sample's maps after the geometry; every user error as a DataError."""
+        try:
+            image, label, instance, name = self._source.load(index)
+            box = self._geometry.box(*label.shape, draws, name)
+        except FileNotFoundError as error:
+            raise DataError(str(error)) from None
+        maps = [box.image(image), box.map(label)]
+        if self.has_instances:
+            maps.append(compact(box.map(instance), self._source.instance_none_id))
+        return maps
+
+
+@functools.cache
+def _threads():
+    """The threads that decode; OpenCV's own threads would compete with them."""
+    cv2.setNumThreads(1)
+    return ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1)
+
+
+def _draws(seed, row):
+    """Three numbers in [0, 1) that depend on the seed and the row alone."""
+    key = [int(seed) % (1 << 64), int(row)]
+    return np.random.Generator(np.random.Philox(key=key)).random(3)

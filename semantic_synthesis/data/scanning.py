@@ -1,0 +1,62 @@
+"""Finds the classes of a dataset without a class table by reading all its label maps once."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from .decoding import decode_samples, read_bytes
+from .errors import DataError
+from .tables import ClassTable, describe_ids
+
+UNKNOWN_ID = 255
+MAX_SCANNED_CLASSES = 1024
+
+
+def scan_classes(paths, name):
+    """A ClassTable from label maps with one channel of ids: classes 0..largest id, 255 as unknown.
+
+    255 counts as "unknown" unless the ids run up to it without a gap (254 is present).
+    """
+    found = sorted(set().union(*map_files(label_ids, paths, "reading label maps")))
+    known = [i for i in found if i != UNKNOWN_ID or UNKNOWN_ID - 1 in found]
+    raw_ids = list(range(max(known, default=-1) + 1))
+    names, unknown = [None] * len(raw_ids), None
+    if UNKNOWN_ID in found and UNKNOWN_ID not in known:
+        if UNKNOWN_ID not in raw_ids:
+            raw_ids.append(UNKNOWN_ID)
+            names.append("unknown")
+        unknown = raw_ids.index(UNKNOWN_ID)
+    if len(raw_ids) > MAX_SCANNED_CLASSES:
+        raise DataError(
+            f"{os.path.dirname(paths[0])}: label ids up to {found[-1]}; more than {MAX_SCANNED_CLASSES} classes"
+            " look like instance maps or photos; check --label_dir or list the ids in --semantic_label_path"
+        )
+    logging.info(
+        "%s: %d classes from the label ids %s%s",
+        name, len(raw_ids), describe_ids(found), "; 255 is unknown" if unknown is not None else "",
+    )  # fmt: skip
+    return ClassTable.create(name, raw_ids, names, unknown=unknown)
+
+
+def label_ids(path):
+    """The set of ids in a label map with one channel; RGB maps are an error, as they need a table."""
+    _, samples = decode_samples(read_bytes(path), path)
+    if samples.ndim == 3:
+        raise DataError(
+            f"{path}: label map in RGB, but no class table says which colour is which class; draft one with"
+            " python -m semantic_synthesis prepare describe and give it as --dataset_mode"
+        )
+    return set(np.flatnonzero(np.bincount(samples.ravel())).tolist())
+
+
+def map_files(function, items, text):
+    """[function(item)] by threads with a progress bar; the first error ends it."""
+    with ThreadPoolExecutor(min(32, 2 * (os.cpu_count() or 1))) as threads:
+        try:
+            return list(tqdm(threads.map(function, items), total=len(items), desc=text, unit="file"))
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise

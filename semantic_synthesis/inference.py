@@ -1,0 +1,86 @@
+"""A trained run as an object that turns layouts into pictures; test_one, generate and export use it."""
+
+import hashlib
+from collections import OrderedDict
+
+import numpy as np
+import tensorflow as tf
+
+from semantic_synthesis import data
+from semantic_synthesis.monitoring import to_uint8
+from semantic_synthesis.runs import open_run
+
+_KEPT_PLANS = 8
+
+
+def load_run(run_dir, precision="float32", modulation=None):
+    """The Synthesizer of a run folder; nothing else is needed, every option is in the folder.
+
+    precision: float32 or bfloat16; modulation: auto, patches or dense, default as trained.
+    Errors: FileNotFoundError or ValueError, one line, if the run is missing or damaged.
+    """
+    return Synthesizer(*open_run(run_dir, precision, modulation))
+
+
+class Synthesizer:
+    """Layouts and styles to pictures, with the class table and the size of the run.
+
+    The plan of a layout is kept, so further styles for the same layout skip it.
+    """
+
+    def __init__(self, config, method):
+        self.config, self.method = config, method
+        self.table = data.ClassTable.from_dict(config.class_table)
+        self.size = (config.crop_height, config.crop_size)
+        self._plans = OrderedDict()
+        self._plan = tf.function(method.plan)
+        self._render = tf.function(method.synthesize_planned)
+        self._encode = tf.function(method.encode_style)
+
+    def layout(self, label, instance=None):
+        """The network's layout from maps of any size, fitted by nearest neighbour.
+
+        label: int [h,w] or [N,h,w] in [0,C); instance: the same shape, 0 = none, or None.
+        -> {"label": int32 [N,H,W]} (and "instance").
+        """
+        maps = {"label": np.asarray(label)} | ({} if instance is None else {"instance": np.asarray(instance)})
+        if not self.config.no_instance and instance is None:
+            raise ValueError("this run was trained with instance maps; give one (--instance_filename)")
+        found = {}
+        for name, values in maps.items():
+            values = values[None] if values.ndim == 2 else values
+            found[name] = np.stack([data.fit_label(v, *self.size) for v in values]).astype(np.int32)
+        wrong = np.setdiff1d(found["label"], np.arange(self.table.num_classes))
+        if wrong.size:
+            raise ValueError(f"label ids {wrong.tolist()} unknown; expected 0 to {self.table.num_classes - 1}")
+        return found
+
+    def sample_style(self, seeds):
+        """Random styles, one per seed (int64 [N]): the same seed gives the same style anywhere."""
+        return self.method.sample_style(None, tf.constant(seeds, tf.int64))
+
+    def encode_style(self, images, layout=None):
+        """Styles of photos: uint8 [h,w,3] or [N,h,w,3], any size. ValueError if the run takes none."""
+        images = np.asarray(images)
+        images = images[None] if images.ndim == 3 else images
+        fitted = np.stack([data.fit_image(image, *self.size) for image in images])
+        style = self._encode(tf.cast(fitted, tf.float32) / 127.5 - 1.0, layout)
+        if not style:
+            raise ValueError("this run has no encoder (trained without --use_vae); it takes no style image")
+        return style
+
+    def synthesize(self, layout, style):
+        """Pictures uint8 [N,H,W,3] for N styles of one layout, or one style per layout."""
+        return to_uint8(self._render(self._planned(layout), style))
+
+    def _planned(self, layout):
+        digest = hashlib.sha1()
+        for name in sorted(layout):
+            digest.update(repr((name, layout[name].shape)).encode() + np.ascontiguousarray(layout[name]).tobytes())
+        key = digest.digest()
+        if key not in self._plans:
+            self._plans[key] = self._plan({name: tf.constant(values) for name, values in layout.items()})
+        self._plans.move_to_end(key)
+        while len(self._plans) > _KEPT_PLANS:
+            self._plans.popitem(last=False)
+        return self._plans[key]

@@ -1,0 +1,29 @@
+"""Building blocks that every method shares."""
+
+from semantic_synthesis.layers.convolution import Conv, Dense, add_array, convolve
+from semantic_synthesis.layers.initialization import Initializer
+from semantic_synthesis.layers.patches import (
+    LabelModulation,
+    LabelPlan,
+    label_tokens,
+    one_hot_semantics,
+    plan_label,
+)
+from semantic_synthesis.layers.residual import ResidualBlock
+from semantic_synthesis.layers.statistics import BatchNorm, InstanceNorm
+
+__all__ = [
+    "BatchNorm",
+    "Conv",
+    "Dense",
+    "Initializer",
+    "InstanceNorm",
+    "LabelModulation",
+    "LabelPlan",
+    "ResidualBlock",
+    "add_array",
+    "convolve",
+    "label_tokens",
+    "one_hot_semantics",
+    "plan_label",
+]

@@ -1,0 +1,62 @@
+"""Initial values of kernels, drawn in building order from one seeded generator."""
+
+import numpy as np
+
+
+class Initializer:
+    """Draws kernels: `init(shape)` returns a float32 array; kernels are [..., in, out].
+
+    Types as NVlabs/SPADE (spec section 4.4): normal (std = gain), xavier (normal), xavier_uniform
+    (gain 1), kaiming (fan-in), orthogonal and none (PyTorch's default); `zeros` for models whose
+    weights are about to be loaded. Spectrally normalised kernels get PyTorch's default whatever the
+    type: that is what the published models were trained from, and although the forward pass does not
+    depend on the kernel's scale, the effective learning rate does.
+    """
+
+    def __init__(self, init_type="xavier", gain=0.02, seed=0):
+        kinds = ("normal", "xavier", "xavier_uniform", "kaiming", "orthogonal", "none", "zeros")
+        if init_type not in kinds:
+            raise ValueError(f"init_type is {init_type!r}; expected one of {', '.join(kinds)}")
+        self.init_type = init_type
+        self.gain = gain
+        self._rng = np.random.default_rng(seed)
+
+    def __call__(self, shape, spectral=False):
+        fan_in = int(np.prod(shape[:-1]))
+        fan_out = int(np.prod(shape[:-2])) * shape[-1]
+        kind = "none" if spectral and self.init_type != "zeros" else self.init_type
+        if kind == "zeros":
+            return np.zeros(shape, np.float32)
+        if kind == "normal":
+            return self.normal(shape, self.gain)
+        if kind == "xavier":
+            return self.normal(shape, self.gain * np.sqrt(2.0 / (fan_in + fan_out)))
+        if kind == "xavier_uniform":
+            return self._uniform(shape, np.sqrt(6.0 / (fan_in + fan_out)))
+        if kind == "kaiming":
+            return self.normal(shape, np.sqrt(2.0 / fan_in))
+        if kind == "orthogonal":
+            return self._orthogonal(shape)
+        return self._uniform(shape, 1.0 / np.sqrt(fan_in))
+
+    def normal(self, shape, deviation):
+        """Gaussian of the given standard deviation (zeros where the type says so)."""
+        if self.init_type == "zeros":
+            return np.zeros(shape, np.float32)
+        return self._rng.standard_normal(shape, np.float32) * np.float32(deviation)
+
+    def unit(self, size):
+        """A random direction: float32 [size] of length 1 (start of the power iteration)."""
+        vector = self._rng.standard_normal(size, np.float32)
+        return vector / np.linalg.norm(vector)
+
+    def _uniform(self, shape, limit):
+        return (self._rng.random(shape, np.float32) * 2 - 1) * np.float32(limit)
+
+    def _orthogonal(self, shape):
+        rows, columns = int(np.prod(shape[:-1])), shape[-1]
+        square = self._rng.standard_normal((max(rows, columns), min(rows, columns)))
+        basis, triangle = np.linalg.qr(square)
+        basis = basis * np.sign(np.diag(triangle))
+        basis = basis if rows >= columns else basis.T
+        return np.float32(self.gain * basis).reshape(shape)

@@ -1,0 +1,41 @@
+"""The conditional residual block of the SPADE family (Park et al., figure 4 and appendix A)."""
+
+import keras
+import tensorflow as tf
+
+from semantic_synthesis.layers.convolution import Conv
+
+SLOPE = 0.2  # of every leaky ReLU
+
+
+class ResidualBlock(keras.layers.Layer):
+    """x -> shortcut(x) + conv_1(lrelu(norm_1(conv_0(lrelu(norm_0(x)))))).
+
+    make_norm(channels, name=...) -> normaliser called as norm(x, condition, training). The shortcut is
+    conv_s(norm_s(x)), 1x1 without bias or activation, where the width changes, else the identity.
+    Call: x [B,h,w,in_channels], condition as the normaliser takes it -> [B,h,w,filters].
+    """
+
+    def __init__(self, in_channels, filters, make_norm, *, spectral=True, init, name=None):
+        super().__init__(name=name, autocast=False)
+        middle = min(in_channels, filters)
+        conv = {"padding": 1, "spectral": spectral, "init": init}
+        self.norm_0 = make_norm(in_channels, name="norm_0")
+        self.conv_0 = Conv(in_channels, middle, 3, **conv, name="conv_0")
+        self.norm_1 = make_norm(middle, name="norm_1")
+        self.conv_1 = Conv(middle, filters, 3, **conv, name="conv_1")
+        self.norm_s = self.conv_s = None
+        if in_channels != filters:
+            self.norm_s = make_norm(in_channels, name="norm_s")
+            self.conv_s = Conv(
+                in_channels, filters, 1, use_bias=False, spectral=spectral, init=init, name="conv_s"
+            )
+        self.built = True
+
+    def call(self, x, condition, training=False):
+        shortcut = x
+        if self.conv_s is not None:
+            shortcut = self.conv_s(self.norm_s(x, condition, training=training))
+        x = self.conv_0(tf.nn.leaky_relu(self.norm_0(x, condition, training=training), SLOPE))
+        x = self.conv_1(tf.nn.leaky_relu(self.norm_1(x, condition, training=training), SLOPE))
+        return shortcut + x

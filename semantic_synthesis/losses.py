@@ -1,0 +1,55 @@
+"""Loss terms as pure functions; each states formula and reduction. Inputs are float tensors, results float32 scalars."""
+
+import tensorflow as tf
+
+
+def adversarial(judgements, real, gan_mode, for_generator=False):
+    """Adversarial loss: mean over scales of the mean over cells (spec section 5).
+
+    judgements: list over scales of [B,h,w,1]; real: whether the target is "real".
+    hinge: discriminator mean max(0, 1 -+ D), generator -mean D; ls: mean (D - target)^2;
+    original: binary cross-entropy of logits; w: -+ mean D.
+    """
+    terms = [_adversarial_term(tf.cast(j, tf.float32), real, gan_mode, for_generator) for j in judgements]
+    return tf.add_n(terms) / len(terms)
+
+
+def _adversarial_term(judgement, real, gan_mode, for_generator):
+    sign = 1.0 if real else -1.0
+    if gan_mode == "hinge" and not for_generator:
+        return tf.reduce_mean(tf.nn.relu(1.0 - sign * judgement))
+    if gan_mode in ("hinge", "w"):
+        return -sign * tf.reduce_mean(judgement)
+    target = tf.fill(tf.shape(judgement), 1.0 if real else 0.0)
+    if gan_mode == "ls":
+        return tf.reduce_mean(tf.square(judgement - target))
+    if gan_mode == "original":
+        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(target, judgement))
+    raise ValueError(f"gan_mode is {gan_mode!r}; expected hinge, ls, original or w")
+
+
+def feature_matching(fake_features, real_features):
+    """Sum over layers (all but the last), mean over scales, of mean |fake - real|; real is a constant.
+
+    Both: list over scales of lists of [B,h,w,f] (Wang et al., pix2pixHD, equation 4).
+    """
+    total = 0.0
+    for fakes, reals in zip(fake_features, real_features, strict=True):
+        for fake, real in zip(fakes[:-1], reals[:-1], strict=True):
+            total += mean_absolute(fake, tf.stop_gradient(real))
+    return total / len(fake_features)
+
+
+def mean_absolute(a, b):
+    """Mean over all elements of |a - b|, summed in float32."""
+    return tf.reduce_mean(tf.cast(tf.abs(a - b), tf.float32))
+
+
+def kl_divergence(mean, log_variance):
+    """KL(N(mean, exp(log_variance)) || N(0,1)): sum over z, mean over the batch; both float32 [B,Z].
+
+    The originals sum over the batch of one GPU as well: their lambda_kld at n samples per GPU equals
+    n * lambda_kld here.
+    """
+    terms = 1.0 + log_variance - tf.square(mean) - tf.exp(log_variance)
+    return -0.5 * tf.reduce_mean(tf.reduce_sum(terms, 1))

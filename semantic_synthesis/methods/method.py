@@ -1,0 +1,72 @@
+"""What every method is to trainer, inference, export and evaluation."""
+
+import keras
+import tensorflow as tf
+
+
+class Method(keras.Model):
+    """A Keras model that turns layouts into pictures; one subclass per paper.
+
+    The constructor creates every variable. A subclass gives
+      objectives() -> {objective: [layers]}: what each objective's optimiser moves;
+      sample_style(layout, seed int64 [N]) and encode_style(image, layout) -> style, a dict of tensors
+        (empty if the model takes none);
+      plan(layout) -> whatever of the layout many styles can share (nest of tensors);
+      synthesize_planned(plan, style) -> float32 [N,H,W,3] in [-1,1];
+      compute_losses(batch) -> {objective: {loss name: weighted float32 scalar}}, means over the batch.
+    """
+
+    def call(self, layout, style):
+        return self.synthesize(layout, style)
+
+    def synthesize(self, layout, style):
+        """Pictures float32 [N,H,W,3] in [-1,1]: a pure function of layout and style."""
+        return self.synthesize_planned(self.plan(layout), style)
+
+    def objective_variables(self, objective):
+        """Trainable Keras variables of one objective."""
+        return [v for layer in self.objectives()[objective] for v in layer.trainable_variables]
+
+    def spectral_layers(self):
+        """All layers with spectral normalisation that is not folded yet."""
+        return [layer for layer in self._flatten_layers() if getattr(layer, "spectral", False)]
+
+    def advance_spectral_norms(self):
+        """One power iteration everywhere; training does this once at the start of a step."""
+        for layer in self.spectral_layers():
+            layer.advance()
+
+    def fold(self):
+        """Folds spectral norms into the kernels; the model is for inference from here on."""
+        for layer in self.spectral_layers():
+            layer.fold()
+
+
+def named_variables(layer, prefix=""):
+    """{path: Keras variable} of a layer and all below it; paths join layer names with "/".
+
+    Keras' own paths leave out the parents of layers that make their variables when constructed.
+    """
+    found = {}
+    for variable in layer._trainable_variables + layer._non_trainable_variables:
+        found[prefix + variable.name] = variable
+    for child in layer._layers:
+        if getattr(child, "frozen", False):  # fixed features (VGG19) are no part of a run
+            continue
+        for name, variable in named_variables(child, f"{prefix}{child.name}/").items():
+            if name in found:
+                raise ValueError(f"two variables are called {name}; give one of the layers another name")
+            found[name] = variable
+    return found
+
+
+def row_normal(rows, size, seed=0):
+    """Gaussian noise float32 [N,size], a function of (seed, row) alone: same row, same noise, in any batch.
+
+    rows: int64 [N], for example global sample numbers or request seeds.
+    """
+
+    def draw(row):
+        return tf.random.stateless_normal([size], tf.stack([tf.cast(seed, tf.int64), row]))
+
+    return tf.map_fn(draw, tf.cast(rows, tf.int64), fn_output_signature=tf.float32)

@@ -1,0 +1,99 @@
+"""What a training run shows: TensorBoard scalars and pictures, PNG samples, a progress bar."""
+
+import math
+import os
+import time
+
+import cv2
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+
+class Monitor:
+    """Writes summaries; every value's step is the global step.
+
+    active=False (workers other than the chief) shows and writes nothing.
+    """
+
+    def __init__(self, config, total, first, active=True):
+        self.config, self.active = config, active
+        self._since, self._count = time.monotonic(), 0
+        self.bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True, disable=not active)
+        self.writer = None
+        if active:
+            os.makedirs(config.results_dir, exist_ok=True)
+            self.writer = tf.summary.create_file_writer(config.log_dir)
+
+    def scalars(self, step, losses, rates):
+        """losses {objective: {name: float}}, rates {objective: float}; raises ValueError on NaN or infinity."""
+        flat = {name: value for terms in losses.values() for name, value in terms.items()}
+        broken = [name for name, value in flat.items() if not math.isfinite(value)]
+        if broken:
+            raise ValueError(
+                f"step {step}: loss {', '.join(broken)} is not finite; lower --lr, or use --precision float32; "
+                f"the last checkpoint in {self.config.checkpoint_dir} is sound"
+            )
+        if not self.active:
+            return
+        speed = self._count * self.config.batch_size / max(time.monotonic() - self._since, 1e-9)
+        self._since, self._count = time.monotonic(), 0
+        with self.writer.as_default(step=step):
+            for name, value in flat.items():
+                tf.summary.scalar(name, value)
+            for objective, rate in rates.items():
+                tf.summary.scalar(f"learning_rate/{objective}", rate)
+            tf.summary.scalar("images_per_second", speed)
+        shown = {name: f"{value:.3f}" for name, value in flat.items()}
+        self.bar.set_postfix(**shown, images_per_s=f"{speed:.1f}", refresh=False)
+
+    def pictures(self, step, columns):
+        """columns {name: uint8 [B,H,W,3]}: one PNG, rows of samples, and TensorBoard images."""
+        if not self.active:
+            return
+        sheet = contact_sheet(list(columns.values()))
+        path = os.path.join(self.config.results_dir, f"step_{step:07d}.png")
+        write_png(path, sheet)
+        with self.writer.as_default(step=step):
+            for name, images in columns.items():
+                tf.summary.image(name, images, max_outputs=4)
+
+    def advance(self):
+        """One step done."""
+        self._count += 1
+        self.bar.update(1)
+
+    def close(self):
+        """Flushes everything to disk."""
+        self.bar.close()
+        if self.writer:
+            self.writer.close()
+
+
+def contact_sheet(columns, gap=4):
+    """uint8 sheet [h,w,3]: row i holds the i-th picture of every column (uint8 [B,H,W,3]), white gaps."""
+    rows = []
+    for pictures in zip(*columns, strict=True):
+        framed = [np.pad(p, ((gap, 0), (gap, 0), (0, 0)), constant_values=255) for p in pictures]
+        rows.append(np.concatenate(framed, 1))
+    return np.pad(np.concatenate(rows, 0), ((0, gap), (0, gap), (0, 0)), constant_values=255)
+
+
+def to_uint8(image):
+    """float [-1,1] -> uint8 by truncation, as the originals: any shape, NumPy."""
+    return ((np.clip(np.asarray(image, np.float32), -1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+def write_png(path, image):
+    """Writes uint8 RGB [H,W,3] (or [H,W]) as PNG, whole or not at all; OSError if the folder cannot take it."""
+    rgb = image[..., ::-1] if image.ndim == 3 else image
+    data = cv2.imencode(".png", rgb)[1].tobytes()
+    part = path + ".part"
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+        os.replace(part, path)
+    except OSError as error:
+        if os.path.exists(part):
+            os.remove(part)
+        raise OSError(f"{path}: cannot be written ({error.strerror}); free space or choose another folder") from None

@@ -1,0 +1,69 @@
+"""One label map to one or several pictures: what test_one.py does."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from semantic_synthesis import data
+from semantic_synthesis.inference import load_run
+from semantic_synthesis.monitoring import contact_sheet, write_png
+
+_MOST_PIXELS = 2**26
+
+
+def make_pictures(options):
+    """Reads the map, makes the pictures, writes them and a side-by-side sheet; the paths written.
+
+    options: config.OneOptions. Files: <map>_synthesized.png, or <map>_synthesized_<seed>.png for several
+    samples, and <map>_sheet.png (label colours, style photo where given, pictures).
+    Errors: ValueError or OSError, one line, before anything is written.
+    """
+    if options.num_samples < 1:
+        raise ValueError(f"--num_samples {options.num_samples}; expected 1 or more")
+    run = load_run(options.checkpoint_dir, options.precision)
+    label = data.read_label(options.label_filename, run.table)
+    instance = data.read_instance(options.instance_filename) if options.instance_filename else None
+    if instance is not None and instance.shape != label.shape:
+        raise ValueError(
+            f"{options.instance_filename}: size {instance.shape[::-1]} differs from the label map's "
+            f"{label.shape[::-1]}; expected maps of one picture"
+        )
+    height, width = _output_size(options, label)
+    layout = run.layout(label, instance)
+    style, seeds, photo = _styles(options, run, layout)
+    pictures = [data.fit_image(picture, height, width) for picture in run.synthesize(layout, style)]
+    sheet = [run.table.colorize(label)] + ([photo] if photo is not None else []) + pictures
+    sheet = [np.asarray(data.fit_image(p, height, width) if p.shape[:2] != (height, width) else p) for p in sheet]
+    return _write(options, pictures, seeds, contact_sheet([picture[None] for picture in sheet]))
+
+
+def _output_size(options, label):
+    height = options.output_height or label.shape[0]
+    width = options.output_width or label.shape[1]
+    if height < 1 or width < 1 or height * width > _MOST_PIXELS:
+        raise ValueError(f"output of {width}x{height} pixels; expected positive sizes below {_MOST_PIXELS} pixels")
+    return height, width
+
+
+def _styles(options, run, layout):
+    """(style, seeds of the pictures or [None], style photo or None)."""
+    if options.style_filename:
+        photo = data.read_image(options.style_filename)
+        return run.encode_style(photo, layout), [None], photo
+    seeds = list(range(options.seed, options.seed + options.num_samples))
+    style = run.sample_style(seeds)
+    return style, (seeds if style else [None]), None
+
+
+def _write(options, pictures, seeds, sheet):
+    os.makedirs(options.results_dir, exist_ok=True)
+    stem = Path(options.label_filename).stem
+    paths = []
+    for picture, seed in zip(pictures, seeds, strict=True):
+        suffix = "" if len(seeds) == 1 else f"_{seed}"
+        paths.append(os.path.join(options.results_dir, f"{stem}_synthesized{suffix}.png"))
+        write_png(paths[-1], picture)
+    paths.append(os.path.join(options.results_dir, f"{stem}_sheet.png"))
+    write_png(paths[-1], sheet)
+    return paths

@@ -1,0 +1,59 @@
+"""Adam in PyTorch's form and the learning rates of a run (spec section 6)."""
+
+import keras
+import tensorflow as tf
+
+
+class Adam(keras.optimizers.Adam):
+    """Adam with epsilon added after bias correction: lr * m_hat / (sqrt(v_hat) + 1e-8).
+
+    Keras adds epsilon before the correction, which makes early steps smaller. Gradients of replicas are
+    summed, so losses are divided by the number of replicas beforehand.
+    """
+
+    def __init__(self, beta1, beta2, name):
+        super().__init__(learning_rate=0.0, beta_1=beta1, beta_2=beta2, epsilon=1e-8, name=name)
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One fused operation; a scaled epsilon turns its form of Adam into PyTorch's."""
+        step = tf.cast(self.iterations + 1, tf.float32)
+        index = self._get_variable_index(variable)
+        beta2_power = tf.pow(self.beta_2, step)
+        tf.raw_ops.ResourceApplyAdam(
+            var=_handle(variable), m=_handle(self._momentums[index]), v=_handle(self._velocities[index]),
+            beta1_power=tf.pow(self.beta_1, step), beta2_power=beta2_power,
+            lr=tf.cast(learning_rate, tf.float32), beta1=self.beta_1, beta2=self.beta_2,
+            epsilon=self.epsilon * tf.sqrt(1 - beta2_power), grad=tf.convert_to_tensor(gradient),
+        )  # fmt: skip
+
+
+def _handle(variable):
+    """The resource of a Keras or TensorFlow variable, of the current replica where it is mirrored."""
+    return getattr(variable, "value", variable).handle if hasattr(variable, "path") else variable.handle
+
+
+def make_optimizer(config, objective):
+    """The objective's Adam; TTUR's betas (0, 0.9) unless options say otherwise."""
+    beta1, beta2 = (0.5, 0.999) if config.no_TTUR else (0.0, 0.9)
+    beta1 = beta1 if config.beta1 is None else config.beta1
+    beta2 = beta2 if config.beta2 is None else config.beta2
+    return Adam(beta1, beta2, f"adam_{objective}")
+
+
+def total_steps(config, steps_per_epoch):
+    """Training length in steps."""
+    return config.total_steps or max(1, round(config.total_epochs * steps_per_epoch))
+
+
+def learning_rate(config, objective, step, steps_per_epoch):
+    """Rate at a step: constant until decay_epoch, then falling linearly to zero at the last step.
+
+    With total_steps the decay starts after the same share decay_epoch / total_epochs of the steps.
+    Deviation: the originals lower the rate once per epoch.
+    """
+    last = total_steps(config, steps_per_epoch)
+    first = last * min(1.0, config.decay_epoch / max(config.total_epochs, 1))
+    factor = 1.0 if step < first else max(0.0, (last - step) / max(last - first, 1.0))
+    if config.no_TTUR:
+        return config.lr * factor
+    return config.lr * factor * (2.0 if objective == "discriminator" else 0.5)

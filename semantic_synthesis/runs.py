@@ -1,0 +1,128 @@
+"""A run on disk: config.json, training checkpoints (ckpt-N) and, for runs without them, weights.npz.
+
+weights.npz is what converted and published runs hold: one array per variable under the names of
+`named_variables`, in float32 or, to be small, float16.
+"""
+
+import os
+import zipfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from semantic_synthesis.config import Config
+from semantic_synthesis.methods import METHODS
+from semantic_synthesis.methods.method import named_variables
+
+WEIGHTS_FILE = "weights.npz"
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+def build_method(config, training=True, initial_weights=True, policy=None):
+    """The method's model with all its variables, in the arithmetic config.precision asks for.
+
+    policy: another Keras dtype policy, for example bfloat16 to hold the weights themselves so.
+    """
+    if config.method not in METHODS:
+        raise ValueError(f"--method {config.method}: unknown; expected one of {', '.join(METHODS)}")
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy or _POLICIES[config.precision])
+    try:
+        return METHODS[config.method](config, training=training, initial_weights=initial_weights)
+    finally:
+        keras.config.set_dtype_policy(previous)
+
+
+def checkpoint_variables(model):
+    """{path: tf.Variable} for tf.train.Checkpoint."""
+    return {name: variable.value for name, variable in named_variables(model).items()}
+
+
+def save_weights(run_dir, arrays):
+    """Writes {path: NumPy array} as the run's weights.npz, whole or not at all."""
+    path = os.path.join(run_dir, WEIGHTS_FILE)
+    with open(path + ".part", "wb") as file:
+        np.savez_compressed(file, **arrays) if _small(arrays) else np.savez(file, **arrays)
+    os.replace(path + ".part", path)
+
+
+def _small(arrays):
+    """Whether compressing is worth the time: below 100 MB."""
+    return sum(array.nbytes for array in arrays.values()) < 100e6
+
+
+def load_weights(model, run_dir, partial=False):
+    """Fills a model from the run's newest checkpoint (averaged weights where it has them) or weights.npz.
+
+    partial: variables that weights.npz does not hold keep their values. Returns their names.
+    Errors: FileNotFoundError without any file, ValueError if it is damaged or does not fit the model.
+    """
+    newest = tf.train.latest_checkpoint(run_dir)
+    if newest:
+        _load_checkpoint(model, newest)
+        return []
+    path = os.path.join(run_dir, WEIGHTS_FILE)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"{run_dir}: neither a checkpoint (ckpt-N.index) nor {WEIGHTS_FILE}; expected a trained, converted "
+            "or shipped run"
+        )
+    return _load_arrays(model, path, partial)
+
+
+def _load_arrays(model, path, partial):
+    variables = named_variables(model)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            missing = sorted(set(variables) - set(arrays.files))
+            if missing and not partial:
+                raise ValueError(f"{path}: no array {missing[0]} ({len(missing)} missing); not made from this config.json")
+            for name in set(variables) - set(missing):
+                _assign(variables[name], arrays[name], f"{path}: {name}")
+            return missing
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise ValueError(f"{path}: damaged ({error}); get the file again") from None
+
+
+def _assign(variable, array, what):
+    if tuple(variable.shape) != array.shape:
+        raise ValueError(f"{what} has shape {array.shape}; config.json asks for {tuple(variable.shape)}")
+    variable.assign(array.astype(np.float32))
+
+
+def _load_checkpoint(model, prefix):
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        stored = reader.get_variable_to_shape_map()
+        variables = named_variables(model)
+        for name, variable in variables.items():
+            keys = [f"{group}/{name.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE" for group in ("ema", "model")]
+            key = next((key for key in keys if key in stored), None)
+            if key is None:
+                raise ValueError(f"{prefix}: no variable {name}; not made from this config.json")
+            _assign(variable, reader.get_tensor(key), f"{prefix}: {name}")
+    except tf.errors.OpError as error:
+        raise ValueError(f"{prefix}: damaged checkpoint ({error.message.splitlines()[0]}); delete its files to use an older one") from None
+
+
+def open_run(run_dir, precision="float32", modulation=None):
+    """(config, model) of a run, ready for inference: weights loaded, spectral norms folded.
+
+    precision bfloat16 also holds the weights in bfloat16 (BatchNorm statistics stay float32).
+    """
+    config = Config.load(run_dir)
+    if config.class_table is None:
+        raise ValueError(f"{run_dir}: config.json holds no class table; expected a config written by train.py or convert")
+    config = config.replace(precision=precision, modulation=modulation or config.modulation)
+    model = build_method(config.replace(precision="float32"), training=False, initial_weights=False)
+    load_weights(model, run_dir)
+    model.fold()
+    if precision == "float32":
+        return config, model
+    small = build_method(config, training=False, initial_weights=False, policy=precision)
+    small.fold()  # kernels are zero here; what matters is that the layers know they are folded
+    targets = named_variables(small)
+    for name, variable in named_variables(model).items():
+        targets[name].assign(tf.cast(variable.value, targets[name].dtype))
+    return config, small

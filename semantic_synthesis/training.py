@@ -1,0 +1,228 @@
+"""The training loop: strategy, optimisers, schedule, checkpoints, summaries. It knows no method."""
+
+import os
+import signal
+import tempfile
+
+import tensorflow as tf
+from absl import logging
+
+from semantic_synthesis.methods.method import named_variables
+from semantic_synthesis.monitoring import Monitor, to_uint8
+from semantic_synthesis.optimization import learning_rate, make_optimizer, total_steps
+from semantic_synthesis.runs import WEIGHTS_FILE, build_method, checkpoint_variables, load_weights
+
+KEPT_CHECKPOINTS = 3
+_PREVIEWS = 4
+
+
+def make_strategy(distribute):
+    """The tf.distribute strategy of --distribute; for multi_worker call it before anything else."""
+    if distribute == "multi_worker":
+        if "TF_CONFIG" not in os.environ:
+            raise ValueError(
+                "--distribute multi_worker: TF_CONFIG is not set; expected JSON with cluster and task, "
+                "see docs/training.md"
+            )
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if distribute == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        if len(devices) > 1:
+            return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.get_strategy()
+
+
+class Trainer:
+    """Trains one run. Built whole (variables, optimisers) before the first step is traced.
+
+    config: resolved Config; dataset: data.Dataset; strategy: from make_strategy.
+    """
+
+    def __init__(self, config, dataset, strategy):
+        self.config, self.dataset, self.strategy = config, dataset, strategy
+        replicas = strategy.num_replicas_in_sync
+        if config.batch_size % replicas:
+            raise ValueError(f"--batch_size {config.batch_size} does not divide over {replicas} devices; use a multiple")
+        self.steps_per_epoch = max(dataset.size / config.batch_size, 1e-9)
+        self.total = total_steps(config, self.steps_per_epoch)
+        with strategy.scope():
+            self.method = build_method(config)
+            self.optimizers = {}
+            for objective in self.method.objectives():
+                self.optimizers[objective] = make_optimizer(config, objective)
+                self.optimizers[objective].build(self.method.objective_variables(objective))
+            self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+            self.ema = self._make_ema()
+        self._stop = None
+        self._functions = {}
+        self._open_checkpoints()
+
+    # State
+
+    def _make_ema(self):
+        """{path: tf.Variable}: averages of what the generator objective trains, {} without --ema_decay."""
+        if not self.config.ema_decay:
+            return {}
+        averaged = {id(v) for v in self.method.objective_variables("generator")}
+        names = {n: v for n, v in named_variables(self.method).items() if id(v) in averaged}
+        return {name: tf.Variable(v.value, trainable=False, name="ema") for name, v in names.items()}
+
+    def _open_checkpoints(self):
+        optimizers = {
+            objective: {v.path: v.value for v in optimizer.variables}
+            for objective, optimizer in self.optimizers.items()
+        }
+        state = tf.train.Checkpoint(
+            model=checkpoint_variables(self.method), ema=self.ema, optimizers=optimizers, step=self.step
+        )
+        folder = self.config.checkpoint_dir
+        newest = tf.train.latest_checkpoint(folder)
+        if newest:
+            try:
+                state.restore(newest).assert_existing_objects_matched()
+            except (AssertionError, tf.errors.OpError) as error:
+                raise ValueError(
+                    f"{newest}: does not fit this run ({str(error).splitlines()[0]}); damaged file or other options"
+                ) from None
+            logging.info("resuming %s at step %d", newest, int(self.step))
+        elif os.path.exists(os.path.join(folder, WEIGHTS_FILE)):
+            missing = load_weights(self.method, folder, partial=True)
+            self._reset_ema()
+            logging.info("starting from %s (%d arrays start fresh)", WEIGHTS_FILE, len(missing))
+        if not self.is_chief:  # every worker takes part in saving; only the chief's files count
+            folder = tempfile.mkdtemp(prefix="worker-checkpoints-")
+        self.manager = tf.train.CheckpointManager(state, folder, KEPT_CHECKPOINTS)
+
+    def _reset_ema(self):
+        named = named_variables(self.method)
+        for name, average in self.ema.items():
+            average.assign(named[name].value)
+
+    @property
+    def is_chief(self):
+        """Whether this process writes files (always, but for multi_worker)."""
+        resolver = self.strategy.cluster_resolver
+        return resolver is None or resolver.task_id in (None, 0) and resolver.task_type in (None, "chief", "worker")
+
+    # One step
+
+    def _replica_step(self, batch, objectives):
+        # Symbolic gradients, not a tape: two objectives over one forward pass would need a persistent
+        # tape, and under one TensorFlow cannot differentiate tf.cond around a custom gradient.
+        replicas = self.strategy.num_replicas_in_sync
+        losses = self.method.compute_losses(batch)
+        updates = []
+        for objective in objectives:
+            total = tf.add_n(list(losses[objective].values())) / replicas
+            variables = self.method.objective_variables(objective)
+            updates.append((tf.gradients(total, [v.value for v in variables]), variables))
+        for objective, (gradients, variables) in zip(objectives, updates, strict=True):
+            self.optimizers[objective].apply_gradients(zip(gradients, variables, strict=True))
+        return losses
+
+    def _step_function(self, objectives):
+        """The compiled step that updates the given objectives: distributed batch -> mean losses."""
+
+        @tf.function
+        def step(batch):
+            self.method.advance_spectral_norms()
+            losses = self.strategy.run(self._replica_step, (batch, objectives))
+            self._update_ema()
+            self.step.assign_add(1)
+            return tf.nest.map_structure(lambda x: self.strategy.reduce("MEAN", x, axis=None), losses)
+
+        return step
+
+    def _update_ema(self):
+        named = named_variables(self.method)
+        for name, average in self.ema.items():
+            average.assign_sub((1 - self.config.ema_decay) * (average - named[name].value))
+
+    def train_step(self, batch):
+        """One optimisation step on a distributed batch; {objective: {loss: tensor}}."""
+        step = int(self.step)
+        objectives = tuple(self.optimizers)
+        if step % self.config.D_steps_per_G:
+            objectives = tuple(name for name in objectives if name != "generator")
+        for objective, rate in self.rates(step).items():
+            self.optimizers[objective].learning_rate = rate
+        if objectives not in self._functions:
+            self._functions[objectives] = self._step_function(objectives)
+        return self._functions[objectives](batch)
+
+    def rates(self, step):
+        """{objective: learning rate} at a step."""
+        return {name: learning_rate(self.config, name, step, self.steps_per_epoch) for name in self.optimizers}
+
+    # The loop
+
+    def batches(self):
+        """Distributed batches from the current step on."""
+        first, size = int(self.step), self.config.batch_size
+
+        def local(context):
+            share = size // context.num_input_pipelines
+            start = context.input_pipeline_id * share
+            stream = self.dataset.batches(size, first_step=first)
+            if context.num_input_pipelines > 1:
+                stream = stream.map(lambda batch: {k: v[start : start + share] for k, v in batch.items()})
+            per_replica = size // self.strategy.num_replicas_in_sync
+            return stream if per_replica == size else stream.rebatch(per_replica, drop_remainder=True)
+
+        return self.strategy.distribute_datasets_from_function(local)
+
+    def fit(self):
+        """Trains to the end; returns 0, or 128 + the signal's number when told to stop (state is saved)."""
+        config = self.config
+        first = int(self.step)
+        if first >= self.total:
+            logging.info("%s is trained already (%d steps)", config.checkpoint_dir, first)
+            return 0
+        monitor = Monitor(config, self.total, first, self.is_chief)
+        previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            self._loop(monitor, first)
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            monitor.close()
+        return 128 + self._stop if self._stop else 0
+
+    def _loop(self, monitor, first):
+        config, previews = self.config, self._previews()
+        batches = iter(self.batches())
+        for step in range(first + 1, self.total + 1):
+            losses = self.train_step(next(batches))
+            monitor.advance()
+            last = step == self.total
+            if step % config.print_info_freq == 0 or last:
+                values = tf.nest.map_structure(float, losses)
+                monitor.scalars(step, values, self.rates(step - 1))
+            if step % config.save_img_freq == 0 or last:
+                monitor.pictures(step, self._render(previews))
+            if step % config.save_model_freq == 0 or last or self._stop:
+                self.manager.save(checkpoint_number=step)
+            if self._stop:
+                return
+
+    def _on_signal(self, number, _frame):
+        self._stop = number
+
+    # Pictures
+
+    def _previews(self):
+        """The first samples of the dataset, unaugmented: what the sample pictures show at every step."""
+        count = min(_PREVIEWS, self.dataset.size)
+        return next(iter(self.dataset.batches(count, training=False)))
+
+    def _render(self, batch):
+        """{column: uint8 [B,H,W,3]}: label, picture by the current weights, photo."""
+        layout = {key: batch[key] for key in ("label", "instance") if key in batch}
+        fake = self._render_function(layout, batch["image"], batch["row"])
+        label = self.dataset.table.colorize(batch["label"].numpy())
+        return {"input_label": label, "synthesized_image": to_uint8(fake), "real_image": to_uint8(batch["image"])}
+
+    @tf.function
+    def _render_function(self, layout, image, row):
+        style = self.method.encode_style(image, layout) or self.method.sample_style(layout, row)
+        return self.method.synthesize(layout, style)

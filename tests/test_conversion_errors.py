@@ -1,0 +1,237 @@
+"""Wrong files and wrong pairs: one line that says what was found, and no run folder left behind."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+import reference_spade as reference
+
+torch = pytest.importorskip("torch", reason="reading .pth files needs PyTorch (pip install torch)")
+
+from semantic_synthesis.conversion import ConvertOptions, convert
+from semantic_synthesis.conversion.rules import Rule, Source, apply_rules
+
+FLAGS = {"no_instance": True, "num_upsampling_layers": "normal"}
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """refused(words, source=..., ...): conversion fails with one line holding the words, and
+    leaves nothing."""
+    before = set(os.listdir(tmp_path))
+
+    def check(*words, kind=ValueError, **options):
+        options = {**FLAGS, "checkpoint_dir": str(tmp_path / "run"), **options}
+        before.update(os.listdir(tmp_path))
+        with pytest.raises(kind) as caught:
+            convert(ConvertOptions(**options))
+        message = str(caught.value)
+        assert "\n" not in message
+        for word in words:
+            assert word in message
+        assert set(os.listdir(tmp_path)) <= before
+
+    return check
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Paths of a small generator (3 classes), its encoder-less sibling's encoder, and a
+    discriminator."""
+    tensors = {
+        "source": reference.filled(reference.generator_shapes(1, 3, hidden=2)),
+        "encoder": reference.filled(reference.encoder_shapes(1)),
+        "discriminator": reference.filled(reference.discriminator_shapes(2, 6)),
+    }
+    return {role: save(tmp_path / f"{role}.pth", of) for role, of in tensors.items()}
+
+
+def save(path, tensors):
+    torch.save({name: torch.tensor(array) for name, array in tensors.items()}, path)
+    return str(path)
+
+
+def altered(path, target, change):
+    """Saves a changed copy of a .pth file."""
+    state = torch.load(path, weights_only=True)
+    change(state)
+    torch.save(state, target)
+    return str(target)
+
+
+def test_networks_in_each_others_place(files, refused):
+    refused(
+        "discriminator.pth", "given as --source", "discriminator", source=files["discriminator"]
+    )
+    refused("encoder.pth", "--encoder", source=files["encoder"])
+    refused(
+        "source.pth",
+        "given as --discriminator",
+        source=files["source"],
+        discriminator=files["source"],
+    )
+    refused("given as --encoder", source=files["source"], encoder=files["discriminator"])
+
+
+def test_vgg_given_as_generator(tmp_path, refused):
+    path = save(tmp_path / "vgg19.pth", {"features.0.weight": np.zeros((64, 3, 3, 3), np.float32)})
+    refused("vgg19.pth", "no network this method knows", "features.0.weight", source=path)
+
+
+def test_encoder_and_generator_that_do_not_belong_together(files, tmp_path, refused):
+    refused("takes no style vector", "--encoder", source=files["source"], encoder=files["encoder"])
+    generator = reference.filled(reference.generator_shapes(1, 3, vae=(256, 64), hidden=2))
+    path = save(tmp_path / "vae.pth", generator)
+    refused("takes a style vector", "--encoder", source=path)
+    refused("64 cells", "--crop_size", source=path, encoder=files["encoder"], crop_size=512)
+
+
+def test_dataset_of_another_training(tmp_path, refused):
+    path = save(
+        tmp_path / "ade.pth", reference.filled(reference.generator_shapes(1, 151, hidden=2))
+    )
+    refused("151 semantic channels", "36", "cityscapes", source=path, dataset_mode="cityscapes")
+    refused(
+        "no_instance is True",
+        "asks for False",
+        source=path,
+        dataset_mode="ade20k",
+        no_instance=False,
+    )
+
+
+def test_flags_against_tensors(files, tmp_path, refused):
+    refused("--num_upsampling_layers", "most", source=files["source"], num_upsampling_layers="most")
+    refused("num_generator_filters is 1", "64", source=files["source"], num_generator_filters=64)
+    refused(
+        "norm_G is spectralspadesyncbatch3x3", source=files["source"], norm_G="spadesyncbatch3x3"
+    )
+    pair = {"source": files["source"], "discriminator": files["discriminator"]}
+    refused("norm_D is spectralinstance", **pair, norm_D="spectralbatch")
+    other = save(tmp_path / "other.pth", reference.filled(reference.discriminator_shapes(2, 9)))
+    refused("semantic_channels is 3", "6 in", source=files["source"], discriminator=other)
+
+
+def test_what_only_the_user_knows(files, refused):
+    refused("--no_instance", source=files["source"], no_instance=None)
+    refused("--num_upsampling_layers", source=files["source"], num_upsampling_layers=None)
+
+
+def test_tensors_left_over_missing_or_misshapen(files, tmp_path, refused):
+    path = tmp_path / "altered.pth"
+    extra = altered(files["source"], path, lambda state: state.update(style_code=torch.zeros(3)))
+    refused("no place for style_code", source=extra)
+    missing = altered(files["source"], path, lambda state: state.pop("up_1.norm_s.mlp_beta.bias"))
+    refused("no tensor for generator/up_1/norm_s/modulation/bias", source=missing)
+    half = altered(
+        files["source"], path, lambda state: state.update({"up_3.conv_1.weight_u": torch.zeros(7)})
+    )
+    refused("up_3.conv_1.weight_u", "(7,)", "takes (1,)", source=half)
+    broken = altered(
+        files["source"], path, lambda state: state["conv_img.bias"].fill_(float("nan"))
+    )
+    refused("conv_img.bias", "not finite", source=broken)
+    both = altered(files["source"], path, lambda state: state.pop("head_0.conv_0.weight_v"))
+    refused("head_0.conv_0.weight_orig", "spectral norm is unknown", source=both)
+
+
+def test_two_tensors_for_one_place():
+    rules = [Rule("[ab]", "kernel")]
+    tensors = {name: np.zeros(2, np.float32) for name in "ab"}
+    with pytest.raises(ValueError, match="b fills kernel a second time"):
+        apply_rules([Source("file", tensors, rules)], {"kernel": (2,)})
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_truncated_files(new_format, files, tmp_path, refused):
+    path = tmp_path / "cut.pth"
+    torch.save(
+        torch.load(files["source"], weights_only=True),
+        path,
+        _use_new_zipfile_serialization=new_format,
+    )
+    content = path.read_bytes()
+    for length in (0, 1, 10, 300, 3000, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        refused("cut.pth", source=str(path))
+
+
+def test_files_that_are_no_checkpoints(tmp_path, refused):
+    path = tmp_path / "net_G.pth"
+    for content in (
+        b"hello\n" * 50,
+        b"\x89PNG\r\n\x1a\n" + bytes(99),
+        b"\x80\x02]q\x00.",
+        pickle.dumps([1, 2]),
+    ):
+        path.write_bytes(content)
+        refused("net_G.pth", source=str(path))
+    for content in ([torch.zeros(3)], {"epoch": 3, "model": {}}, {}, torch.zeros(2)):
+        torch.save(content, path)
+        refused("net_G.pth", "state dict", source=str(path))
+    refused("is a folder", source=str(tmp_path))
+    refused("no such file", source=str(tmp_path / "absent.pth"), kind=FileNotFoundError)
+    refused("--source is missing", source="")
+
+
+class Mischief:
+    """Unpickling this makes a folder."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (self.target,)
+
+
+@pytest.mark.parametrize("how", ["pickle", "new pickle", "zip", "old format"])
+def test_malicious_pickle_is_not_run(how, tmp_path, refused):
+    path, target = tmp_path / "net_G.pth", tmp_path / "broken_into"
+    content = {"fc.weight": Mischief(str(target))}
+    if "pickle" in how:
+        path.write_bytes(pickle.dumps(content, protocol=4 if how == "new pickle" else 2))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=how == "zip")
+    words = (
+        ["no PyTorch checkpoint"]
+        if how == "new pickle"
+        else ["objects other than tensors", "nothing of it was run"]
+    )
+    refused("net_G.pth", *words, source=str(path))
+    assert not target.exists()
+
+
+def test_tensorflow_checkpoints(tmp_path, refused):
+    folder = tmp_path / "predecessor"
+    folder.mkdir()
+    for name in ("checkpoint", "ckpt-5.index", "ckpt-5.data-00000-of-00001"):
+        (folder / name).write_bytes(b"")
+    for source in (folder, folder / "ckpt-5", folder / "ckpt-5.index"):
+        refused("TensorFlow checkpoint", "cannot be converted", source=str(source))
+
+
+def test_run_folders_in_use(files, tmp_path, refused):
+    (tmp_path / "run").mkdir()
+    assert convert(
+        ConvertOptions(source=files["source"], checkpoint_dir=str(tmp_path / "run"), **FLAGS)
+    )
+    refused("exists already", source=files["source"])
+    refused("exists already", source=files["source"], checkpoint_dir=files["source"])
+
+
+def test_failed_writing_leaves_nothing(files, refused, monkeypatch):
+    def fail(run_dir, arrays):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("semantic_synthesis.runs.save_weights", fail)
+    refused("disk full", source=files["source"], kind=OSError)
+
+
+def test_without_pytorch(files, refused, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    refused("pip install torch", source=files["source"])
+
+
+def test_unknown_method(refused):
+    refused("--method sims", "spade", source="x.pth", method="sims")

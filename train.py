@@ -1,0 +1,24 @@
+"""Trains a run: python train.py --image_dir photos --label_dir labels --checkpoint_dir checkpoints/mine."""
+
+from semantic_synthesis import command_line  # first: it quietens TensorFlow
+from semantic_synthesis.config import Config, define_flags, from_flags, given_flags, training_config
+from semantic_synthesis.training import Trainer, make_strategy
+
+define_flags(Config)
+
+
+def main():
+    """Resolves the options, trains (or resumes), returns the exit code."""
+    from semantic_synthesis import data
+
+    given = from_flags(Config)
+    strategy = make_strategy(given.distribute)  # before any other use of TensorFlow
+    config = training_config(given, given_flags(Config), data.resolve)
+    trainer = Trainer(config, data.open_dataset(config), strategy)
+    if trainer.is_chief:
+        config.save(config.checkpoint_dir)
+    return trainer.fit()
+
+
+if __name__ == "__main__":
+    command_line.start(main)
