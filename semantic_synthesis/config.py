@@ -128,6 +128,16 @@ class Config:
         return round(self.crop_size / self.aspect_ratio)
 
     @property
+    def log_folder(self):
+        """Where TensorBoard's files go."""
+        return self.log_dir or os.path.join(self.checkpoint_dir, "logs")
+
+    @property
+    def results_folder(self):
+        """Where sample pictures go."""
+        return self.results_dir or os.path.join(self.checkpoint_dir, "samples")
+
+    @property
     def num_classes(self):
         """C: classes, counting "unknown" where the dataset has it."""
         return len(self.class_table["names"])
@@ -160,7 +170,7 @@ class Config:
                 values = json.load(file)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: not valid JSON ({error}); restore the file or retrain the run") from None
-        return cls.from_dict(values, path)
+        return cls.from_dict(values, path).replace(checkpoint_dir=str(run_dir))  # runs may be moved
 
     @classmethod
     def from_dict(cls, values, source="config"):
@@ -192,6 +202,41 @@ class OneOptions:
     output_height: int = option(0, "Height of the picture in pixels; 0: that of the label map.")
     output_width: int = option(0, "Width of the picture in pixels; 0: that of the label map.")
     precision: str = option("float32", "Arithmetic of the network.", choices=("float32", "bfloat16"))
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of export.py; the run knows all others."""
+
+    checkpoint_dir: str = option(str(REPOSITORY / "checkpoints" / "demo_spade"), "Run folder.")
+    export_dir: str = option("exports", "The model goes to <export_dir>/<model_name>/<version>/.")
+    model_name: str = option("", "Name of the model in TF Serving; empty: the run folder's name.")
+    version: int = option(0, "Version number; 0: one more than the largest there.")
+    output_height: int = option(0, "Height of the pictures in pixels; 0: the run's, or free where the run allows.")
+    output_width: int = option(0, "Width of the pictures in pixels; 0: the run's, or free where the run allows.")
+    precision: str = option("float32", "Arithmetic of the network.", choices=("float32", "bfloat16"))
+    modulation: str = option(
+        None, "As in training; default as the run says.", choices=("auto", "patches", "dense"), kind=str
+    )
+    label_dtype: str = option(
+        None, "Type of label ids; default uint8 up to 256 classes.", choices=("uint8", "int32"), kind=str
+    )
+    batch_rows: bool = option(
+        False, "Compute the rows of a request together: faster on GPUs; pixels may differ by 1 between batch sizes."
+    )
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """Options of `python -m semantic_synthesis serve`."""
+
+    export_dir: str = option("exports", "Folder that export.py wrote: <export_dir>/<model name>/<version>/.")
+    host: str = option("127.0.0.1", "Address to listen on; others than this machine reach only another one.")
+    rest_api_port: int = option(8501, "Port; 0 takes a free one.")
+    max_body_mb: float = option(32.0, "Largest request body in MB; larger ones are answered 413.")
+    max_queue: int = option(64, "Requests in the house, running or waiting; more are answered 429.")
+    num_threads: int = option(2, "Requests computed at the same time.")
+    drain_s: float = option(60.0, "Seconds that running requests get after SIGTERM.")
 
 
 def _check_type(option, value, source):
@@ -245,6 +290,13 @@ CHANGEABLE = frozenset(
     "pairing_check vgg_weights".split()
 )
 
+# What weights.npz depends on; a fine-tuning that starts from it may change all else.
+ARCHITECTURE = frozenset(
+    "method dataset_mode semantic_label_path crop_size aspect_ratio no_instance num_generator_filters "
+    "num_upsampling_layers num_hidden_filters norm_G norm_E norm_D use_vae z_dim num_encoder_filters encoder_size "
+    "num_discriminators num_discriminator_layers num_discriminator_filters".split()
+)
+
 
 def training_config(asked, given, resolve):
     """The Config to train with: a fresh one resolved, or that of the run in checkpoint_dir.
@@ -258,6 +310,9 @@ def training_config(asked, given, resolve):
         stored = Config.load(run_dir)
         changes = {name: value for name, value in given.items() if value != getattr(stored, name)}
         fixed = sorted(set(changes) - CHANGEABLE)
+        begun = any(Path(run_dir).glob("ckpt-*.index"))
+        if not begun:  # a converted or shipped run that training starts from: only the networks are given
+            fixed = [name for name in fixed if name in ARCHITECTURE]
         if fixed:
             name = fixed[0]
             raise ValueError(
@@ -267,8 +322,4 @@ def training_config(asked, given, resolve):
         config = stored.replace(**changes)
     else:
         config = resolve(asked)
-    return config.replace(
-        checkpoint_dir=run_dir,
-        log_dir=config.log_dir or os.path.join(run_dir, "logs"),
-        results_dir=config.results_dir or os.path.join(run_dir, "samples"),
-    )
+    return config.replace(checkpoint_dir=run_dir)

@@ -22,8 +22,8 @@ class Monitor:
         self.bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True, disable=not active)
         self.writer = None
         if active:
-            os.makedirs(config.results_dir, exist_ok=True)
-            self.writer = tf.summary.create_file_writer(config.log_dir)
+            os.makedirs(config.results_folder, exist_ok=True)
+            self.writer = tf.summary.create_file_writer(config.log_folder)
 
     def scalars(self, step, losses, rates):
         """losses {objective: {name: float}}, rates {objective: float}; raises ValueError on NaN or infinity."""
@@ -52,7 +52,7 @@ class Monitor:
         if not self.active:
             return
         sheet = contact_sheet(list(columns.values()))
-        path = os.path.join(self.config.results_dir, f"step_{step:07d}.png")
+        path = os.path.join(self.config.results_folder, f"step_{step:07d}.png")
         write_png(path, sheet)
         with self.writer.as_default(step=step):
             for name, images in columns.items():

@@ -19,15 +19,15 @@ class NormGrammar(NamedTuple):
 
 def parse_norm_G(text):
     """Reads `[spectral]spade<instance|syncbatch|batch><k>x<k>` (spec section 2.4); ValueError otherwise."""
-    match = re.fullmatch(r"spade(instance|syncbatch|batch)(\d)x\d", text.replace("spectral", ""))
+    match = re.fullmatch(r"(spectral)?spade(instance|syncbatch|batch)(\d)x\3", text)
     if not match:
         raise ValueError(
             f"norm_G is {text!r}; expected [spectral]spade<instance|syncbatch|batch><k>x<k>, "
             "for example spectralspadesyncbatch3x3"
         )
-    if int(match[2]) % 2 == 0:
+    if int(match[3]) % 2 == 0:
         raise ValueError(f"norm_G is {text!r}; the kernel size must be odd, for example 3x3")
-    return NormGrammar("spectral" in text, match[1], int(match[2]))
+    return NormGrammar(bool(match[1]), match[2], int(match[3]))
 
 
 def make_statistics(kind, channels, name):
@@ -52,12 +52,21 @@ class SPADE(keras.layers.Layer):
         self.modulation = LabelModulation(
             num_classes, channels, hidden, edges=edges, kernel_size=kernel_size, init=init, name="modulation"
         )
+        self.folded = False
         self.built = True
 
+    def fold(self):
+        """Folds running statistics into the modulation's last kernel: same outputs (inference only)."""
+        if not self.statistics.per_sample and not self.folded:
+            self.modulation.fold_statistics(*self.statistics.affine(None))
+            self.folded = True
+
     def call(self, x, plan, training=False):
-        a, b = self.statistics.affine(x, training)
+        if self.folded:
+            return self.modulation(x, plan)
         if self.statistics.per_sample:
-            x = tf.cast(tf.cast(x, tf.float32) * a + b, x.dtype)
+            x = self.statistics(x, training=training)
             return self.modulation(x, plan, fold=lambda scale, shift: (1.0 + scale, shift))
+        a, b = self.statistics.affine(x, training)
         # x * a + b goes into scale and shift, at the cost of a few patches instead of all pixels.
         return self.modulation(x, plan, fold=lambda scale, shift: ((1.0 + scale) * a, (1.0 + scale) * b + shift))

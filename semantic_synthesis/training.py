@@ -84,7 +84,7 @@ class Trainer:
                 raise ValueError(
                     f"{newest}: does not fit this run ({str(error).splitlines()[0]}); damaged file or other options"
                 ) from None
-            logging.info("resuming %s at step %d", newest, int(self.step))
+            logging.info("resuming %s at step %d", newest, self.steps_done)
         elif os.path.exists(os.path.join(folder, WEIGHTS_FILE)):
             missing = load_weights(self.method, folder, partial=True)
             self._reset_ema()
@@ -97,6 +97,11 @@ class Trainer:
         named = named_variables(self.method)
         for name, average in self.ema.items():
             average.assign(named[name].value)
+
+    @property
+    def steps_done(self):
+        """Steps trained so far."""
+        return int(self.step.numpy())  # a variable mirrored over devices is no number itself
 
     @property
     def is_chief(self):
@@ -140,7 +145,7 @@ class Trainer:
 
     def train_step(self, batch):
         """One optimisation step on a distributed batch; {objective: {loss: tensor}}."""
-        step = int(self.step)
+        step = self.steps_done
         objectives = tuple(self.optimizers)
         if step % self.config.D_steps_per_G:
             objectives = tuple(name for name in objectives if name != "generator")
@@ -158,7 +163,7 @@ class Trainer:
 
     def batches(self):
         """Distributed batches from the current step on."""
-        first, size = int(self.step), self.config.batch_size
+        first, size = self.steps_done, self.config.batch_size
 
         def local(context):
             share = size // context.num_input_pipelines
@@ -174,7 +179,7 @@ class Trainer:
     def fit(self):
         """Trains to the end; returns 0, or 128 + the signal's number when told to stop (state is saved)."""
         config = self.config
-        first = int(self.step)
+        first = self.steps_done
         if first >= self.total:
             logging.info("%s is trained already (%d steps)", config.checkpoint_dir, first)
             return 0

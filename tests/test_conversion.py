@@ -180,17 +180,12 @@ def one_pass(model, batch):
         totals = {objective: tf.add_n(list(of.values())) for objective, of in terms.items()}
     gradients = {}
     for objective, total in totals.items():
-        variables = {
-            n: v for n, v in named_variables(model).items() if _moved_by(model, objective, v)
-        }
+        moved = {id(variable) for variable in model.objective_variables(objective)}
+        variables = {n: v for n, v in named_variables(model).items() if id(v) in moved}
         values = tape.gradient(total, [variable.value for variable in variables.values()])
         gradients[objective] = dict(zip(variables, values, strict=True))
     (picture,) = pictures
     return terms, picture, gradients
-
-
-def _moved_by(model, objective, variable):
-    return any(variable is moved for moved in model.objective_variables(objective))
 
 
 @FORMS

@@ -18,9 +18,9 @@ from semantic_synthesis.config import Config
 from semantic_synthesis.conversion import ConvertOptions, convert
 from semantic_synthesis.conversion.spectral import complete_spectral_norms
 
-FORMS = pytest.mark.parametrize("form", ["dense", "patches"])
 close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-4)
 CLASSES = 3
+torch.set_num_threads(1)  # the pictures are small; more threads only get in TensorFlow's way
 
 
 def save(path, tensors, **options):
@@ -49,31 +49,32 @@ VARIANTS = {
     "instance norm": ("spectralspadeinstance3x3", "normal", (32, 64), False),
     "batch norm": ("spectralspadebatch3x3", "normal", (64, 32), True),
     "no spectral norm": ("spadesyncbatch3x3", "more", (64, 64), False),
-    "spectral at the end": ("spadeinstance3x3spectral", "normal", (32, 32), True),
-    "most": ("spectralspadesyncbatch3x3", "most", (128, 256), True),
+    "plain instance norm": ("spadeinstance3x3", "normal", (32, 32), True),
+    "most": ("spectralspadesyncbatch3x3", "most", (128, 128), True),
     "1x1 modulation": ("spectralspadesyncbatch1x1", "normal", (32, 64), True),
     "5x5 modulation": ("spectralspadesyncbatch5x5", "normal", (32, 64), True),
 }
 
 
-@FORMS
 @pytest.mark.parametrize("norm, depth, size, edges", VARIANTS.values(), ids=VARIANTS)
-def test_generator(norm, depth, size, edges, form, tmp_path):
+def test_generator(norm, depth, size, edges, tmp_path):
     shapes = reference.generator_shapes(4, CLASSES + edges, depth, norm, hidden=16)
     tensors = reference.filled(shapes)
-    for name in (
-        tensors
-    ):  # without spectral norm the sines would drive the features, and their rounding, very high
+    for name in tensors:  # without spectral norm the sines would drive features and rounding high
         if ".conv_" in name and name.endswith(".weight"):
-            tensors[name] *= 0.2
+            tensors[name] *= 0.4
     flags = {"no_instance": not edges, "num_upsampling_layers": depth, "crop_size": size[1]}
     run_dir = make_run(tmp_path, tensors, norm_G=norm, aspect_ratio=size[1] / size[0], **flags)
-    config, model = runs.open_run(run_dir, modulation=form)
+    config, model = runs.open_run(run_dir)
     assert (config.norm_G, config.num_hidden_filters, config.num_generator_filters) == (norm, 16, 4)
     label, instance = random_maps(*size)
-    image = model.synthesize({"label": tf.constant(label), "instance": tf.constant(instance)}, {})
     seg = reference.semantics(label, instance if edges else None, CLASSES)
-    close(image, reference.generator(tensors, seg, depth).transpose(0, 2, 3, 1))
+    expected = reference.generator(tensors, seg, depth).transpose(0, 2, 3, 1)
+    assert 0.05 < expected.std() < 0.95
+    for form in ("dense", "patches") if "3x3" in norm else ("dense",):
+        model.form = form
+        layout = {"label": tf.constant(label), "instance": tf.constant(instance)}
+        close(model.synthesize(layout, {}), expected, err_msg=form)
 
 
 def test_norm_is_read_off_the_tensors(tmp_path):
@@ -89,9 +90,7 @@ def test_norm_is_read_off_the_tensors(tmp_path):
         assert Config.load(run_dir).num_upsampling_layers == "most"
 
 
-@pytest.mark.parametrize(
-    "norm", ["spectralnone", "spectralbatch", "spectralsync_batch", "spectral"]
-)
+@pytest.mark.parametrize("norm", ["spectralnone", "spectralsync_batch", "spectral"])
 def test_style_vector_and_encoder(norm, tmp_path):
     """A flat picture of 128x64, so that rows, columns and channels of `fc` cannot be mistaken for
     another."""

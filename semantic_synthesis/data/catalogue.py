@@ -1,4 +1,4 @@
-"""Datasets described as data: datasets/<name>.json -> class table, default options, pairs of files.
+"""Datasets described as data: datasets/<name>.json -> class table, default options, file patterns.
 
 A description is a JSON object:
   name, title, source: text.
@@ -20,18 +20,15 @@ ending `.*` is any picture format.
 
 import json
 import os
-import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from ..config import REPOSITORY
-from .decoding import PICTURE_SUFFIXES
 from .errors import DataError
 from .tables import ClassTable
 
 MAPS = ("image", "label", "instance")
-NOUNS = {"image": "photo", "label": "label map", "instance": "instance map"}
 CUSTOM = "custom"
 SCENES = "scenes"
 _KINDS = {
@@ -91,21 +88,6 @@ class Description:
         return found if isinstance(found, list) else [found]
 
 
-@dataclass(frozen=True)
-class Sample:
-    """The files of one sample and their common stem; instance is None without instance maps."""
-
-    stem: str
-    image: str
-    label: str
-    instance: str = None
-
-
-def stop(message):
-    """Ends at the first problem; `prepare check` collects them instead."""
-    raise DataError(message)
-
-
 def folders():
     """Where descriptions are looked for: the installed package's own, then the repository's."""
     return [Path(__file__).resolve().parent.parent / "datasets", REPOSITORY / "datasets"]
@@ -160,9 +142,11 @@ def parse_description(values, path):
 
 def _check_layout(layout, split, path):
     if not isinstance(layout, dict) or set(layout) - _LAYOUT_KEYS or not {"image", "label"} <= set(layout):
-        raise DataError(f"{path}: split '{split}' needs patterns for image and label, and may have instance and list")
+        raise DataError(
+            f"{path}: split '{split}' needs patterns for image and label, and may have instance and list"
+        )
     for kind in MAPS:
-        for pattern in _patterns(layout, kind):
+        for pattern in patterns_of(layout, kind):
             if not isinstance(pattern, str) or pattern.split("/")[-1].count("{stem}") != 1:
                 raise DataError(
                     f"{path}: pattern {pattern!r} of split '{split}'; expected one {{stem}}, in the file name"
@@ -170,189 +154,11 @@ def _check_layout(layout, split, path):
             folders = pattern.split("/")[:-1]
             if "*" in "".join(folders[:-1]) or (folders and "*" in folders[-1] and folders[-1] != "**"):
                 raise DataError(
-                    f"{path}: pattern {pattern!r} of split '{split}'; among the folders only a last ** is allowed"
+                    f"{path}: pattern {pattern!r} of split '{split}'; of the folders only the last may be **"
                 )
 
 
-def _patterns(layout, kind):
+def patterns_of(layout, kind):
+    """The patterns of a layout for image, label or instance, as a list."""
     found = layout.get(kind, [])
     return found if isinstance(found, list) else [found]
-
-
-def natural_order(text):
-    """Sort key that reads digit runs as numbers: img2 before img10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text)]
-
-
-def find_files(root, pattern, report=stop):
-    """{stem: path} of the files that match a pattern; two files with one stem are reported.
-
-    The stem counts the folders that `**` stands for, so equal names in two of them are two samples.
-    """
-    *parents, name = pattern.split("/")
-    any_depth = "**" in parents
-    base = os.path.join(root, *(part for part in parents if part != "**"))
-    rule, found, seen = _name_rule(name), {}, set()
-    for folder, subfolders, names in os.walk(base, followlinks=True):
-        seen.add(os.path.realpath(folder))
-        subfolders[:] = [s for s in subfolders if any_depth and _real(folder, s) not in seen]
-        inner = os.path.relpath(folder, base).replace(os.sep, "/")
-        for name in names:
-            match = rule.fullmatch(name)
-            if match is None or name.startswith("."):
-                continue
-            stem = match["stem"] if inner == "." else f"{inner}/{match['stem']}"
-            path = os.path.join(folder, name)
-            if stem in found:
-                report(f"{path}: same stem '{stem}' as {found[stem]}; keep one of the two files")
-            found.setdefault(stem, path)
-    return found
-
-
-def _real(folder, name):
-    return os.path.realpath(os.path.join(folder, name))
-
-
-def _name_rule(name):
-    """A file name pattern as a regular expression with the group `stem`; formats in any case."""
-    any_format = name.endswith(".*")
-    name = name[:-2] if any_format else name
-    rule = re.escape(name).replace(r"\{stem\}", "(?P<stem>.+)").replace(r"\*", ".*")
-    return re.compile(rule + (f"(?i:{'|'.join(map(re.escape, PICTURE_SUFFIXES))})" if any_format else ""))
-
-
-def find_samples(config, description, split, report=stop):
-    """The list of Samples of a split, in natural order of their stems.
-
-    config: dataroot, image_dir, label_dir, instance_dir, no_instance, pairing_check and max_dataset_size
-    are read. report: called with a line for each file without partner and each stem with two files.
-    """
-    places, listed = find_places(config, description, split)
-    if config.no_instance is False and not places["instance"]:
-        raise DataError(_no_instances_message(description))
-    if config.no_instance:
-        places["instance"] = []
-    found = {kind: _find_all(places[kind], kind, listed, report) for kind in MAPS if places[kind]}
-    samples = pair(found, config.pairing_check, report)
-    return samples[: config.max_dataset_size] if config.max_dataset_size > 0 else samples
-
-
-def find_places(config, description, split):
-    """({kind: [(root folder, pattern)]}, stems to keep or None) of a split."""
-    if config.image_dir or config.label_dir or description.name == CUSTOM:
-        return _custom_places(config), None
-    root = _root(config, description)
-    layout = _present_layout(description, split, root)
-    places = {kind: [(root, pattern) for pattern in _patterns(layout, kind)] for kind in MAPS}
-    return places, _read_list(root, layout["list"]) if "list" in layout else None
-
-
-def _custom_places(config):
-    """{kind: [(folder, pattern)]} of --image_dir, --label_dir and --instance_dir."""
-    folders = {"image": config.image_dir, "label": config.label_dir, "instance": config.instance_dir}
-    for kind, folder in folders.items():
-        if not folder and kind != "instance":
-            raise DataError(f"--{kind}_dir is missing; your own dataset needs --image_dir and --label_dir")
-        if folder and not os.path.isdir(folder):
-            raise FileNotFoundError(f"--{kind}_dir {folder}: no such folder; check the path")
-    return {kind: [(folder, "**/{stem}.*")] if folder else [] for kind, folder in folders.items()}
-
-
-def _no_instances_message(description):
-    return (
-        f"{description.name}: no instance maps are described, but --no_instance=false asks for them;"
-        " give --instance_dir (python -m semantic_synthesis prepare instances makes such maps)"
-    )
-
-
-def _root(config, description):
-    root = config.dataroot
-    if not root and description.dataroot is not None:
-        root = os.path.join(os.path.dirname(description.path), description.dataroot)
-    if not root:
-        raise DataError(f"dataset_mode {description.name} needs --dataroot, the folder that holds the dataset")
-    if not os.path.isdir(root):
-        raise FileNotFoundError(f"--dataroot {root}: no such folder; check the path")
-    return root
-
-
-def _folder_of(pattern):
-    return "/".join(part for part in pattern.split("/")[:-1] if part != "**")
-
-
-def _present_layout(description, split, root):
-    """The first layout of the split whose photo folder exists; layouts are the dataset's known forms."""
-    layouts = description.layouts(split)
-    for layout in layouts:
-        if os.path.isdir(os.path.join(root, _folder_of(_patterns(layout, "image")[0]))):
-            return layout
-    expected = " or ".join(_folder_of(_patterns(layout, "image")[0]) + "/" for layout in layouts)
-    inside = sorted(entry.name + "/" for entry in os.scandir(root) if entry.is_dir())
-    raise FileNotFoundError(
-        f"--dataroot {root}: split '{split}' of {description.name} expects the folder {expected} here;"
-        f" found {', '.join(inside[:8]) or 'no folders'}; give the folder above, or get this split's files"
-    )
-
-
-def _read_list(root, name):
-    """The stems in a list file: of each line the text before the first dot or space."""
-    path = os.path.join(root, name)
-    try:
-        with open(path, encoding="utf-8") as file:
-            return {re.split(r"[.\s]", line.strip())[0] for line in file if line.strip()}
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{path}: no such list of files; it holds one file name per line and says what belongs to the split"
-        ) from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not a text file; expected one file name per line") from None
-
-
-def _find_all(places, kind, listed, report):
-    """{stem: path} over all (root, pattern) of a kind, at least one."""
-    found = {}
-    for root, pattern in places:
-        for stem, path in find_files(root, pattern, report).items():
-            if stem in found:
-                report(f"{path}: same stem '{stem}' as {found[stem]}; keep one of the two files")
-            found.setdefault(stem, path)
-    if listed is not None:
-        found = {stem: path for stem, path in found.items() if stem in listed}
-    if not found:
-        where = " or ".join(os.path.join(*place).replace("**/", "") for place in places)
-        raise FileNotFoundError(
-            f"no {NOUNS[kind]}s: nothing matches {where.replace('{stem}', '<name>')}; check the folder and the split"
-        )
-    return found
-
-
-def pair(found, check=True, report=stop):
-    """{kind: {stem: path}} -> Samples, in natural order.
-
-    With check, stems pair and a stem without partner is reported; without, the sorted lists are paired by
-    position and must be equally long.
-    """
-    if check:
-        _check_stems(found, report)
-        common = set.intersection(*(set(paths) for paths in found.values()))
-        found = {kind: {stem: paths[stem] for stem in common} for kind, paths in found.items()}
-    ordered = {kind: sorted(paths, key=natural_order) for kind, paths in found.items()}
-    lengths = {kind: len(stems) for kind, stems in ordered.items()}
-    if len(set(lengths.values())) > 1:
-        counts = ", ".join(f"{count} {NOUNS[kind]}s" for kind, count in lengths.items())
-        raise DataError(f"{counts}; expected equally many to pair them by position")
-    columns = ([found[kind][stem] for stem in stems] for kind, stems in ordered.items())
-    return [Sample(stem, **dict(zip(ordered, row))) for stem, *row in zip(ordered["image"], *columns)]
-
-
-def _check_stems(found, report):
-    """Reports, for each kind, the files that lack a partner of another kind."""
-    for kind, paths in found.items():
-        for other, others in found.items():
-            alone = sorted(set(paths) - set(others), key=natural_order)
-            if alone:
-                report(
-                    f"{paths[alone[0]]}: no {NOUNS[other]} has its stem '{alone[0]}' (they are like"
-                    f" {next(iter(others.values()))}); {len(alone)} of {len(paths)} {NOUNS[kind]}s have no"
-                    f" {NOUNS[other]}; add the missing files, remove the others, or check the folders"
-                )

@@ -23,7 +23,14 @@ LABEL_FORMATS = "a PNG with class ids in one channel (8 or 16 bits), a palette, 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
-_STARTS = {b"\xff\xd8": "JPEG", b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"RIFF": "WebP"}
+_STARTS = {
+    b"\xff\xd8": "JPEG",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"RIFF": "WebP",
+}
 
 
 def read_image(path):
@@ -109,8 +116,8 @@ def decode_samples(data, source):
     kind = _kind(data)
     if kind == "JPEG":
         raise DataError(
-            f"{source}: label map is a JPEG, whose compression changes class ids (or this is a photo);"
-            f" expected {LABEL_FORMATS}; export the map again from its source as PNG"
+            f"{source}: label map is a JPEG, whose compression changes class ids; expected {LABEL_FORMATS};"
+            " export the map as PNG again, or, if this is a photo, check that the folders are not swapped"
         )
     if kind != "PNG":
         found = kind or f"unknown, starts with {data[:8]!r}"
@@ -140,7 +147,10 @@ def unknown_ids_message(source, found, table):
     if table.is_identity and unknown == [table.num_classes] and 0 not in found:
         return message + "the ids seem to start at 1: subtract 1, or list the raw ids in the class table"
     if len(found) > 100:
-        return message + "so many ids look like a photo or an instance map: check which folder holds the label maps"
+        return (
+            message
+            + "so many ids look like a photo or an instance map: check which folder holds the label maps"
+        )
     return message + "add the missing ids to the class table, or check that the label maps belong to it"
 
 
@@ -270,7 +280,7 @@ def _unknown_color_message(source, rgb, packed, wrong, table):
     message = (
         f"{source}: colour {tuple(color.tolist())} at row {row}, column {column} is not in class table"
         f" '{table.name}' (nearest: {table.names[nearest]} {tuple(table.colors[nearest].tolist())});"
-        f" {kinds} unknown colours on {100 * count / wrong.size:.2g} % of the pixels; "
+        f" {kinds} unknown colours on {count} of {wrong.size} pixels; "
     )
     if (packed[wrong] & 0xFF == packed[wrong] >> 16).all() and kinds <= table.num_classes:
         return message + "if the file holds class ids, save it with one channel instead of three"

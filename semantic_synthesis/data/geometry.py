@@ -22,7 +22,7 @@ def fit_label(label, height, width):
 
 
 def fit_image(image, height, width):
-    """uint8 [h, w, 3] -> uint8 [height, width, 3]: axes that shrink are averaged, then the others enlarged."""
+    """uint8 [h, w, 3] -> uint8 [height, width, 3]: first axes that shrink are averaged, then others grow."""
     shrunk = min(image.shape[0], height), min(image.shape[1], width)
     image = _shrink(image, *shrunk)
     if shrunk != (height, width):
@@ -31,9 +31,10 @@ def fit_image(image, height, width):
 
 
 def _shrink(image, height, width):
-    """Area averaging: linear to a whole multiple of the new size (never below 2/3), then the mean of each block.
+    """Area averaging: linear to a whole multiple of the new size, then the mean of each block.
 
-    Within 0.7 dB of cv2.INTER_AREA measured against Pillow's antialiased bicubic, in a third of its time.
+    On seven photos shrunk to 256 and 286, PSNR against Pillow's antialiased bicubic is 0 to 1.3 dB below
+    that of cv2.INTER_AREA (44.2 dB on average), in a third of its time.
     """
     scales = image.shape[0] / height, image.shape[1] / width
     if max(scales) == 1:
@@ -85,7 +86,7 @@ class Geometry:
         free = height - region[0], width - region[1]
         if draws is None:
             return Box(free[0] // 2, free[1] // 2, *region, self.height, self.width, False)
-        top, left = (min(int(d * (f + 1)), f) for d, f in zip(draws, free))
+        top, left = (min(int(d * (f + 1)), f) for d, f in zip(draws[:2], free, strict=True))
         return Box(top, left, *region, self.height, self.width, bool(draws[2] < self.flip_share))
 
     def _loaded_size(self, height, width, training, source):
@@ -102,8 +103,9 @@ class Geometry:
         if self.preprocess_mode == "crop":
             if height < self.height or width < self.width:
                 raise DataError(
-                    f"{source}: {width}x{height} pixels is smaller than the crop of {self.width}x{self.height};"
-                    " choose a smaller crop_size or preprocess_mode resize_and_crop"
+                    f"{source}: {width}x{height} pixels is smaller than the crop of"
+                    f" {self.width}x{self.height}; choose a smaller crop_size or preprocess_mode"
+                    " resize_and_crop"
                 )
             return height, width
         if self.preprocess_mode == "scale_width_and_crop":

@@ -50,13 +50,25 @@ def decode_label_png(png, table, source="label_png"):
     def palette():
         return _palette(png, depth, table, source)
 
-    readers = [ids, colors, colors, palette, opaque_ids, colors, colors, deep_ids]  # by colour type; 7: 16 bits
+    readers = [
+        ids,
+        colors,
+        colors,
+        palette,
+        opaque_ids,
+        colors,
+        colors,
+        deep_ids,
+    ]  # by colour type; 7: 16 bits
     return tf.switch_case(tf.where(depth == 16, 7, tf.minimum(color_type, 6)), readers)  # [H, W]
 
 
 def _require(condition, *message):
     """An operation that raises InvalidArgumentError with the joined message unless the condition holds."""
-    texts = [tf.strings.as_string(part) if tf.is_tensor(part) and part.dtype != tf.string else part for part in message]
+    texts = [
+        tf.strings.as_string(part) if tf.is_tensor(part) and part.dtype != tf.string else part
+        for part in message
+    ]
     return tf.debugging.Assert(condition, [tf.strings.join(["DataError: ", *texts, "\n"])])
 
 
@@ -138,7 +150,7 @@ def _colors(rgb, table, source):
     first = tf.strings.reduce_join(tf.strings.as_string(wrong[:1]), separator=", ")
     check = _require(
         tf.shape(wrong)[0] == 0,
-        f"{source}: colour (", first, f") is not one of the {table.num_classes} in class table '{table.name}'",
+        f"{source}: colour (", first, f") is not one of {table.num_classes} in class table '{table.name}'",
     )  # fmt: skip
     with tf.control_dependencies([check]):
         return tf.identity(classes)

@@ -7,7 +7,7 @@ import numpy as np
 def compact(instance, none_id=None):
     """Raw ids int [H, W] -> int32 [H, W] of 1..I in the order of the raw ids; `none_id` becomes 0."""
     instance = np.asarray(instance)
-    if instance.size and 0 <= instance.min() and instance.max() <= 65535:
+    if instance.size and instance.min() >= 0 and instance.max() <= 65535:
         present = np.zeros(int(instance.max()) + 1, bool)
         present[instance] = True
         if none_id is not None and none_id < len(present):
@@ -37,4 +37,36 @@ def connected_components(label):
         parts_and_rest, parts = cv2.connectedComponents(inside.astype(np.uint8), connectivity=8)
         instance[inside] = parts[inside] + count
         count += parts_and_rest - 1
+    return instance
+
+
+def polygon_mask(points, height, width):
+    """bool [height, width]: pixel centres inside a polygon by the even-odd rule, its edges included.
+
+    points: float [N, 2] of x, y in pixels, where a pixel's centre has whole numbers.
+    """
+    mask = np.zeros((height, width), bool)
+    x, y = np.asarray(points, float).T
+    next_x, next_y = np.roll(x, -1), np.roll(y, -1)
+    for row in range(max(0, int(np.ceil(y.min()))), min(height - 1, int(np.floor(y.max()))) + 1):
+        crosses = (y <= row) != (next_y <= row)
+        at = x[crosses] + (row - y[crosses]) * (next_x - x)[crosses] / (next_y - y)[crosses]
+        for start, end in np.sort(at).reshape(-1, 2):
+            mask[row, max(0, int(np.ceil(start))) : max(0, int(np.floor(end)) + 1)] = True
+    return mask
+
+
+def coco_polygons(label, annotations):
+    """SPADE's maps for COCO: the stuff-thing map, over it one number per object with polygons.
+
+    label: raw ids [H, W]. annotations: the picture's COCO annotations, in their order. Coordinates are
+    taken minus 1 as in SPADE's script. There the counter starts at 0 and collides with stuff ids; here
+    objects count from 256, so uint16 [H, W] keeps every edge.
+    """
+    instance = label.astype(np.uint16)
+    polygons = (a["segmentation"] for a in annotations if isinstance(a.get("segmentation"), list))
+    for number, parts in enumerate(polygons, start=256):
+        for part in parts:
+            points = np.asarray(part, float).reshape(-1, 2) - 1
+            instance[polygon_mask(points, *label.shape)] = number
     return instance

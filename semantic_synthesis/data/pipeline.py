@@ -1,7 +1,6 @@
 """Batches of a dataset: a stream that is a pure function of the seed and the step."""
 
 import functools
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,11 +13,14 @@ from .decoding import decode_image, decode_instance, decode_label, read_bytes
 from .errors import DataError
 from .geometry import Geometry, fit_label
 from .instances import compact
-from .scenes import render_scene
+from .pairing import find_samples
+from .scanning import usable_cores
+from .scenes import SIZE_RANGE, render_scene
 from .tables import ClassTable
 
 HELD_OUT_SEED = 1_000_000
 SCENES_CACHE_BYTES = 1 << 30
+_EPOCHS, _CROPS = 1, 2
 
 
 def open_dataset(config, split="train"):
@@ -31,13 +33,16 @@ def open_dataset(config, split="train"):
         count = config.max_dataset_size or config.scenes_count
         source = RenderedScenes(first_seed, min(count, config.scenes_count), geometry, not config.no_instance)
     else:
-        samples = catalogue.find_samples(config, description, split)
+        samples = find_samples(config, description, split)
         source = Files(samples, table, description)
     return Dataset(config, table, geometry, source)
 
 
 class Files:
-    """Samples from files. `load(i)` -> (image uint8 [h, w, 3], label [h, w], instance [h, w] or None, name)."""
+    """Samples from files.
+
+    `load(i)` gives (image uint8 [h, w, 3], label [h, w], instance [h, w] or None, name).
+    """
 
     def __init__(self, samples, table, description):
         self.samples = samples
@@ -73,9 +78,9 @@ class Files:
 def size_message(path, map_, image_path, image):
     """The error line for a map whose size is not the photo's."""
     return (
-        f"{path}: {map_.shape[1]}x{map_.shape[0]} pixels, but {image_path} has {image.shape[1]}x{image.shape[0]};"
-        " expected equal sizes: check that they are a pair and that no EXIF entry rotates the photo, or resize"
-        " the map with nearest neighbour"
+        f"{path}: {map_.shape[1]}x{map_.shape[0]} pixels, but {image_path} has"
+        f" {image.shape[1]}x{image.shape[0]}; expected equal sizes: check that they are a pair and that no"
+        " EXIF entry rotates the photo, or resize the map with nearest neighbour"
     )
 
 
@@ -88,6 +93,11 @@ class RenderedScenes:
         self.first_seed = first_seed
         self.count = count
         self.height, self.width = geometry.source_size()
+        low, high = SIZE_RANGE
+        if not (low <= self.height <= high and low <= self.width <= high):
+            raise DataError(
+                f"scenes are {low} to {high} pixels wide and high; asked for {self.width}x{self.height}"
+            )
         self.has_instances = has_instances
         self._cache = {}
         self._lock = threading.Lock()
@@ -117,7 +127,10 @@ class Dataset:
         self.count = len(source)
         self.size = max(1, int(config.prob_dataset * self.count))
         self._geometry = geometry
-        self._source = source
+        self._order = functools.lru_cache(4)(
+            lambda epoch: np.argsort(_numbers(config.seed, _EPOCHS, epoch, self.count), kind="stable")
+        )
+        self.source = source
 
     def batches(self, batch_size, first_step=0, training=True):
         """The tf.data.Dataset of the batches of steps first_step, first_step + 1, ...
@@ -131,48 +144,43 @@ class Dataset:
         """
         first_row = first_step * batch_size
         if training:
-            steps = tf.data.Dataset.counter(first_step)
-            batches = steps.map(lambda step: self._draw(step * batch_size + tf.range(batch_size, dtype=tf.int64)))
+            rows = tf.data.Dataset.counter(first_step).map(
+                lambda step: step * batch_size + tf.range(batch_size, dtype=tf.int64)
+            )
         else:
-            rows = tf.data.Dataset.range(first_step * batch_size, max(self.count, first_step * batch_size))
-            batches = rows.batch(batch_size).map(lambda rows: (rows, rows, False))
-        return batches.map(self._read, num_parallel_calls=2, deterministic=True).prefetch(2)
+            first_row = first_step * batch_size
+            rows = tf.data.Dataset.range(first_row, max(self.count, first_row)).batch(batch_size)
+        read = functools.partial(self._read, training=training)
+        return rows.map(read, num_parallel_calls=2, deterministic=True).prefetch(2)
 
-    def _draw(self, rows):
-        """Rows int64 [B] -> (rows, the samples drawn for them int64 [B], True for training).
+    def drawn(self, row):
+        """The sample that training draws for a row: entry row % size of a permutation per epoch."""
+        return int(self._order(row // self.size)[row % self.size])
 
-        Row r is entry r % size of epoch r // size; every epoch is another permutation of all samples.
-        """
-        epochs, positions = rows // self.size, rows % self.size
-        seed = tf.fill(tf.shape(rows), tf.constant(self.seed, tf.int64))
-        indices = tf.raw_ops.RandomIndexShuffle(
-            index=positions,
-            seed=tf.stack([seed, epochs, tf.zeros_like(epochs)], axis=1),  # [B, 3]
-            max_index=tf.constant(self.count - 1, tf.int64),
-        )
-        return rows, indices, True
-
-    def _read(self, rows, indices, training):
-        """The batch of some rows as described in `batches`."""
-        maps = tf.numpy_function(
-            self._load_batch, [rows, indices, training], [tf.uint8] + [tf.int32] * (1 + self.has_instances)
-        )
+    def _read(self, rows, training):
+        """Rows int64 [B] -> the batch described in `batches`."""
+        types = [tf.uint8] + [tf.int32] * (1 + self.has_instances)
+        maps = tf.numpy_function(functools.partial(self._load_batch, training=training), [rows], types)
         size = [rows.shape[0], self._geometry.height, self._geometry.width]
         for tensor in maps:
             tensor.set_shape(size + [3] * (tensor.dtype == tf.uint8))
-        batch = dict(zip(("image", "label", "instance"), maps), row=rows)
+        batch = dict(zip(("image", "label", "instance"), maps, strict=False), row=rows)
         batch["image"] = tf.cast(batch["image"], tf.float32) * (1 / 127.5) - 1.0  # [B, H, W, 3] in [-1, 1]
         return batch
 
-    def _load_batch(self, rows, indices, training):
+    def _load_batch(self, rows, training):
         """numpy: image uint8 [B, H, W, 3], label int32 [B, H, W] and, where there are any, instance."""
         size = len(rows), self._geometry.height, self._geometry.width
         maps = [np.empty((*size, 3), np.uint8)]
         maps += [np.empty(size, np.int32) for _ in range(1 + self.has_instances)]
 
         def load(position):
-            draws = _draws(self.seed, rows[position]) if training else None
-            for batch, array in zip(maps, self._load(int(indices[position]), draws)):
+            row = int(rows[position])
+            if training:
+                arrays = self._load(self.drawn(row), _numbers(self.seed, _CROPS, row, 3) * 2.0**-64)
+            else:
+                arrays = self._load(row, None)
+            for batch, array in zip(maps, arrays, strict=True):
                 batch[position] = array
 
         list(_threads().map(load, range(len(rows))))
@@ -181,13 +189,13 @@ class Dataset:
     def _load(self, index, draws):
         """numpy: one sample's maps after the geometry; every user error as a DataError."""
         try:
-            image, label, instance, name = self._source.load(index)
+            image, label, instance, name = self.source.load(index)
             box = self._geometry.box(*label.shape, draws, name)
         except FileNotFoundError as error:
             raise DataError(str(error)) from None
         maps = [box.image(image), box.map(label)]
         if self.has_instances:
-            maps.append(compact(box.map(instance), self._source.instance_none_id))
+            maps.append(compact(box.map(instance), self.source.instance_none_id))
         return maps
 
 
@@ -195,10 +203,10 @@ class Dataset:
 def _threads():
     """The threads that decode; OpenCV's own threads would compete with them."""
     cv2.setNumThreads(1)
-    return ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1)
+    return ThreadPoolExecutor(usable_cores() + 1)
 
 
-def _draws(seed, row):
-    """Three numbers in [0, 1) that depend on the seed and the row alone."""
-    key = [int(seed) % (1 << 64), int(row)]
-    return np.random.Generator(np.random.Philox(key=key)).random(3)
+def _numbers(seed, purpose, number, count):
+    """uint64 [count], random numbers that depend on the arguments alone."""
+    key = [int(seed) % (1 << 64), number]
+    return np.random.Philox(key=key, counter=[0, 0, 0, purpose]).random_raw(count)

@@ -1,17 +1,18 @@
 """Fills the options a user left open from the dataset's description, and checks what is cheap to check."""
 
-import dataclasses
 import os
 
+from ..config import Config
 from . import catalogue
 from .errors import DataError
+from .pairing import find_samples
 from .scanning import scan_classes
 from .tables import ClassTable
 
+MAX_SIZE = 16384
+LOAD_SHARE = 286 / 256
 _FALLBACK = {
     "preprocess_mode": "resize_and_crop",
-    "img_height": 286,
-    "img_width": 286,
     "crop_size": 256,
     "aspect_ratio": 1.0,
     "num_upsampling_layers": "normal",
@@ -32,34 +33,42 @@ def resolve(config):
     config = config.replace(dataset_mode=mode)
     description = catalogue.describe(mode)
     config = fill_options(config, description)
-    _check_numbers(config)
-    if description.name == catalogue.SCENES:
-        samples = []
-    else:
-        samples = catalogue.find_samples(config, description, "train")
+    samples = [] if description.name == catalogue.SCENES else find_samples(config, description, "train")
     table = class_table(config, description, samples)
     return config.replace(class_table=table.to_dict())
 
 
 def fill_options(config, description):
-    """The config with sizes, depth and instance use from the description's options."""
-    known = {f.name for f in dataclasses.fields(config)}
+    """The config with sizes, depth and instance use from the description's options.
+
+    The load size keeps its share to the crop where only the crop is given (286 for 256).
+    """
+    known = {*_FALLBACK, "img_width", "img_height"}
+    if set(description.options) - known:
+        wrong = ", ".join(sorted(set(description.options) - known))
+        raise DataError(f"{description.path}: options {wrong}; expected {', '.join(sorted(known))}")
     defaults = {**_FALLBACK, **description.options}
-    if set(defaults) - set(_FALLBACK):
-        wrong = sorted(set(defaults) - set(_FALLBACK))
-        raise DataError(f"{description.path}: options {', '.join(wrong)}; expected {', '.join(_FALLBACK)}")
+    default_config = Config.from_dict(defaults, description.path)
+    _check_crop(default_config)
+    for name, crop in (("img_width", default_config.crop_size), ("img_height", default_config.crop_height)):
+        if name not in description.options:
+            default_config = default_config.replace(**{name: round(crop * LOAD_SHARE)})
     if config.instance_dir:
         defaults["no_instance"] = False
-    crop_width = config.crop_size or defaults["crop_size"]
-    aspect_ratio = config.aspect_ratio or defaults["aspect_ratio"]
-    crop_height = round(crop_width / aspect_ratio)
-    default_height = round(defaults["crop_size"] / defaults["aspect_ratio"])
-    defaults["img_width"] = round(crop_width * defaults["img_width"] / defaults["crop_size"])
-    defaults["img_height"] = round(crop_height * defaults["img_height"] / default_height)
-    changes = {
-        name: value for name, value in defaults.items() if name in known and getattr(config, name) is None
-    }
-    return config.replace(**changes)
+    config = _filled(config, {name: defaults.pop(name) for name in ("crop_size", "aspect_ratio")})
+    _check_crop(config)
+    defaults["img_width"] = round(config.crop_size * default_config.img_width / default_config.crop_size)
+    defaults["img_height"] = round(
+        config.crop_height * default_config.img_height / default_config.crop_height
+    )
+    config = _filled(config, defaults)
+    _check_numbers(config)
+    return config
+
+
+def _filled(config, values):
+    """The config with those of the values whose option is still open."""
+    return config.replace(**{k: v for k, v in values.items() if getattr(config, k) is None})
 
 
 def class_table(config, description, samples):
@@ -76,7 +85,9 @@ def class_table(config, description, samples):
 def read_label_values(path):
     """The comma-separated raw label values in a text file, as integers."""
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"--semantic_label_path {path}: no such file; expected comma-separated label values")
+        raise FileNotFoundError(
+            f"--semantic_label_path {path}: no such file; expected comma-separated label values"
+        )
     with open(path, encoding="utf-8", errors="replace") as file:
         words = file.read().strip().strip("[]()").replace(",", " ").split()
     values = []
@@ -86,18 +97,31 @@ def read_label_values(path):
             if value != int(value):
                 raise ValueError
         except (ValueError, OverflowError):
-            raise DataError(f"--semantic_label_path {path}: {word!r}; expected integers with commas between") from None
+            raise DataError(
+                f"--semantic_label_path {path}: {word!r}; expected integers with commas between"
+            ) from None
         values.append(int(value))
     return values
 
 
+def _check_crop(config):
+    """Refuses a crop that no picture can have."""
+    if not 1 <= config.crop_size <= MAX_SIZE:
+        raise DataError(f"--crop_size is {config.crop_size}; expected 1 to {MAX_SIZE} pixels")
+    if not 0.05 <= config.aspect_ratio <= 20 or config.crop_height < 1:
+        raise DataError(f"--aspect_ratio is {config.aspect_ratio}; expected width / height, from 0.05 to 20")
+
+
 def _check_numbers(config):
-    """Refuses sizes and shares that no sample can have."""
-    for name in ("img_height", "img_width", "crop_size", "scenes_count", "batch_size"):
+    """Refuses other sizes and shares that no sample can have."""
+    for name in ("img_height", "img_width"):
+        if not 1 <= getattr(config, name) <= MAX_SIZE:
+            raise DataError(f"--{name} is {getattr(config, name)}; expected 1 to {MAX_SIZE} pixels")
+    for name in ("scenes_count", "batch_size"):
         if getattr(config, name) < 1:
             raise DataError(f"--{name} is {getattr(config, name)}; expected a positive number")
-    if not 0.05 <= config.aspect_ratio <= 20:
-        raise DataError(f"--aspect_ratio is {config.aspect_ratio}; expected width / height, from 0.05 to 20")
+    if config.max_dataset_size < 0:
+        raise DataError(f"--max_dataset_size is {config.max_dataset_size}; expected 0 (all) or more")
     if not 0 < config.prob_dataset <= 1:
         raise DataError(f"--prob_dataset is {config.prob_dataset}; expected a share above 0 and up to 1")
     if config.preprocess_mode == "resize_and_crop" and (

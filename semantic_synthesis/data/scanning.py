@@ -31,7 +31,7 @@ def scan_classes(paths, name):
         unknown = raw_ids.index(UNKNOWN_ID)
     if len(raw_ids) > MAX_SCANNED_CLASSES:
         raise DataError(
-            f"{os.path.dirname(paths[0])}: label ids up to {found[-1]}; more than {MAX_SCANNED_CLASSES} classes"
+            f"{os.path.dirname(paths[0])}: ids up to {found[-1]}; more than {MAX_SCANNED_CLASSES} classes"
             " look like instance maps or photos; check --label_dir or list the ids in --semantic_label_path"
         )
     logging.info(
@@ -53,10 +53,15 @@ def label_ids(path):
 
 
 def map_files(function, items, text):
-    """[function(item)] by threads with a progress bar; the first error ends it."""
-    with ThreadPoolExecutor(min(32, 2 * (os.cpu_count() or 1))) as threads:
-        try:
-            return list(tqdm(threads.map(function, items), total=len(items), desc=text, unit="file"))
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
+    """Yields function(item) in order, computed by threads, with a progress bar."""
+    threads = ThreadPoolExecutor(usable_cores() + 1)
+    try:
+        yield from tqdm(threads.map(function, items), total=len(items), desc=text, unit="file")
+    finally:
+        threads.shutdown(wait=True, cancel_futures=True)
+
+
+def usable_cores():
+    """The number of cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

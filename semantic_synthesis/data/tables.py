@@ -71,7 +71,7 @@ class ClassTable:
                 " expected one of each per class"
             )
         _check_distinct(name, "id", raw_ids)
-        names = tuple(f"class {i}" if n is None else str(n) for n, i in zip(names, raw_ids))
+        names = tuple(f"class {i}" if n is None else str(n) for n, i in zip(names, raw_ids, strict=True))
         if unknown is not None and not (_is_int(unknown) and 0 <= unknown < len(raw_ids)):
             raise DataError(f"class table '{name}': unknown is {unknown!r}; expected a class index or null")
         return cls(name, names, _fill_colors(name, colors, raw_ids), raw_ids, unknown)
@@ -163,7 +163,7 @@ def _fill_colors(name, colors, raw_ids):
     _check_distinct(name, "colour", [c for c in given if c is not None])
     used = {c for c in given if c is not None}
     filled = []
-    for color, raw in zip(given, raw_ids):
+    for color, raw in zip(given, raw_ids, strict=True):
         index = raw
         while color is None:
             candidate = palette_color(index)

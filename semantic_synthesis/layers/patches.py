@@ -22,13 +22,15 @@ _PACKABLE = 2**21
 
 
 class LabelPlan(NamedTuple):
-    """One label batch at one resolution.
+    """One label batch at one resolution; P, R, Q count distinct 3x3, 3x5 and 5x5 neighbourhoods.
 
     tokens [B,h,w] int32: class id, or 2 * class id + edge bit where instance edges are used.
-    patches [P,9] int32: tokens of each distinct 3x3 patch, row-major; `num_tokens` outside the map.
-    neighbours [Q,9] int32: the 3x3 patches around each distinct 5x5 patch; P outside the map.
+    patches [P,9] int32: tokens of each 3x3 patch, row-major; `num_tokens` outside the map.
+    triples [R+1,3] int32: the 3x3 patches (of each 3x5 one) side by side; P outside the map. The last
+    row is the one beyond the upper and lower border.
+    columns [Q,3] int32: the triples above, at and below the centre of each 5x5 patch.
     index [B,h,w] int32: which 5x5 patch lies around each pixel.
-    runs [B*h*w] int32, run_index [R] int32: pixels in reading order fall into R runs of equal index;
+    runs [B*h*w] int32, run_index [S] int32: pixels in reading order fall into S runs of equal index;
     the run of each pixel and the index of each run (gradients are summed by runs first).
     use_patches: scalar bool, whether the patch form is the faster one for this batch; None: no question.
     A plan without patches is for the dense form. Only tensors and None, so that a plan may cross
@@ -36,12 +38,13 @@ class LabelPlan(NamedTuple):
     """
 
     tokens: tf.Tensor
-    patches: tf.Tensor | None
-    neighbours: tf.Tensor | None
-    index: tf.Tensor | None
-    runs: tf.Tensor | None
-    run_index: tf.Tensor | None
-    use_patches: tf.Tensor | None
+    patches: tf.Tensor | None = None
+    triples: tf.Tensor | None = None
+    columns: tf.Tensor | None = None
+    index: tf.Tensor | None = None
+    runs: tf.Tensor | None = None
+    run_index: tf.Tensor | None = None
+    use_patches: tf.Tensor | None = None
 
 
 def label_tokens(label, edges=None):
@@ -55,18 +58,22 @@ def plan_label(tokens, num_tokens, form="auto"):
     form: patches, dense, or auto (patches where few neighbourhoods are distinct, decided per batch).
     """
     if form == "dense":
-        return LabelPlan(tokens, None, None, None, None, None, None)
-    patches, index, packable = _number(tf.cast(tokens, tf.int64), tf.constant(num_tokens, tf.int64))
-    count = tf.shape(patches, tf.int64)[0]
-    neighbours, index, packable_5 = _number(index, count)
+        return LabelPlan(tokens)
+    # 3x3 patches of tokens, then 3x3 patches of those.
+    triples, rows, exact = _number(tf.cast(tokens, tf.int64), tf.constant(num_tokens, tf.int64), axis=2)
+    columns, ids, exact_2 = _number(rows, _outside(triples), axis=1)
+    patches = tf.reshape(tf.gather(triples, columns[:-1]), [-1, 9])  # [P,9]
+    triples, rows, exact_3 = _number(ids, tf.shape(patches, tf.int64)[0], axis=2)
+    columns, index, exact_4 = _number(rows, _outside(triples), axis=1)
+    columns = columns[:-1]  # [Q,3]
+    exact = exact & exact_2 & exact_3 & exact_4
     use_patches = None
     if form == "auto":
-        share = tf.shape(neighbours)[0] / tf.size(tokens)
-        use_patches = packable & packable_5 & (share <= MOST_DISTINCT)
+        use_patches = exact & (tf.shape(columns)[0] / tf.size(tokens) <= MOST_DISTINCT)
     else:
-        tf.debugging.assert_equal(packable & packable_5, True, "too many distinct patches; use modulation auto")
-    patches, neighbours, index = (tf.cast(ids, tf.int32) for ids in (patches, neighbours, index))
-    return LabelPlan(tokens, patches, neighbours, index, *_find_runs(index), use_patches)
+        tf.debugging.assert_equal(exact, True, "too many distinct patches to number; use modulation auto")
+    patches, triples, columns, index = (tf.cast(x, tf.int32) for x in (patches, triples, columns, index))
+    return LabelPlan(tokens, patches, triples, columns, index, *_find_runs(index), use_patches)
 
 
 def _find_runs(index):
@@ -76,22 +83,13 @@ def _find_runs(index):
     return tf.cumsum(tf.cast(starts, tf.int32)) - 1, tf.boolean_mask(flat, starts)
 
 
-def _number(ids, outside):
-    """Numbers the distinct 3x3 neighbourhoods of int64 ids [B,h,w] in [0, outside).
+def _number(ids, outside, axis):
+    """Numbers the distinct triples of neighbours along an axis of int64 ids [B,h,w] in [0, outside).
 
-    Returns (members [P,9], index [B,h,w], packable): the ids of each neighbourhood with `outside`
-    beyond the border, the neighbourhood of each pixel, and whether the numbering is exact.
+    Returns (members [R+1,3], index [B,h,w], exact): the ids of each triple with `outside` beyond the
+    border, last the triple that lies wholly outside; the triple around each pixel; whether ids were few
+    enough to be packed.
     """
-    triples, rows, exact = _number_triples(ids, outside, axis=2)
-    count = tf.shape(triples, tf.int64)[0]
-    columns, index, exact_columns = _number_triples(rows, count, axis=1)
-    triples = tf.concat([triples, tf.fill([1, 3], outside)], 0)  # the row beyond the border
-    members = tf.reshape(tf.gather(triples, columns), [-1, 9])  # [P,9]
-    return members, index, exact & exact_columns
-
-
-def _number_triples(ids, outside, axis):
-    """Distinct triples of neighbours along an axis: (members [R,3], index [B,h,w] int64, exact)."""
     padding = [[0, 0], [0, 0], [0, 0]]
     padding[axis] = [1, 1]
     padded = tf.pad(ids, padding, constant_values=outside)
@@ -100,7 +98,13 @@ def _number_triples(ids, outside, axis):
     first, middle, last = (_slice(padded, axis, start, size) for start in range(3))
     keys, index = tf.unique(tf.reshape((first * base + middle) * base + last, [-1]))
     members = tf.stack([keys // (base * base), keys // base % base, keys % base], 1)  # [R,3]
+    members = tf.concat([members, tf.fill([1, 3], outside)], 0)
     return members, tf.cast(tf.reshape(index, tf.shape(ids)), tf.int64), base <= _PACKABLE
+
+
+def _outside(triples):
+    """The id of the triple that lies wholly outside: int64 scalar."""
+    return tf.shape(triples, tf.int64)[0] - 1
 
 
 def _slice(x, axis, start, size):
@@ -127,11 +131,11 @@ class LabelModulation(keras.layers.Layer):
         self.bias = add_array(self, "bias", np.zeros(2 * channels, np.float32))
         self.built = True
 
-    def call(self, x, plan, fold):
+    def call(self, x, plan, fold=None):
         """x * scale + shift at every pixel: x [N,h,w,F], plan of batch N or 1 -> the same shape and dtype.
 
         fold(scale, shift) -> (scale, shift) is applied before values are spread over the pixels; it
-        gets float32 [Q,F] or [B,h,w,F] and must act on the last axis only.
+        gets float32 [Q,F] or [B,h,w,F] and must act on the last axis only. None: taken as they are.
         """
         if plan.patches is None:
             return self._dense(x, plan, fold)
@@ -142,20 +146,23 @@ class LabelModulation(keras.layers.Layer):
         )
 
     def _by_patches(self, x, plan, fold):
-        scale, shift = self._split(self.patch_values(plan), fold)  # 2 x [Q,F]
-        return spread(x, scale, shift, plan)
+        values = self._folded(self.patch_values(plan), fold)  # [Q,2F]
+        return _spread(x, values, plan.index, plan.runs, plan.run_index)
 
     def patch_values(self, plan):
         """[Q,2F]: scale and shift, biases included, of each distinct 5x5 patch."""
         table = self._table()  # [9,T+1,hidden]
-        hidden_width, rows = table.shape[2], table.shape[1]
+        rows, width = table.shape[1:]
         positions = plan.patches + rows * tf.range(9)  # [P,9]
-        taps = tf.gather(tf.reshape(table, [-1, hidden_width]), positions)  # [P,9,hidden]
+        taps = _gather(tf.reshape(table, [-1, width]), positions)  # [P,9,hidden]
         hidden = tf.nn.relu(tf.reduce_sum(taps, 1) + tf.cast(self.shared_bias.value, taps.dtype))
         hidden = tf.pad(hidden, [[0, 1], [0, 0]])  # [P+1,hidden], zeros outside the map
-        columns = tf.reshape(tf.gather(hidden, plan.neighbours), [-1, 9 * hidden_width])  # [Q,9*hidden]
+        strips = tf.reshape(_gather(hidden, plan.triples), [-1, 3 * width])  # [R+1,3*hidden]
         kernel = tf.cast(self.kernel.value, self.compute_dtype)
-        return self._add_bias(tf.matmul(columns, tf.reshape(kernel, [-1, kernel.shape[-1]])))
+        matrices = tf.unstack(tf.reshape(kernel, [3, 3 * width, kernel.shape[-1]]))  # 3 x [3*hidden,2F]
+        columns = tf.unstack(plan.columns, axis=1)  # 3 x [Q]
+        values = [_gather(tf.matmul(strips, m), column) for m, column in zip(matrices, columns, strict=True)]
+        return self._add_bias(tf.add_n(values))
 
     def _table(self):
         """[9,T+1,hidden] in the compute dtype: contribution of a token at each tap, zeros for outside."""
@@ -173,39 +180,59 @@ class LabelModulation(keras.layers.Layer):
         hidden = tf.nn.conv2d(semantics, shared, 1, "SAME")
         hidden = tf.nn.relu(tf.nn.bias_add(hidden, tf.cast(self.shared_bias.value, hidden.dtype)))
         kernel = tf.cast(self.kernel.value, self.compute_dtype)
-        scale, shift = self._split(self._add_bias(tf.nn.conv2d(hidden, kernel, 1, "SAME")), fold)
+        values = self._folded(self._add_bias(tf.nn.conv2d(hidden, kernel, 1, "SAME")), fold)
+        scale, shift = tf.split(values, 2, -1)
         return x * scale + shift
 
     def _add_bias(self, values):
         return tf.nn.bias_add(values, tf.cast(self.bias.value, values.dtype))
 
-    def _split(self, values, fold):
-        scale, shift = fold(*tf.split(tf.cast(values, tf.float32), 2, -1))
-        return tf.cast(scale, self.compute_dtype), tf.cast(shift, self.compute_dtype)
+    def _folded(self, values, fold):
+        if fold is None:
+            return values
+        halves = tf.split(tf.cast(values, tf.float32), 2, -1)
+        return tf.cast(tf.concat(fold(*halves), -1), values.dtype)
+
+    def fold_statistics(self, a, b):
+        """Makes this layer's own output scale * a and scale * b + shift, scale counted from 1: a, b [F].
+
+        The kernel and bias take the place of `fold` in `call`; for inference only.
+        """
+        for variable, one in ((self.kernel, 0.0), (self.bias, 1.0)):
+            scale, shift = tf.split(tf.cast(variable.value, tf.float32), 2, -1)
+            scale += one
+            variable.assign(tf.concat([scale * a, scale * b + shift], -1))
 
 
-def spread(x, scale, shift, plan):
-    """x * scale[index] + shift[index]: x [N,h,w,F], scale and shift [Q,F] of x's dtype.
+@tf.custom_gradient
+def _gather(table, index):
+    """tf.gather(table [N,F], index) whose gradient is summed in float32, also for bfloat16 tables."""
+
+    def backward(gradient):
+        rows = tf.reshape(tf.cast(gradient, tf.float32), [-1, table.shape[1]])
+        sums = tf.math.unsorted_segment_sum(rows, tf.reshape(index, [-1]), tf.shape(table)[0])
+        return tf.cast(sums, table.dtype), None
+
+    return tf.gather(table, index), backward
+
+
+@tf.custom_gradient
+def _spread(x, values, index, runs, run_index):
+    """x * scale + shift with (scale, shift) = values[index]: x [N,h,w,F], values [Q,2F].
 
     The gradient keeps x alone and gathers again; sums over pixels run in float32, first over runs of
     equal pixels, then over runs of equal index, which is faster than one scattered sum.
     """
-
-    return _spread(x, scale, shift, plan.index, plan.runs, plan.run_index)
-
-
-@tf.custom_gradient
-def _spread(x, scale, shift, index, runs, run_index):
-    y = x * tf.gather(scale, index) + tf.gather(shift, index)
+    halves = tf.reshape(values, [-1, values.shape[-1] // 2])  # [2Q,F]: scale and shift of a patch in turn
+    y = x * tf.gather(halves, 2 * index) + tf.gather(halves, 2 * index + 1)
 
     def backward(dy):
         rows = tf.cast(tf.concat([dy * x, dy], -1), tf.float32)  # [N,h,w,2F]
         rows = tf.reshape(rows, [-1, *tf.unstack(tf.shape(index)), rows.shape[-1]])  # [N/B,B,h,w,2F]
         rows = tf.reshape(tf.reduce_sum(rows, 0), [-1, rows.shape[-1]])  # [B*h*w,2F]
-        sums = tf.math.segment_sum(rows, runs)  # [R,2F]
-        sums = tf.math.unsorted_segment_sum(sums, run_index, tf.shape(scale)[0])  # [Q,2F]
-        dscale, dshift = tf.split(tf.cast(sums, scale.dtype), 2, -1)
-        return dy * tf.gather(scale, index), dscale, dshift, None, None, None
+        sums = tf.math.segment_sum(rows, runs)  # [S,2F]
+        sums = tf.math.unsorted_segment_sum(sums, run_index, tf.shape(values)[0])  # [Q,2F]
+        return dy * tf.gather(halves, 2 * index), tf.cast(sums, values.dtype), None, None, None
 
     return y, backward
 

@@ -28,12 +28,18 @@ class InstanceNorm(keras.layers.Layer):
 
     def affine(self, x, training=False):
         """float32 (a, b), each [B,1,1,F]."""
-        mean, variance = tf.nn.moments(tf.cast(x, tf.float32), [1, 2], keepdims=True)
+        mean, variance = self._statistics(x)
         a = tf.math.rsqrt(variance + EPSILON)
         return a, -mean * a
 
+    @staticmethod
+    def _statistics(x):
+        return tf.nn.moments(tf.cast(x, tf.float32), [1, 2], keepdims=True)
+
     def call(self, x, training=False):
-        return _apply(x, *self.affine(x, training))
+        # Not x * a + b: that loses digits where the mean is large against the spread.
+        mean, variance = self._statistics(x)
+        return tf.cast((tf.cast(x, tf.float32) - mean) * tf.math.rsqrt(variance + EPSILON), x.dtype)
 
 
 class BatchNorm(keras.layers.Layer):
@@ -92,8 +98,5 @@ class BatchNorm(keras.layers.Layer):
         variable.assign(variable.value * (1 - MOMENTUM) + value * MOMENTUM)
 
     def call(self, x, training=False):
-        return _apply(x, *self.affine(x, training))
-
-
-def _apply(x, a, b):
-    return tf.cast(tf.cast(x, tf.float32) * a + b, x.dtype)
+        a, b = self.affine(x, training)
+        return tf.cast(tf.cast(x, tf.float32) * a + b, x.dtype)

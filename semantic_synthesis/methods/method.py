@@ -27,19 +27,17 @@ class Method(keras.Model):
         """Trainable Keras variables of one objective."""
         return [v for layer in self.objectives()[objective] for v in layer.trainable_variables]
 
-    def spectral_layers(self):
-        """All layers with spectral normalisation that is not folded yet."""
-        return [layer for layer in self._flatten_layers() if getattr(layer, "spectral", False)]
-
     def advance_spectral_norms(self):
         """One power iteration everywhere; training does this once at the start of a step."""
-        for layer in self.spectral_layers():
-            layer.advance()
+        for layer in self._flatten_layers():
+            if getattr(layer, "spectral", False):
+                layer.advance()
 
     def fold(self):
-        """Folds spectral norms into the kernels; the model is for inference from here on."""
-        for layer in self.spectral_layers():
-            layer.fold()
+        """Folds spectral norms and running statistics into kernels; the model is for inference from here on."""
+        for layer in self._flatten_layers(include_self=False):
+            if hasattr(layer, "fold"):
+                layer.fold()
 
 
 def named_variables(layer, prefix=""):

@@ -1,0 +1,71 @@
+"""Shared by the benchmarks: medians of interleaved runs, the machine's matrix peak, real label maps."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+COCO = Path(__file__).resolve().parents[2] / "shared" / "data" / "coco_stuff" / "train_label"
+
+
+def interleaved_medians(functions, runs):
+    """Median seconds per function, run in turn (A B C A B C ...) so that drifts of the machine hit all alike."""
+    for function in functions.values():
+        function()
+        function()
+    times = {name: [] for name in functions}
+    for _ in range(runs):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - start)
+    return {name: float(np.median(values)) for name, values in times.items()}
+
+
+def matrix_peak(dtype, size=4096):
+    """FLOP/s of one large matrix product in `dtype`, best of five."""
+    a = tf.cast(tf.random.normal([size, size]), dtype)
+
+    @tf.function
+    def product():
+        return tf.matmul(a, a)
+
+    product()
+    best = min(_seconds(lambda: product()[0, 0].numpy()) for _ in range(5))
+    return 2 * size**3 / best
+
+
+def _seconds(function):
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def label_maps(folder, height, width, count):
+    """int32 [count,h,w] maps in [0, 183): index PNGs of a folder (255 = 182), else rendered scenes."""
+    import cv2
+
+    from semantic_synthesis import data
+    from semantic_synthesis.data.scenes import render_scene
+
+    paths = sorted(Path(folder).glob("*.png")) if folder else []
+    maps = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in paths[:count]]
+    maps = [data.fit_label(np.where(m == 255, 182, m).astype(np.int32), height, width) for m in maps]
+    for seed in range(count - len(maps)):
+        maps.append(render_scene(seed, height, width).label)
+    return np.stack(maps).astype(np.int32)
+
+
+def peak_memory_mb(arguments):
+    """Peak resident megabytes of a fresh Python process running this interpreter with `arguments`."""
+    command = [sys.executable, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    _, _, usage = os.wait4(process.pid, 0)
+    return usage.ru_maxrss / 1024
+
+
+__all__ = ["COCO", "interleaved_medians", "label_maps", "matrix_peak", "peak_memory_mb"]

@@ -1,0 +1,77 @@
+"""SPADE's training step, dense convolutions against label patches, side by side in one process.
+
+python benchmarks/training.py [--full] [--labels FOLDER] [--json FILE]
+Full width (64 filters in both networks), 183 classes, hinge loss and feature matching, no VGG, Adam.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+
+import tensorflow as tf
+from measuring import COCO, interleaved_medians, label_maps, peak_memory_mb
+
+from semantic_synthesis.config import Config
+from semantic_synthesis.training import Trainer
+
+CLASSES = 183
+VARIANTS = (("dense", "float32"), ("patches", "float32"), ("auto", "float32"), ("patches", "bfloat16"))
+
+
+class _NoFiles:
+    """Stands in for a dataset: the batch is given to the step by hand."""
+
+    size = 1000
+
+
+def step_function(form, precision, label):
+    """One training step on a fixed batch, as a function without arguments."""
+    batch, height, width = label.shape
+    config = Config(
+        class_table={"names": ["class"] * CLASSES}, crop_size=width, aspect_ratio=width / height, batch_size=batch,
+        num_upsampling_layers="normal", no_instance=True, no_vgg_loss=True, modulation=form, precision=precision,
+        checkpoint_dir=tempfile.mkdtemp(),
+    )  # fmt: skip
+    trainer = Trainer(config, _NoFiles(), tf.distribute.get_strategy())
+    image = tf.random.stateless_uniform([batch, height, width, 3], [0, 0], -1, 1)
+    example = {"image": image, "label": tf.constant(label), "row": tf.range(batch, dtype=tf.int64)}
+    return lambda: float(trainer.train_step(example)["generator"]["GAN"])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="512x256 as well, and batch 4")
+    parser.add_argument("--labels", default=str(COCO))
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--json", default="")
+    parser.add_argument("--one", nargs=2, help="two steps in this form and precision, for the memory figures")
+    options = parser.parse_args()
+    if options.one:
+        step = step_function(*options.one, label_maps(options.labels, 256, 256, 1))
+        step(), step()
+        return
+    cases = [(256, 256, 1)] + ([(256, 512, 1), (256, 256, 4)] if options.full else [])
+    rows = []
+    for height, width, batch in cases:
+        label = label_maps(options.labels, height, width, batch)
+        functions = {f"{f} {p}": step_function(f, p, label) for f, p in VARIANTS}
+        rows.append({"size": f"{width}x{height}", "batch": batch, **interleaved_medians(functions, options.runs)})
+        sys.stderr.write(f"{rows[-1]}\n")
+    common = [__file__, "--labels", options.labels, "--one"]
+    resident = {f"{f} {p}": peak_memory_mb([*common, f, p]) for f, p in VARIANTS}
+    names = [f"{f} {p}" for f, p in VARIANTS]
+    print("| size | batch | " + " | ".join(names) + " | dense / patches f32 | dense f32 / patches bf16 |")
+    print("|---" * (len(names) + 4) + "|")
+    for r in rows:
+        cells = " | ".join(f"{r[name]:.2f} s" for name in names)
+        ratios = r["dense float32"] / r["patches float32"], r["dense float32"] / r["patches bfloat16"]
+        print(f"| {r['size']} | {r['batch']} | {cells} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
+    print("\nPeak memory, 256x256, batch 1: " + ", ".join(f"{k} {v:.0f} MB" for k, v in resident.items()))
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump({"rows": rows, "memory_mb": resident}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

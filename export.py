@@ -1,0 +1,17 @@
+"""Writes a run as a model for TF Serving: python export.py --checkpoint_dir checkpoints/mine --export_dir exports."""
+
+from semantic_synthesis import command_line  # first: it quietens TensorFlow
+from semantic_synthesis.config import ExportOptions, define_flags, from_flags
+from semantic_synthesis.exporting import export
+
+define_flags(ExportOptions)
+
+
+def main():
+    """Writes the model and prints its folder."""
+    print(export(from_flags(ExportOptions)))
+    return 0
+
+
+if __name__ == "__main__":
+    command_line.start(main)

@@ -1,0 +1,172 @@
+"""Goes through a dataset file by file and collects every problem instead of stopping at the first."""
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from .decoding import decode_image, decode_instance, decode_label, read_bytes
+from .errors import DataError
+from .geometry import Geometry
+from .pairing import find_samples
+from .pipeline import size_message
+from .scanning import map_files
+
+PHOTO_LIKE = 0.3
+
+
+@dataclass
+class Report:
+    """What was found in one split.
+
+    problems: list of {"file", "message"}. sizes: {"WxH": number of photos}. pixels and files: int64 [C],
+    per class the pixels and the label maps it appears in. notes: lines about odd but usable things.
+    """
+
+    split: str
+    table: object
+    samples: int = 0
+    problems: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
+    sizes: dict = field(default_factory=dict)
+    pixels: np.ndarray = None
+    files: np.ndarray = None
+
+    def to_dict(self):
+        """Plain JSON values."""
+        total = max(1, int(self.pixels.sum()))
+        classes = [
+            {
+                "index": index,
+                "id": self.table.raw_ids[index],
+                "name": self.table.names[index],
+                "color": self.table.colors[index].tolist(),
+                "pixels": int(self.pixels[index]),
+                "share": float(self.pixels[index] / total),
+                "files": int(self.files[index]),
+            }
+            for index in range(self.table.num_classes)
+        ]
+        return {
+            "split": self.split, "samples": self.samples, "problems": self.problems, "notes": self.notes,
+            "sizes": self.sizes, "classes": classes,
+        }  # fmt: skip
+
+    def lines(self, shown=20):
+        """The report as text for a terminal, at most `shown` problems."""
+        yield f"split '{self.split}': {self.samples} samples, {len(self.problems)} problems"
+        for problem in self.problems[:shown]:
+            yield f"  problem: {problem['message']}"
+        if len(self.problems) > shown:
+            yield f"  ... and {len(self.problems) - shown} more, all in the JSON report"
+        for note in self.notes:
+            yield f"  note: {note}"
+        common = sorted(self.sizes.items(), key=lambda item: -item[1])
+        yield (
+            "  sizes: "
+            + ", ".join(f"{size} ({count})" for size, count in common[:6])
+            + (f" and {len(common) - 6} others" if len(common) > 6 else "")
+        )
+        total = max(1, self.pixels.sum())
+        for index in np.argsort(-self.pixels, kind="stable"):
+            if self.pixels[index]:
+                yield (
+                    f"  class {index:4d}  id {self.table.raw_ids[index]:5d}"
+                    f"  {100 * self.pixels[index] / total:6.2f} %"
+                    f"  in {self.files[index]} files  {self.table.names[index]}"
+                )
+
+
+def check_split(config, description, table, split):
+    """The Report of a split; `config` is one that `resolving.fill_options` has filled."""
+    report = Report(split, table)
+    report.pixels = np.zeros(table.num_classes, np.int64)
+    report.files = np.zeros(table.num_classes, np.int64)
+
+    def add(message):
+        report.problems.append({"file": message.split(": ")[0], "message": message})
+
+    try:
+        samples = find_samples(config, description, split, add)
+    except (DataError, FileNotFoundError) as error:
+        add(str(error))
+        return report
+    report.samples = len(samples)
+    geometry = Geometry.of(config)
+    check = lambda sample: check_sample(sample, table, geometry, description.resize_maps)  # noqa: E731
+    photo_like = []
+    for sample, (problems, size, pixels, noisy) in zip(
+        samples, map_files(check, samples, f"checking {split}"), strict=True
+    ):
+        for message in problems:
+            add(message)
+        if size is not None:
+            report.sizes[size] = report.sizes.get(size, 0) + 1
+        if pixels is not None:
+            report.pixels += pixels
+            report.files += pixels > 0
+        if noisy:
+            photo_like.append(sample.label)
+    _add_notes(report, photo_like)
+    return report
+
+
+def _add_notes(report, photo_like):
+    if photo_like:
+        report.notes.append(
+            f"{len(photo_like)} label maps change at most pixels, like photos or instance maps:"
+            f" {photo_like[0]}"
+        )
+    unseen = [report.table.names[i] for i in np.flatnonzero(report.files == 0)]
+    if unseen and report.samples:
+        names = ", ".join(unseen[:10]) + (", ..." if len(unseen) > 10 else "")
+        report.notes.append(f"{len(unseen)} of {report.table.num_classes} classes never appear: {names}")
+
+
+def check_sample(sample, table, geometry, resize_maps):
+    """One sample -> (problem lines, "WxH" or None, pixels per class int64 [C] or None, is like a photo)."""
+    problems = []
+
+    def tried(function, *arguments):
+        try:
+            return function(*arguments)
+        except (DataError, FileNotFoundError) as error:
+            problems.append(str(error))
+            return None
+
+    image = tried(lambda: decode_image(read_bytes(sample.image), sample.image))
+    label = tried(lambda: decode_label(read_bytes(sample.label), table, sample.label))
+    maps = [(sample.label, label)]
+    if sample.instance is not None:
+        maps.append(
+            (sample.instance, tried(lambda: decode_instance(read_bytes(sample.instance), sample.instance)))
+        )
+    if image is not None:
+        tried(geometry.box, *image.shape[:2], np.zeros(3), sample.image)
+        for path, map_ in maps:
+            if map_ is not None and map_.shape != image.shape[:2] and not resize_maps:
+                problems.append(size_message(path, map_, sample.image, image))
+    size = None if image is None else f"{image.shape[1]}x{image.shape[0]}"
+    pixels = None if label is None else np.bincount(label.ravel(), minlength=table.num_classes)
+    return problems, size, pixels, label is not None and looks_like_photo(label)
+
+
+def looks_like_photo(label):
+    """Whether fewer than PHOTO_LIKE of horizontal neighbours are equal; label maps have mostly equal ones."""
+    return label.shape[1] > 1 and np.mean(label[:, 1:] == label[:, :-1]) < PHOTO_LIKE
+
+
+def draw_palette(table):
+    """The classes' colours with index and name: uint8 RGB [H, W, 3]."""
+    rows = min(40, table.num_classes)
+    columns = -(-table.num_classes // rows)
+    picture = np.full((rows * 24 + 8, columns * 260 + 8, 3), 255, np.uint8)
+    for index, (name, color) in enumerate(zip(table.names, table.colors.tolist(), strict=True)):
+        x, y = 8 + 260 * (index // rows), 8 + 24 * (index % rows)
+        cv2.rectangle(picture, (x, y), (x + 36, y + 16), color, cv2.FILLED)
+        cv2.rectangle(picture, (x, y), (x + 36, y + 16), (0, 0, 0), 1)
+        text = f"{index} {name}".encode("ascii", "replace").decode()
+        cv2.putText(
+            picture, text[:26], (x + 44, y + 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA
+        )
+    return picture

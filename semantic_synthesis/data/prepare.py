@@ -1,0 +1,312 @@
+"""The commands of `python -m semantic_synthesis prepare`: check, describe, instances, celeba, scenes.
+
+Each is a function from its options to an exit code, and COMMANDS lists them with their options.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ..config import Config, option
+from . import catalogue, checking, instances, resolving
+from .decoding import decode_samples, read_bytes
+from .describing import description_text, drafted_classes
+from .errors import DataError
+from .geometry import fit_label
+from .pairing import find_places, find_samples, path_of
+from .scanning import map_files
+from .scenes import CLASSES, COLORS, render_scene
+from .writing import write_png, write_text
+
+CELEBA_PARTS = (
+    "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth", "u_lip",
+    "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth",
+)  # fmt: skip
+CELEBA_SIZE = 512
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """Options of `prepare check`."""
+
+    dataset_mode: str = option(
+        "", "Name in datasets/ or path of a .json description; empty: your own folders."
+    )
+    dataroot: str = option("", "Root folder of a named dataset.")
+    image_dir: str = option("", "Folder of photos.")
+    label_dir: str = option("", "Folder of label maps.")
+    instance_dir: str = option("", "Folder of instance maps.")
+    semantic_label_path: str = option("", "Text file with the raw label values, comma-separated.")
+    split: str = option("train", "Which split: train, val or test.")
+    pairing_check: bool = option(True, "Pair photos and label maps by file stem.")
+    crop_size: int = option(None, "Width of the training pictures, if not the dataset's default.", kind=int)
+    preprocess_mode: str = option(None, "As for training.", kind=str)
+    no_instance: bool = option(None, "Do not look at instance maps.", kind=bool)
+    report: str = option("", "JSON file for the report; the palette picture is written beside it.")
+
+
+def check(options):
+    """Reports every problem of a split. Exit code 0 without problems, 1 with."""
+    values = {name: getattr(options, name) for name in CheckOptions.__dataclass_fields__}
+    report_path, split = values.pop("report"), values.pop("split")
+    mode = options.dataset_mode or catalogue.CUSTOM
+    description = catalogue.describe(mode)
+    config = resolving.fill_options(Config(**{**values, "dataset_mode": mode}), description)
+    table = _table_for_check(config, description, split)
+    report = checking.check_split(config, description, table, split)
+    for line in report.lines():
+        tqdm.write(line)
+    if report_path:
+        write_text(report_path, json.dumps(report.to_dict(), indent=1) + "\n")
+        write_png(os.path.splitext(report_path)[0] + "_palette.png", checking.draw_palette(table)[..., ::-1])
+    return 1 if report.problems else 0
+
+
+def _table_for_check(config, description, split):
+    """The class table; where the ids have to be found, files that cannot be read are left to the check."""
+    samples = []
+    if description.table is None and not config.semantic_label_path:
+        samples = find_samples(config, description, split, report=lambda message: None)
+        samples = [s for s in samples if _is_id_map(s.label)] or samples
+    return resolving.class_table(config, description, samples)
+
+
+def _is_id_map(path):
+    try:
+        return decode_samples(read_bytes(path), path)[1].ndim == 2
+    except (DataError, FileNotFoundError):
+        return False
+
+
+@dataclass(frozen=True)
+class DescribeOptions:
+    """Options of `prepare describe`."""
+
+    image_dir: str = option("", "Folder of training photos.")
+    label_dir: str = option("", "Folder of training label maps.")
+    instance_dir: str = option("", "Folder of training instance maps, if there are any.")
+    out: str = option("dataset.json", "The description to write.")
+
+
+def describe(options):
+    """Drafts a dataset description from folders: ids or colours found, default sizes, file patterns."""
+    config = Config(
+        dataset_mode=catalogue.CUSTOM, image_dir=options.image_dir, label_dir=options.label_dir,
+        instance_dir=options.instance_dir,
+    )  # fmt: skip
+    samples = find_samples(config, catalogue.describe(catalogue.CUSTOM), "train")
+    classes = drafted_classes([sample.label for sample in samples])
+    root = os.path.dirname(os.path.abspath(options.out))
+    folders = {"image": options.image_dir, "label": options.label_dir, "instance": options.instance_dir}
+    layout = {
+        kind: f"{os.path.relpath(folder, root).replace(os.sep, '/')}/**/{{stem}}.*"
+        for kind, folder in folders.items()
+        if folder
+    }
+    unknown = 255 if classes[-1]["name"] == "unknown" else None
+    description = {
+        "name": Path(options.out).stem, "classes": classes, "unknown_id": unknown, "instance_none_id": 0,
+        "options": {"crop_size": 256, "no_instance": not options.instance_dir},
+        "dataroot": ".", "splits": {"train": layout, "val": "train", "test": "val"},
+    }  # fmt: skip
+    write_text(options.out, description_text(description))
+    tqdm.write(
+        f"{options.out}: {len(classes)} classes; edit the names, then train with --dataset_mode {options.out}"
+    )
+    return 0
+
+
+@dataclass(frozen=True)
+class InstancesOptions:
+    """Options of `prepare instances`."""
+
+    dataset_mode: str = option(
+        "", "Name in datasets/ or path of a .json description; empty: your own folders."
+    )
+    dataroot: str = option("", "Root folder of a named dataset.")
+    image_dir: str = option("", "Folder of photos (your own dataset).")
+    label_dir: str = option("", "Folder of label maps (your own dataset).")
+    instance_dir: str = option("", "Folder to write to (your own dataset).")
+    split: str = option("train", "Which split: train, val or test.")
+    annotations: str = option("", "COCO's instances_<split>2017.json.")
+
+
+def make_instances(options):
+    """Writes an instance map for every label map of a split, by the dataset's rule."""
+    description = catalogue.describe(options.dataset_mode or catalogue.CUSTOM)
+    target = options.instance_dir
+    if target:
+        os.makedirs(target, exist_ok=True)
+    config = Config(
+        dataroot=options.dataroot, image_dir=options.image_dir, label_dir=options.label_dir,
+        instance_dir=target, no_instance=True,
+    )  # fmt: skip
+    rule = _instance_rule(description, options)
+    samples = find_samples(config, description, options.split)
+    places, _ = find_places(config, description, options.split)
+    if not places["instance"]:
+        raise DataError(f"{description.name}: no place for instance maps is described; give --instance_dir")
+    root, pattern = places["instance"][0]
+
+    def write(sample):
+        _header, label = decode_samples(read_bytes(sample.label), sample.label)
+        if label.ndim == 3:
+            raise DataError(f"{sample.label}: RGB label map; instance maps are made from one-channel ids")
+        write_png(path_of(root, pattern, sample.stem), _smallest(rule(label, sample.stem)))
+
+    for _ in map_files(write, samples, "instance maps"):
+        pass
+    tqdm.write(f"{len(samples)} instance maps like {path_of(root, pattern, samples[0].stem)}")
+    return 0
+
+
+def _instance_rule(description, options):
+    """The function (label, stem) -> instance map that a description's `instances` names."""
+    if description.instances == "supplied":
+        raise DataError(
+            f"{description.name} comes with instance maps; nothing to prepare, ids become consecutive in reading"
+        )
+    if description.instances == "coco_polygons":
+        by_stem = _coco_annotations(options.annotations)
+        return lambda label, stem: instances.coco_polygons(label, by_stem.get(stem.split("/")[-1], []))
+    simple = {"class_ranks": instances.class_ranks, "connected_components": instances.connected_components}
+    if description.instances not in simple:
+        expected = ", ".join([*simple, "coco_polygons", "supplied"])
+        raise DataError(
+            f"{description.path}: instances is '{description.instances}'; expected one of {expected}"
+        )
+    return lambda label, stem: simple[description.instances](label)
+
+
+def _coco_annotations(path):
+    """{file stem: annotations} of a COCO instances file."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"--annotations {path or '(not given)'}: expected COCO's instances_train2017.json"
+        )
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+        stems = {image["id"]: os.path.splitext(image["file_name"])[0] for image in values["images"]}
+        by_stem = {}
+        for annotation in values["annotations"]:
+            by_stem.setdefault(stems[annotation["image_id"]], []).append(annotation)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a COCO instances file ({error!r})") from None
+    return by_stem
+
+
+def _smallest(instance):
+    """The map as uint8 if its ids fit, else uint16."""
+    if instance.max() > 65535:
+        raise DataError(f"{int(instance.max())} instances in one picture; at most 65535 fit a PNG")
+    return instance.astype(np.uint8 if instance.max() < 256 else np.uint16)
+
+
+@dataclass(frozen=True)
+class CelebaOptions:
+    """Options of `prepare celeba`."""
+
+    dataroot: str = option("", "The CelebAMask-HQ folder with CelebAMask-HQ-mask-anno/.")
+    test_count: int = option(2000, "The last N pictures become the test list, unless lists exist.")
+
+
+def celeba(options):
+    """Merges CelebAMask-HQ's part masks into one 19-class map per picture: CelebAMaskHQ-mask/<id>.png."""
+    root = Path(options.dataroot)
+    parts = {}
+    for path in root.glob("CelebAMask-HQ-mask-anno/**/*.png"):
+        number, _, part = path.stem.partition("_")
+        if number.isdigit() and part in CELEBA_PARTS:
+            parts.setdefault(int(number), {})[part] = str(path)
+    if not parts:
+        raise FileNotFoundError(
+            f"--dataroot {options.dataroot}: has no part masks like CelebAMask-HQ-mask-anno/0/00000_skin.png"
+        )
+    (root / "CelebAMaskHQ-mask").mkdir(exist_ok=True)
+
+    def write(number):
+        write_png(root / "CelebAMaskHQ-mask" / f"{number}.png", merge_parts(parts[number]))
+
+    numbers = sorted(parts)
+    for _ in map_files(write, numbers, "merging parts"):
+        pass
+    lists = {
+        "train": numbers[: -options.test_count or None],
+        "test": numbers[len(numbers) - options.test_count :],
+    }
+    for split, members in lists.items():
+        path = root / f"{split}_list.txt"
+        if not path.exists():
+            write_text(path, "".join(f"{number}.jpg\n" for number in members))
+    tqdm.write(f"{len(numbers)} label maps in {root / 'CelebAMaskHQ-mask'}; train with --dataset_mode celeba")
+    return 0
+
+
+def merge_parts(paths):
+    """{part: mask file} -> uint8 [512, 512]: part i of CELEBA_PARTS is id i + 1; later ones cover."""
+    label = np.zeros((CELEBA_SIZE, CELEBA_SIZE), np.uint8)
+    for index, part in enumerate(CELEBA_PARTS):
+        if part in paths:
+            _, mask = decode_samples(read_bytes(paths[part]), paths[part])
+            mask = mask if mask.ndim == 2 else mask[..., 0]
+            label[fit_label(mask, CELEBA_SIZE, CELEBA_SIZE) != 0] = index + 1
+    return label
+
+
+@dataclass(frozen=True)
+class ScenesOptions:
+    """Options of `prepare scenes`."""
+
+    count: int = option(100, "Number of landscapes.")
+    out: str = option("", "Folder to write to.")
+    height: int = option(128, "Height in pixels.")
+    width: int = option(128, "Width in pixels.")
+    first_seed: int = option(0, "Seed of the first landscape; 1000000 and up are the test landscapes.")
+
+
+def write_scenes(options):
+    """Writes landscapes as files: images/, labels/, instances/ and dataset.json."""
+    if not options.out or options.count < 1:
+        raise DataError("prepare scenes needs --out FOLDER and a positive --count")
+    out = Path(options.out)
+    for name in ("images", "labels", "instances"):
+        (out / name).mkdir(parents=True, exist_ok=True)
+
+    def write(seed):
+        scene = render_scene(seed, options.height, options.width)
+        write_png(out / "images" / f"{seed:07d}.png", scene.image[..., ::-1])
+        write_png(out / "labels" / f"{seed:07d}.png", scene.label)
+        write_png(out / "instances" / f"{seed:07d}.png", scene.instance)
+
+    for _ in map_files(write, range(options.first_seed, options.first_seed + options.count), "scenes"):
+        pass
+    layout = {kind: f"{kind}s/{{stem}}.png" for kind in catalogue.MAPS}
+    colors = COLORS.tolist()
+    description = {
+        "name": "scenes_files",
+        "classes": [{"id": i, "name": name, "color": colors[i]} for i, name in enumerate(CLASSES)],
+        "instance_none_id": 0,
+        "options": {
+            "preprocess_mode": "fixed", "crop_size": options.width, "img_width": options.width,
+            "img_height": options.height, "aspect_ratio": options.width / options.height,
+            "no_instance": False,
+        },
+        "dataroot": ".", "splits": {"train": layout, "val": "train", "test": "val"},
+    }  # fmt: skip
+    write_text(out / "dataset.json", description_text(description))
+    tqdm.write(f"{options.count} landscapes in {out}; train with --dataset_mode {out / 'dataset.json'}")
+    return 0
+
+
+COMMANDS = {
+    "check": (CheckOptions, check),
+    "describe": (DescribeOptions, describe),
+    "instances": (InstancesOptions, make_instances),
+    "celeba": (CelebaOptions, celeba),
+    "scenes": (ScenesOptions, write_scenes),
+}

@@ -1,0 +1,146 @@
+"""A run as a SavedModel with named signatures, in the folders that TF Serving expects."""
+
+import os
+import re
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+from absl import logging
+
+from semantic_synthesis import data, serving_files
+from semantic_synthesis.config import Config
+from semantic_synthesis.runs import open_run
+from semantic_synthesis.serving_graph import MOST_PIXELS, ServingGraph
+
+
+@dataclass(frozen=True)
+class Export:
+    """What the files beside the graph say about it.
+
+    size: (height, width), None where free; stride: what free sizes are multiples of; table: ClassTable;
+    signatures: {name: ConcreteFunction}.
+    """
+
+    name: str
+    version: int
+    config: Config
+    table: data.ClassTable
+    size: tuple
+    stride: int
+    batch_rows: bool
+    signatures: dict
+
+
+def export(options):
+    """Writes <export_dir>/<model name>/<version>/ whole or not at all; its path.
+
+    options: config.ExportOptions. Beside the models: models.config and batching.config for TF Serving.
+    Errors: ValueError or OSError, one line, before anything is written.
+    """
+    config = Config.load(options.checkpoint_dir)
+    name = options.model_name or Path(options.checkpoint_dir).resolve().name
+    folder, version = _place(options, name)
+    size = _output_size(options, config)
+    dtype = _label_dtype(options, config)
+    config, method = open_run(options.checkpoint_dir, options.precision, options.modulation)
+    _check_stride(size, method.strides[0])
+    graph = ServingGraph(config, method, size, dtype, options.batch_rows)
+    done = Export(
+        name, version, config, graph.table, size, graph.stride, options.batch_rows, graph.signatures()
+    )  # fmt: skip
+    with _written_beside(folder / str(version)) as part:
+        _save(done.signatures, part)
+        serving_files.write_extras(done, options.checkpoint_dir, part / "assets.extra")
+    serving_files.write_server_configs(Path(options.export_dir), options.batch_rows)
+    return str(folder / str(version))
+
+
+def _save(signatures, folder):
+    module = tf.Module()
+    used = {id(v): v for function in signatures.values() for v in function.variables}
+    module.weights = list(used.values())  # what no signature reads (raw norms, log-variances) stays behind
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    with _less_talk():
+        tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
+
+
+@contextmanager
+def _less_talk():
+    """Warnings only: saving names every captured tensor of every loop on one line."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _place(options, name):
+    """(model folder, version number), checked."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        raise ValueError(f"--model_name {name!r}; expected letters, digits, _ . and - (it is part of the URL)")
+    folder = Path(options.export_dir) / name
+    there = serving_files.versions(folder)
+    if options.version < 0:
+        raise ValueError(f"--version {options.version}; expected 1 or more, or 0 for the next one")
+    version = options.version or max(there, default=0) + 1
+    if version in there or (folder / str(version)).exists():
+        raise ValueError(f"{folder / str(version)}: exists already; choose another --version or leave it out")
+    return folder, version
+
+
+def _output_size(options, config):
+    """(height, width) of the pictures, (None, None) where requests choose."""
+    asked = (options.output_height, options.output_width)
+    native = (config.crop_height, config.crop_size)
+    if min(asked) < 0 or (0 in asked and any(asked)):
+        raise ValueError(
+            f"--output_height {asked[0]} --output_width {asked[1]}; expected two positive sizes, or 0 for both"
+        )
+    if not config.use_vae:
+        return asked if any(asked) else (None, None)
+    if any(asked) and asked != native:
+        raise ValueError(
+            f"--output_height {asked[0]} --output_width {asked[1]}; this run (use_vae) makes pictures of"
+            f" {native[0]} rows and {native[1]} columns only; leave the flags out"
+        )
+    return native
+
+
+def _check_stride(size, stride):
+    height, width = size
+    if height and (height % stride or width % stride or height * width > MOST_PIXELS):
+        raise ValueError(
+            f"--output_height {height} --output_width {width}; expected multiples of {stride} and at most"
+            f" {MOST_PIXELS} pixels"
+        )
+
+
+def _label_dtype(options, config):
+    name = options.label_dtype or ("uint8" if config.num_classes <= 256 else "int32")
+    if name == "uint8" and config.num_classes > 256:
+        raise ValueError(f"--label_dtype uint8; the run has {config.num_classes} classes; expected int32")
+    return tf.as_dtype(name)
+
+
+@contextmanager
+def _written_beside(folder):
+    """A new folder beside `folder` to write to; it gets that name at the end, or vanishes on an error.
+
+    Its name is no number, so TF Serving never sees a half-written version.
+    """
+    part = folder.with_name(f".{folder.name}.part-{os.getpid()}")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        part.rename(folder)
+    except tf.errors.OpError as error:  # how TensorFlow reports full disks
+        raise OSError(f"{folder}: cannot be written ({error.message}); free space or choose another --export_dir") from None
+    except OSError as error:
+        where = error.filename or folder
+        raise OSError(f"{where}: cannot be written ({error.strerror}); free space or choose another --export_dir") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

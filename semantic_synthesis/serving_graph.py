@@ -1,0 +1,293 @@
+"""The signatures of an exported model: pictures from label ids or PNG bytes, styles from photos.
+
+Rows (the first dimension of every input) are independent: each has its own seed, and its pixels do not
+depend on the rows it travels with, because rows are computed one after another with the same shapes.
+`batch_rows` computes them together instead, which is faster on GPUs and moves single pixels by 1/255.
+Whatever a client can get wrong ends as InvalidArgument with a text that starts with "DataError: ".
+"""
+
+import tensorflow as tf
+
+from semantic_synthesis import data
+from semantic_synthesis.data.decoding import MAX_PIXELS
+from semantic_synthesis.data.graph_decoding import decode_label_png
+
+MOST_PIXELS = 2**22  # of one picture, where the size is free: several GB of features at full width
+_SHOWN_IDS = 20
+
+
+class ServingGraph:
+    """Traces the signatures of one run.
+
+    config: of the run; method: its folded model; size: (height, width) of the pictures, or (None, None)
+    where they are free multiples of the first generator stride; label_dtype: tf.uint8 or tf.int32;
+    batch_rows: rows together instead of one by one.
+    """
+
+    def __init__(self, config, method, size, label_dtype, batch_rows=False):
+        self.method, self.label_dtype, self.batch_rows = method, label_dtype, batch_rows
+        self.table = data.ClassTable.from_dict(config.class_table)
+        self.native = (config.crop_height, config.crop_size)
+        self.height, self.width = size
+        self.stride = method.strides[0]
+        self.takes_instances = not config.no_instance
+        self.style = self._style_specs(method.sample_style(None, tf.constant([0], tf.int64)))
+        grey = tf.zeros([1, *self.native, 3])
+        self.encodes = bool(method.encode_style(grey, None))
+        self._render = tf.function(self._pictures)
+
+    @staticmethod
+    def _style_specs(style):
+        return {name: tf.TensorSpec([None, *x.shape[1:]], x.dtype, name) for name, x in style.items()}
+
+    # Signatures
+
+    def signatures(self):
+        """{signature name: ConcreteFunction}; those of styles only for runs that have them."""
+        maps = {"label": tf.TensorSpec([None, self.height, self.width], self.label_dtype, "label")}
+        files = {"label_png_bytes": tf.TensorSpec([None], tf.string, "label_png_bytes")}
+        if self.takes_instances:
+            maps["instance"] = tf.TensorSpec([None, self.height, self.width], tf.int32, "instance")
+            files["instance_png_bytes"] = tf.TensorSpec([None], tf.string, "instance_png_bytes")
+        seed = {"seed": tf.TensorSpec([None], tf.int64, "seed")}
+        photo = {"style_image_bytes": tf.TensorSpec([None], tf.string, "style_image_bytes")}
+        found = {
+            "serving_default": _trace(self._from_ids, maps | seed),
+            "png": _trace(self._from_png, files | seed),
+        }
+        if self.style:
+            found["synthesize_style"] = _trace(self._from_ids, maps | self.style)
+        if self.encodes:
+            image = tf.TensorSpec([None, *self.native, 3], tf.uint8, "image")
+            found["encode_style"] = _trace(self._encode_images, {"image": image})
+            found["png_style"] = _trace(self._from_png, files | photo)
+        return found
+
+    def _from_ids(self, inputs):
+        """{label, (instance), seed or style} -> {image: uint8 [N,H,W,3]}."""
+        inputs = dict(_same_rows(inputs))
+        for name in ("label", "instance"):
+            if name in inputs:
+                inputs[name] = self._check_size(inputs[name], name)
+        inputs["label"] = self._check_ids(inputs["label"])
+        output = tf.TensorSpec([self.height, self.width, 3], tf.uint8)
+        return {"image": self._map_rows(self._synthesize, inputs, output)}
+
+    def _from_png(self, inputs):
+        """{label_png_bytes, (instance_png_bytes), seed or style_image_bytes} -> {image_png_bytes: [N]}."""
+        return {"image_png_bytes": self._map_rows(self._png_rows, dict(_same_rows(inputs)), tf.TensorSpec([], tf.string))}
+
+    def _encode_images(self, inputs):
+        """{image: uint8 [N,H,W,3] of the run's size} -> {style name: float32 [N,...]}."""
+        inputs = _same_rows(inputs)
+        image = _check_exact(inputs["image"], "image", *self.native)
+        output = {name: tf.TensorSpec(spec.shape[1:], spec.dtype) for name, spec in self.style.items()}
+        return self._map_rows(lambda rows: self._encode(rows["image"]), {"image": image}, output)
+
+    # Rows: each of these takes and returns batches
+
+    def _map_rows(self, function, rows, output):
+        """function on batches of one row after another, or on all rows at once."""
+        if self.batch_rows:
+            return function(rows)
+
+        def one(row):
+            result = function(tf.nest.map_structure(lambda x: x[None], row))
+            return tf.nest.map_structure(lambda x: x[0], result)
+
+        return tf.map_fn(one, rows, fn_output_signature=output, parallel_iterations=1)
+
+    def _png_rows(self, rows):
+        def decode(name, reader):
+            spec = tf.TensorSpec([self.height, self.width], tf.int32)
+            return tf.map_fn(lambda png: self._fit_map(reader(png, name), name), rows[name], fn_output_signature=spec)
+
+        known = {"label": decode("label_png_bytes", lambda png, name: decode_label_png(png, self.table, name))}
+        if self.takes_instances:
+            known["instance"] = decode("instance_png_bytes", decode_instance_png)
+        if "seed" in rows:
+            known["seed"] = rows["seed"]
+        else:
+            spec = tf.TensorSpec([*self.native, 3], tf.uint8)
+            photos = tf.map_fn(self._style_photo, rows["style_image_bytes"], fn_output_signature=spec)
+            known |= self._encode(photos)
+        return tf.map_fn(tf.io.encode_png, self._synthesize(known), fn_output_signature=tf.string)
+
+    def _synthesize(self, rows):
+        layout = {name: rows[name] for name in ("label", "instance") if name in rows}
+        style = {name: rows[name] for name in self.style if name in rows}
+        if "seed" in rows:
+            style = self.method.sample_style(layout, rows["seed"])
+        # Equal shapes everywhere, so that all signatures share one trace of the generator.
+        count = None if self.batch_rows else 1
+        return self._render(*tf.nest.map_structure(lambda x: tf.ensure_shape(x, [count, *x.shape[1:]]), (layout, style)))
+
+    def _pictures(self, layout, style):
+        """uint8 [B,H,W,3], truncated as monitoring.to_uint8."""
+        picture = tf.clip_by_value(self.method.synthesize(layout, style), -1.0, 1.0)
+        return tf.cast((picture + 1.0) * 127.5, tf.uint8)
+
+    def _encode(self, images):
+        return self.method.encode_style(tf.cast(images, tf.float32) / 127.5 - 1.0, None)
+
+    def _style_photo(self, photo):
+        return fit_photo(decode_photo(photo, "style_image_bytes"), *self.native)
+
+    # Checks
+
+    def _check_size(self, ids, name):
+        """Integer [N,h,w] -> the same with the size checked and, where fixed, known."""
+        if self.height:
+            return _check_exact(ids, name, self.height, self.width)
+        with tf.control_dependencies([self._require_stride(tf.shape(ids)[1:], name)]):
+            return tf.identity(ids)
+
+    def _require_stride(self, size, name):
+        fits = tf.reduce_all((size > 0) & (size % self.stride == 0))
+        fits &= tf.reduce_prod(tf.cast(size, tf.int64)) <= MOST_PIXELS
+        return require(
+            fits, f"{name}: ", size[1], "x", size[0], f" pixels; expected width and height in multiples of"
+            f" {self.stride} and at most {MOST_PIXELS} pixels",
+        )  # fmt: skip
+
+    def _check_ids(self, label):
+        """Integer [N,H,W] -> int32, all in [0,C)."""
+        label = tf.cast(label, tf.int32)
+        wrong = (label < 0) | (label >= self.table.num_classes)
+        found = tf.sort(tf.unique(tf.boolean_mask(label, wrong))[0])[:_SHOWN_IDS]
+        listed = tf.strings.reduce_join(tf.strings.as_string(found), separator=", ")
+        check = require(
+            tf.size(found) == 0, "label: class ids ", listed,
+            f" unknown; allowed are 0 to {self.table.num_classes - 1} (class_table.json lists them)",
+        )  # fmt: skip
+        with tf.control_dependencies([check]):
+            return tf.identity(label)
+
+    def _fit_map(self, ids, name):
+        """int32 [h,w] -> the model's size: by nearest as data.fit_label where fixed, else checked."""
+        if self.height:
+            return tf.ensure_shape(fit_map(ids, self.height, self.width), [self.height, self.width])
+        with tf.control_dependencies([self._require_stride(tf.shape(ids), name)]):
+            return tf.identity(ids)
+
+
+def _trace(function, specs):
+    return tf.function(function).get_concrete_function(specs)
+
+
+def require(condition, *message):
+    """An operation that ends in InvalidArgument with the joined message unless the condition holds."""
+    texts = [tf.strings.as_string(x) if tf.is_tensor(x) and x.dtype != tf.string else x for x in message]
+    return tf.debugging.Assert(condition, [tf.strings.join(["DataError: ", *texts, "\n"])])
+
+
+def _same_rows(inputs):
+    """The inputs, after a check that all have one or more and equally many rows.
+
+    They come out with unknown shapes, so that later checks look at what was really fed: servers do not
+    hold clients to the signature's shape.
+    """
+    loose = {name: tf.compat.v1.placeholder_with_default(x, [None] * x.shape.rank) for name, x in inputs.items()}
+    rows = [tf.shape(x)[0] for x in loose.values()]
+    counts = tf.strings.join([tf.strings.as_string(count) for count in rows], separator=", ")
+    same = tf.reduce_all([count == rows[0] for count in rows]) & (rows[0] > 0)
+    names = ", ".join(loose)
+    check = require(same, f"inputs {names} have ", counts, " rows; expected one or more, and equally many")
+    with tf.control_dependencies([check]):
+        return {name: tf.ensure_shape(tf.identity(x), [None] * x.shape.rank) for name, x in loose.items()}
+
+
+def _check_exact(x, name, height, width):
+    """[N,h,w,...] -> the same with h, w known, or the error that names both sizes."""
+    size = tf.shape(x)[1:3]
+    check = require(
+        tf.reduce_all(size == [height, width]),
+        f"{name}: ", size[1], "x", size[0], f" pixels; this model takes {width}x{height} (width x height)",
+    )  # fmt: skip
+    with tf.control_dependencies([check]):
+        x = tf.identity(x)
+    channels = [3] if x.shape.rank == 4 else []
+    return tf.ensure_shape(x, [None, height, width, *channels])
+
+
+# Files in a graph
+
+
+def fit_map(ids, height, width):
+    """int32 [h,w] -> [height,width], the value at the nearest pixel centre: data.fit_label's pixels."""
+    size = tf.shape(ids, tf.int64)
+
+    def centres(old, new):
+        return (2 * tf.range(new, dtype=tf.int64) + 1) * old // (2 * new)
+
+    return tf.gather(tf.gather(ids, centres(size[0], height)), centres(size[1], width), axis=1)
+
+
+def fit_photo(image, height, width):
+    """uint8 [h,w,3] -> uint8 [height,width,3]: axes that shrink are averaged, then the others enlarged.
+
+    Close to data.fit_image, not equal to it; a photo of the right size keeps its pixels in both.
+    """
+    size = tf.shape(image)[:2]
+
+    def resized():
+        shrunk = tf.image.resize(image, tf.minimum(size, [height, width]), "area")
+        return tf.image.resize(shrunk, [height, width], "bicubic")
+
+    fitted = tf.cond(tf.reduce_all(size == [height, width]), lambda: tf.cast(image, tf.float32), resized)
+    return tf.ensure_shape(tf.cast(tf.clip_by_value(tf.round(fitted), 0, 255), tf.uint8), [height, width, 3])
+
+
+def decode_photo(photo, name):
+    """JPEG or PNG bytes, string [] -> uint8 [h,w,3]; sizes are checked before anything is unpacked."""
+    start = tf.strings.substr(photo, 0, tf.minimum(8, tf.strings.length(photo)))
+    is_png = start == b"\x89PNG\r\n\x1a\n"
+    is_jpeg = tf.strings.substr(start, 0, tf.minimum(3, tf.strings.length(start))) == b"\xff\xd8\xff"
+    known = require((is_png & (tf.strings.length(photo) > 33)) | is_jpeg, f"{name}: neither JPEG nor PNG")
+    with tf.control_dependencies([known]):
+        photo = tf.identity(photo)
+    size = tf.cond(is_jpeg, lambda: tf.io.extract_jpeg_shape(photo)[:2], lambda: _png_size(photo))
+    size = tf.ensure_shape(size, [2])
+    pixels = tf.reduce_prod(tf.cast(size, tf.int64))
+    fits = tf.reduce_all(size > 0) & (pixels <= MAX_PIXELS)
+    check = require(fits, f"{name}: ", size[1], "x", size[0], f" pixels; at most {MAX_PIXELS} are read")
+    with tf.control_dependencies([check]):
+        photo = tf.identity(photo)
+    jpeg = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}  # what OpenCV does, so test_one.py
+    return tf.cond(is_jpeg, lambda: tf.io.decode_jpeg(photo, **jpeg), lambda: tf.io.decode_png(photo, 3))
+
+
+def _png_size(png):
+    """int32 [2]: height, width from the header."""
+    return tf.io.decode_raw(tf.strings.substr(png, 16, 8), tf.int32, little_endian=False)[::-1]
+
+
+def decode_instance_png(png, name):
+    """PNG bytes, string [] -> int32 [h,w] of instance ids: one channel, or RGB as r + 256 g + 65536 b."""
+    whole = tf.strings.length(png) > 33
+    start = tf.strings.substr(png, 0, tf.minimum(8, tf.strings.length(png)))
+    with tf.control_dependencies([require(whole & (start == b"\x89PNG\r\n\x1a\n"), f"{name}: not a PNG")]):
+        png = tf.identity(png)
+    size = tf.cast(_png_size(png), tf.int64)
+    depth, kind = (tf.io.decode_raw(tf.strings.substr(png, at, 1), tf.uint8)[0] for at in (24, 25))
+    fits = tf.reduce_all(size > 0) & (tf.reduce_prod(size) <= MAX_PIXELS)
+    checks = [
+        require(fits, f"{name}: ", size[1], "x", size[0], f" pixels; at most {MAX_PIXELS} are read"),
+        require(
+            ((depth == 8) & ((kind == 0) | (kind == 2))) | ((depth == 16) & (kind == 0)),
+            f"{name}: expected a PNG with instance ids in one channel (8 or 16 bits), or 8-bit RGB",
+        ),
+    ]
+    with tf.control_dependencies(checks):
+        png = tf.identity(png)
+
+    def colors():
+        return tf.tensordot(tf.cast(tf.io.decode_png(png, 3), tf.int32), tf.constant([1, 256, 65536]), 1)
+
+    def deep_ids():
+        return tf.cast(tf.io.decode_png(png, 1, tf.uint16)[..., 0], tf.int32)
+
+    def ids():
+        return tf.cast(tf.io.decode_png(png, 1)[..., 0], tf.int32)
+
+    return tf.cond(kind == 2, colors, lambda: tf.cond(depth == 16, deep_ids, ids))

@@ -1,0 +1,174 @@
+"""What several test files share: tiny runs and the scripts in their own processes."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from semantic_synthesis import data
+from semantic_synthesis.config import Config
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# A SPADE that trains a step in some tens of milliseconds; every option a test may want smaller or larger.
+TINY = {
+    "dataset_mode": "scenes", "scenes_count": 8, "crop_size": 32, "num_generator_filters": 2,
+    "num_discriminator_filters": 4, "num_hidden_filters": 8, "num_discriminator_layers": 3, "z_dim": 4,
+    "num_encoder_filters": 2, "encoder_size": 16, "no_vgg_loss": True, "init_variance": 0.5,
+    "distribute": "none", "batch_size": 2,
+}  # fmt: skip
+
+
+def tiny_config(run_dir="", **changes):
+    """A resolved Config of a run of seconds in run_dir."""
+    config = data.resolve(Config(**{**TINY, **changes}))
+    run_dir = str(run_dir)
+    return config.replace(
+        checkpoint_dir=run_dir,
+        log_dir=os.path.join(run_dir, "logs"),
+        results_dir=os.path.join(run_dir, "samples"),
+    )
+
+
+def tiny_flags(run_dir, **changes):
+    """The same options as command-line flags of train.py."""
+    return as_flags({**TINY, **changes, "checkpoint_dir": str(run_dir)})
+
+
+def as_flags(options):
+    """["--name=value", ...]."""
+    return [f"--{name}={value}" for name, value in options.items()]
+
+
+def start_script(script, arguments, **environment):
+    """A script of the repository (train.py, test_one.py) in its own process; output is read as text."""
+    return subprocess.Popen(
+        [sys.executable, str(REPOSITORY / script), *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process, timeout=300):
+    """(exit code, stdout, stderr) of a started process; it never outlives the call."""
+    try:
+        out, err = process.communicate(timeout=timeout)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def run_script(script, arguments, **environment):
+    """(exit code, stdout, stderr) of a script run to its end."""
+    return finish(start_script(script, arguments, **environment))
+
+
+def assert_user_error(result, *parts):
+    """A script ended with exit code 2 and one line on standard error that holds every part."""
+    code, _, err = result
+    assert code == 2, (code, err)
+    lines = err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), err
+    for part in parts:
+        assert part in lines[0], (part, lines[0])
+
+
+def read_events(log_dir):
+    """{tag: {step: value}} of all TensorBoard event files of a folder; images as uint8 [H,W,3] lists.
+
+    Files are read in the order of their writing, so a step written again by a resumed run replaces the
+    one the killed run left.
+    """
+    import tensorflow as tf
+
+    found = {}
+    for path in sorted(Path(log_dir).glob("events.out.tfevents.*"), key=lambda p: p.stat().st_mtime_ns):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                array = tf.make_ndarray(value.tensor)
+                if value.metadata.plugin_data.plugin_name == "images":
+                    array = [tf.image.decode_png(png).numpy() for png in array[2:]]
+                else:
+                    array = float(array)
+                found.setdefault(value.tag, {})[event.step] = array
+    return found
+
+
+def random_arrays(model, seed=0):
+    """{name: float32 array} of every variable of a model, lively enough that every option matters."""
+    from semantic_synthesis.methods.method import named_variables
+
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for name, variable in named_variables(model).items():
+        array = rng.normal(0, 0.3, tuple(variable.shape)).astype(np.float32)
+        arrays[name] = np.abs(array) + 0.5 if name.endswith("variance") else array
+    return arrays
+
+
+@contextlib.contextmanager
+def shallow_networks():
+    """SPADE with a generator of two blocks (strides 2 and 1) instead of seven: tracing takes a third.
+
+    Everything else is the product's: layers, normalisers, losses, encoder, discriminator, trainer.
+    """
+    import keras
+
+    from semantic_synthesis.layers import Conv, ResidualBlock
+    from semantic_synthesis.networks import Generator
+
+    class ShallowGenerator(Generator):
+        def __init__(self, filters, depth, make_norm, *, spectral=True, init, name="generator"):
+            keras.layers.Layer.__init__(self, name=name, autocast=False)
+            self.strides, options = (2, 1), {"spectral": spectral, "init": init}
+            self.blocks = [
+                ResidualBlock(16 * filters, 4 * filters, make_norm, **options, name="head_0"),
+                ResidualBlock(4 * filters, 4 * filters, make_norm, **options, name="up_0"),
+            ]
+            self.conv_img = Conv(4 * filters, 3, 3, padding=1, init=init, name="conv_img")
+            self.built = True
+
+    module = "semantic_synthesis.methods.spade"
+    with mock.patch.multiple(module, Generator=ShallowGenerator, generator_strides=lambda depth: (2, 1)):
+        yield
+
+
+def train_steps(trainer, count):
+    """{loss name: [float of each step]} of a trainer's next steps, without files and pictures."""
+    batches, found = iter(trainer.batches()), {}
+    for _ in range(count):
+        for terms in trainer.train_step(next(batches)).values():
+            for name, value in terms.items():
+                found.setdefault(name, []).append(float(value))
+    return found
+
+
+def state_arrays(trainer):
+    """{name: array} of all that a trainer's checkpoint holds."""
+    from semantic_synthesis.methods.method import named_variables
+
+    found = {f"model/{name}": variable.numpy() for name, variable in named_variables(trainer.method).items()}
+    found |= {f"ema/{name}": variable.numpy() for name, variable in trainer.ema.items()}
+    for objective, optimizer in trainer.optimizers.items():
+        found |= {f"{objective}/{variable.path}": variable.numpy() for variable in optimizer.variables}
+    return found | {"step": trainer.step.numpy()}
+
+
+# Options of the runs that tests/workers/two_devices.py compares; whole: the product's own generator.
+_ALL = {"use_vae": True, "ema_decay": 0.9, "batch_size": 4, "crop_size": 16, "num_discriminators": 1}
+DISTRIBUTION_CASES = {
+    "auto": {**_ALL, "modulation": "auto"},
+    "patches": {**_ALL, "modulation": "patches", "use_vae": False, "no_instance": False, "D_steps_per_G": 2},
+    "dense": {**_ALL, "modulation": "dense", "norm_D": "spectralsync_batch", "norm_E": "spectralsync_batch"},
+    "auto_bfloat16": {**_ALL, "modulation": "auto", "precision": "bfloat16"},
+    "dense_bfloat16": {**_ALL, "modulation": "dense", "precision": "bfloat16", "use_vae": False},
+    "whole": {**_ALL, "crop_size": 32, "num_discriminators": 2, "whole": True},
+    "whole_bfloat16": {**_ALL, "crop_size": 32, "num_discriminators": 2, "whole": True, "precision": "bfloat16"},
+}

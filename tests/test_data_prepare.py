@@ -1,0 +1,163 @@
+"""The prepare commands, each on a small folder."""
+
+import itertools
+import json
+
+import cv2
+import numpy as np
+import pytest
+from fixtures_data import encode_png, label_map, photo, write_folders, write_picture
+
+from semantic_synthesis.config import Config
+from semantic_synthesis.data import open_dataset, read_instance, resolve
+from semantic_synthesis.data.instances import class_ranks, connected_components, polygon_mask
+from semantic_synthesis.data.prepare import CELEBA_PARTS, COMMANDS
+
+
+def run(name, **options):
+    """Runs a command and returns its exit code."""
+    kind, command = COMMANDS[name]
+    return command(kind(**options))
+
+
+def test_check_good(tmp_path, capsys):
+    images, labels = write_folders(tmp_path, ids=(0, 1, 255))
+    report = tmp_path / "report" / "r.json"
+    assert run("check", image_dir=images, label_dir=labels, report=str(report)) == 0
+    values = json.loads(report.read_text())
+    assert values["samples"] == 3 and values["sizes"] == {"32x24": 3} and values["problems"] == []
+    assert [c["name"] for c in values["classes"]] == ["class 0", "class 1", "unknown"]
+    assert sum(c["pixels"] for c in values["classes"]) == 3 * 24 * 32
+    assert cv2.imread(str(report.with_name("r_palette.png"))) is not None
+    assert "3 samples, 0 problems" in capsys.readouterr().out
+
+
+def test_check_lists_every_problem(tmp_path, capsys):
+    images, labels = write_folders(tmp_path, count=8)
+    (tmp_path / "ids.txt").write_text("0,1,2")
+    (tmp_path / "labels" / "0.png").unlink()
+    (tmp_path / "labels" / "1.png").write_bytes(b"")
+    write_picture(tmp_path / "labels" / "2.png", label_map([0, 200]))
+    write_picture(tmp_path / "labels" / "3.png", label_map([0, 1], 10, 10))
+    (tmp_path / "images" / "4.jpg").write_bytes(b"no photo")
+    write_picture(tmp_path / "images" / "5.png", photo())
+    (tmp_path / "labels" / "6.png").unlink()
+    write_picture(tmp_path / "labels" / "6.jpg", photo())
+    ids = str(tmp_path / "ids.txt")
+    report = tmp_path / "r.json"
+    code = run("check", image_dir=images, label_dir=labels, semantic_label_path=ids, report=str(report))
+    assert code == 1
+    files = [p["file"].removeprefix(f"{tmp_path}/") for p in json.loads(report.read_text())["problems"]]
+    assert sorted(files) == [
+        "images/0.jpg", "images/4.jpg", "images/5.png", "labels/1.png", "labels/2.png", "labels/3.png",
+        "labels/6.jpg",
+    ]  # fmt: skip
+    assert "subtract" not in capsys.readouterr().out
+
+
+def test_check_notices_photos_among_the_label_maps(tmp_path, capsys):
+    images, labels = write_folders(tmp_path, ids=(0,))
+    noise = np.random.default_rng(0).integers(0, 100, (24, 32), dtype=np.uint8)
+    write_picture(tmp_path / "labels" / "1.png", noise)
+    assert run("check", image_dir=images, label_dir=labels) == 0
+    assert "like photos" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["ids", "palette", "colors"])
+def test_describe_drafts_a_dataset_that_trains(form, tmp_path):
+    images, labels = write_folders(tmp_path, ids=(0, 2, 255))
+    colors = np.random.default_rng(1).permutation(256 * 3).reshape(256, 3) % 256
+    if form != "ids":
+        for n in range(3):
+            ids = label_map([0, 2, 255], seed=n)
+            if form == "palette":
+                (tmp_path / "labels" / f"{n}.png").write_bytes(encode_png(ids, 3, 8, colors))
+            else:
+                write_picture(tmp_path / "labels" / f"{n}.png", colors[ids].astype(np.uint8))
+    out = tmp_path / "about" / "town.json"
+    assert run("describe", image_dir=images, label_dir=labels, out=str(out)) == 0
+    config = resolve(Config(dataset_mode=str(out), crop_size=16))
+    dataset = open_dataset(config)
+    assert dataset.table.num_classes == 3 and dataset.table.name == "town"
+    assert dataset.table.unknown == (None if form == "colors" else 2)
+    if form == "palette":
+        assert dataset.table.colors[1].tolist() == colors[2].tolist()
+    batch = next(iter(dataset.batches(3)))
+    assert set(np.unique(batch["label"])) == {0, 1, 2}
+
+
+def test_instances_for_own_folders(tmp_path):
+    images, labels = write_folders(tmp_path)
+    target = str(tmp_path / "instances")
+    assert run("instances", image_dir=images, label_dir=labels, instance_dir=target) == 0
+    config = resolve(Config(image_dir=images, label_dir=labels, instance_dir=target, crop_size=16))
+    batch = next(iter(open_dataset(config).batches(2)))
+    assert batch["instance"].numpy().min() == 1
+    expected = connected_components(label_map((0, 1, 2), seed=1))
+    np.testing.assert_array_equal(read_instance(f"{target}/1.png"), expected)
+
+
+def test_instances_of_inade(tmp_path):
+    for n in (1, 2):
+        write_picture(tmp_path / f"images/training/ADE_train_{n}.jpg", photo(seed=n))
+        write_picture(tmp_path / f"annotations/training/ADE_train_{n}.png", label_map([0, 5, 150], seed=n))
+    assert run("instances", dataset_mode="ade20k", dataroot=str(tmp_path)) == 0
+    written = read_instance(tmp_path / "instances/training/ADE_train_2.png")
+    np.testing.assert_array_equal(written, class_ranks(label_map([0, 5, 150], seed=2)))
+    config = resolve(Config(dataset_mode="ade20k", dataroot=str(tmp_path), no_instance=False))
+    assert open_dataset(config).has_instances
+
+
+def test_instances_of_coco(tmp_path):
+    write_picture(tmp_path / "train_img/7.jpg", photo(8, 8))
+    write_picture(tmp_path / "train_label/7.png", np.full((8, 8), 3, np.uint8))
+    square = [[2, 2, 5, 2, 5, 5, 2, 5]]
+    annotations = [{"image_id": 1, "segmentation": {"counts": []}}, {"image_id": 1, "segmentation": square}]
+    values = {"images": [{"id": 1, "file_name": "7.jpg"}], "annotations": annotations}
+    (tmp_path / "a.json").write_text(json.dumps(values))
+    code = run("instances", dataset_mode="coco", dataroot=str(tmp_path), annotations=str(tmp_path / "a.json"))
+    assert code == 0
+    written = read_instance(tmp_path / "train_inst/7.png")
+    assert np.unique(written).tolist() == [3, 256] and (written[2:4, 2:4] == 256).all()
+    with pytest.raises(ValueError, match="comes with instance maps"):
+        run("instances", dataset_mode="cityscapes", dataroot=str(tmp_path))
+
+
+def test_polygon_mask():
+    mask = polygon_mask([(1, 0.5), (4.2, 0.5), (1, 3.7)], 5, 6)
+    corners = np.array([[1, 0.5], [4.2, 0.5], [1, 3.7]], np.float32)
+    inside = [[cv2.pointPolygonTest(corners, (x, y), False) >= 0
+               for x in range(6)] for y in range(5)]  # fmt: skip
+    np.testing.assert_array_equal(mask, inside)
+
+
+def test_celeba(tmp_path):
+    folder = tmp_path / "CelebAMask-HQ-mask-anno" / "0"
+    boxes = {"skin": (0, 300), "nose": (50, 90), "hair": (200, 400), "hat": (350, 500)}
+    for number in range(3):
+        write_picture(tmp_path / "CelebA-HQ-img" / f"{number}.jpg", photo(1024, 1024, number))
+        for part, (start, end) in boxes.items():
+            mask = np.zeros((512, 512, 3), np.uint8)
+            mask[start:end] = 255
+            write_picture(folder / f"{number:05d}_{part}.png", mask)
+    assert run("celeba", dataroot=str(tmp_path), test_count=1) == 0
+    assert (tmp_path / "train_list.txt").read_text() == "0.jpg\n1.jpg\n"
+    config = resolve(Config(dataset_mode="celeba", dataroot=str(tmp_path)))
+    dataset = open_dataset(config, "test")
+    (batch,) = dataset.batches(4, training=False)
+    column = batch["label"][0, :, 0].numpy()
+    expected = [CELEBA_PARTS.index(p) + 1 for p in ("skin", "nose", "skin", "hair", "hat")] + [0]
+    assert [column[0]] + [b for a, b in itertools.pairwise(column) if a != b] == expected
+
+
+def test_scenes_as_files(tmp_path):
+    assert run("scenes", count=3, out=str(tmp_path / "s"), height=32, width=64) == 0
+    config = resolve(Config(dataset_mode=str(tmp_path / "s" / "dataset.json")))
+    dataset = open_dataset(config)
+    batch = next(iter(dataset.batches(2, training=False)))
+    assert batch["image"].shape == (2, 32, 64, 3) and dataset.has_instances and dataset.size == 3
+    rendered = open_dataset(resolve(Config(crop_size=64, aspect_ratio=2.0, no_instance=False)))
+    for key, value in next(iter(rendered.batches(2, training=False))).items():
+        np.testing.assert_array_equal(value, batch[key])
+    with pytest.raises(ValueError, match="--out"):
+        run("scenes", count=1)

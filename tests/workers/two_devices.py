@@ -1,0 +1,54 @@
+"""Trains every case of tests/test_distribution.py on one and on two logical devices; writes one .npz.
+
+A process of its own, because logical devices must be made before anything else touches TensorFlow.
+Arguments: the file to write, names of cases.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+
+import contextlib  # noqa: E402
+
+import helpers  # noqa: E402
+import numpy as np  # noqa: E402
+
+from semantic_synthesis.data import open_dataset  # noqa: E402
+from semantic_synthesis.training import Trainer, make_strategy  # noqa: E402
+
+STEPS = 3
+
+
+def train(options, distribute, networks):
+    """{name: array}: losses of every step and the state before the first and after the last."""
+    with tempfile.TemporaryDirectory() as folder, networks():
+        config = helpers.tiny_config(folder, **options, distribute=distribute)
+        strategy = make_strategy(distribute)
+        assert strategy.num_replicas_in_sync == (2 if distribute == "mirrored" else 1)
+        trainer = Trainer(config, open_dataset(config), strategy)
+        found = {f"before/{name}": array for name, array in helpers.state_arrays(trainer).items()}
+        found |= {f"loss/{name}": values for name, values in helpers.train_steps(trainer, STEPS).items()}
+    return found | {f"after/{name}": array for name, array in helpers.state_arrays(trainer).items()}
+
+
+def main(path, cases):
+    """Runs the cases one after another."""
+    found = {}
+    for name in cases:
+        options = dict(helpers.DISTRIBUTION_CASES[name])
+        networks = contextlib.nullcontext if options.pop("whole", False) else helpers.shallow_networks
+        for distribute in ("none", "mirrored"):
+            for key, array in train(options, distribute, networks).items():
+                found[f"{name}/{distribute}/{key}"] = array
+    np.savez(path, **found)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
