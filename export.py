@@ -1,4 +1,4 @@
-"""Writes a run as a model for TF Serving: python export.py --checkpoint_dir checkpoints/mine --export_dir exports."""
+"""Writes a run as a model for TF Serving: python export.py --checkpoint_dir checkpoints/mine."""
 
 from semantic_synthesis import command_line  # first: it quietens TensorFlow
 from semantic_synthesis.config import ExportOptions, define_flags, from_flags

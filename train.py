@@ -11,9 +11,8 @@ def main():
     """Resolves the options, trains (or resumes), returns the exit code."""
     from semantic_synthesis import data
 
-    given = from_flags(Config)
-    strategy = make_strategy(given.distribute)  # before any other use of TensorFlow
-    config = training_config(given, given_flags(Config), data.resolve)
+    config = training_config(from_flags(Config), given_flags(Config), data.resolve)
+    strategy = make_strategy(config.distribute)  # before any other use of TensorFlow
     trainer = Trainer(config, data.open_dataset(config), strategy)
     if trainer.is_chief:
         config.save(config.checkpoint_dir)

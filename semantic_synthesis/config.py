@@ -231,7 +231,7 @@ class ServeOptions:
     """Options of `python -m semantic_synthesis serve`."""
 
     export_dir: str = option("exports", "Folder that export.py wrote: <export_dir>/<model name>/<version>/.")
-    host: str = option("127.0.0.1", "Address to listen on; others than this machine reach only another one.")
+    host: str = option("127.0.0.1", "Address to listen on; the default is reachable from this machine only.")
     rest_api_port: int = option(8501, "Port; 0 takes a free one.")
     max_body_mb: float = option(32.0, "Largest request body in MB; larger ones are answered 413.")
     max_queue: int = option(64, "Requests in the house, running or waiting; more are answered 429.")

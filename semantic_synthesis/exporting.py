@@ -81,7 +81,9 @@ def _less_talk():
 def _place(options, name):
     """(model folder, version number), checked."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-        raise ValueError(f"--model_name {name!r}; expected letters, digits, _ . and - (it is part of the URL)")
+        raise ValueError(
+            f"--model_name {name!r}; expected letters, digits, _ . and - (it is part of the URL)"
+        )
     folder = Path(options.export_dir) / name
     there = serving_files.versions(folder)
     if options.version < 0:
@@ -98,7 +100,7 @@ def _output_size(options, config):
     native = (config.crop_height, config.crop_size)
     if min(asked) < 0 or (0 in asked and any(asked)):
         raise ValueError(
-            f"--output_height {asked[0]} --output_width {asked[1]}; expected two positive sizes, or 0 for both"
+            f"--output_height {asked[0]} --output_width {asked[1]}; expected two positive sizes or two zeros"
         )
     if not config.use_vae:
         return asked if any(asked) else (None, None)
@@ -138,9 +140,13 @@ def _written_beside(folder):
         yield part
         part.rename(folder)
     except tf.errors.OpError as error:  # how TensorFlow reports full disks
-        raise OSError(f"{folder}: cannot be written ({error.message}); free space or choose another --export_dir") from None
+        raise OSError(
+            f"{folder}: cannot be written ({error.message}); free space or choose another --export_dir"
+        ) from None
     except OSError as error:
         where = error.filename or folder
-        raise OSError(f"{where}: cannot be written ({error.strerror}); free space or choose another --export_dir") from None
+        raise OSError(
+            f"{where}: cannot be written ({error.strerror}); free space or choose another --export_dir"
+        ) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)

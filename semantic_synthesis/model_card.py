@@ -9,7 +9,7 @@ from semantic_synthesis import __version__
 from semantic_synthesis.config import REPOSITORY
 
 _METRICS_FILE = "metrics.json"
-_PLACES = frozenset("checkpoint_dir log_dir results_dir dataroot image_dir label_dir instance_dir".split())
+_PLACES = {"checkpoint_dir", "log_dir", "results_dir", "dataroot", "image_dir", "label_dir", "instance_dir"}
 
 _CARD = """\
 # {name}, version {version}
@@ -33,8 +33,8 @@ N is the number of rows of a request, free from 1. {rows}
 
 ## Input rules
 
-- `label`: class indices 0 to {last} (`class_table.json`, key `names`, tells which is which); anything else is an
-  error that names the ids.
+- `label`: class indices 0 to {last} (`class_table.json`, key `names`, tells which is which); anything
+  else is an error that names the ids.
 - `label_png_bytes`: PNG with the dataset's raw ids in one channel (`raw_ids`), a palette, or RGB in the
   table's `colors`, exactly. No anti-aliasing, no transparency.{instances}
 - Size: {size}
@@ -47,7 +47,8 @@ N is the number of rows of a request, free from 1. {rows}
 
 ## Limits
 
-- The model knows the {classes} classes of its table and scenes like its training data; other layouts give poor pictures.
+- The model knows the {classes} classes of its table and scenes like its training data; other layouts give
+  poor pictures.
 - Pictures are synthetic; say so where you show them.
 
 ## Options of the run
@@ -56,6 +57,10 @@ N is the number of rows of a request, free from 1. {rows}
 {options}
 ```
 """
+_INSTANCE_RULE = """
+- `instance`, `instance_png_bytes`: instance ids at the label map's size, 0 for none; PNG with one channel of
+  8 or 16 bits, or RGB as r + 256 g + 65536 b."""
+_STYLE_RULE = "\n- `style_image_bytes`: JPEG or PNG of any size."
 
 
 def model_card(export, run_dir):
@@ -69,10 +74,9 @@ def model_card(export, run_dir):
         rows="Rows are computed together; pixels may differ by 1 between batch sizes." if export.batch_rows
         else "Rows are computed one by one: the same row gives the same pixels in any batch.",
         last=table.num_classes - 1, classes=table.num_classes, size=_size(export),
-        instances="" if config.no_instance else "\n- `instance`, `instance_png_bytes`: instance ids of the same size,"
-        " 0 for none; one channel of 8 or 16 bits, or RGB as r + 256 g + 65536 b.",
+        instances="" if config.no_instance else _INSTANCE_RULE,
         seed="Equal seeds give equal styles." if random else "Without effect: this run has no random style.",
-        style="" if "png_style" not in export.signatures else "\n- `style_image_bytes`: JPEG or PNG of any size.",
+        style=_STYLE_RULE if "png_style" in export.signatures else "",
         metrics=_metrics(run_dir), options=json.dumps(_options(config), indent=1),
     )  # fmt: skip
 
@@ -89,7 +93,11 @@ def _data(config):
 def _licence(config):
     if config.dataset_mode == "scenes" and config.no_vgg_loss:
         return "Apache-2.0 (the training pictures were rendered by this project; no other data or weights)."
-    vgg = "" if config.no_vgg_loss else f" The loss used VGG19 weights ({os.path.basename(config.vgg_weights)})."
+    vgg = (
+        ""
+        if config.no_vgg_loss
+        else f" The loss used VGG19 weights ({os.path.basename(config.vgg_weights)})."
+    )
     return f"the run records no licence; the terms of the training data apply.{vgg}"
 
 

@@ -22,18 +22,16 @@ class Monitor:
         self.bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True, disable=not active)
         self.writer = None
         if active:
-            os.makedirs(config.results_folder, exist_ok=True)
+            for folder in (config.results_folder, config.log_folder):
+                os.makedirs(folder, exist_ok=True)
             self.writer = tf.summary.create_file_writer(config.log_folder)
 
     def scalars(self, step, losses, rates):
-        """losses {objective: {name: float}}, rates {objective: float}; raises ValueError on NaN or infinity."""
+        """losses {objective: {name: float}}, rates {objective: float}; ValueError on NaN or infinity."""
         flat = {name: value for terms in losses.values() for name, value in terms.items()}
         broken = [name for name, value in flat.items() if not math.isfinite(value)]
         if broken:
-            raise ValueError(
-                f"step {step}: loss {', '.join(broken)} is not finite; lower --lr, or use --precision float32; "
-                f"the last checkpoint in {self.config.checkpoint_dir} is sound"
-            )
+            raise ValueError(not_finite(step, f"loss {', '.join(broken)}", self.config))
         if not self.active:
             return
         speed = self._count * self.config.batch_size / max(time.monotonic() - self._since, 1e-9)
@@ -70,6 +68,14 @@ class Monitor:
             self.writer.close()
 
 
+def not_finite(step, what, config):
+    """The error line for a loss or a weight that is NaN or infinite."""
+    return (
+        f"step {step}: {what} is not finite; lower --lr, or use --precision float32; "
+        f"the last checkpoint in {config.checkpoint_dir} is sound"
+    )
+
+
 def contact_sheet(columns, gap=4):
     """uint8 sheet [h,w,3]: row i holds the i-th picture of every column (uint8 [B,H,W,3]), white gaps."""
     rows = []
@@ -85,7 +91,7 @@ def to_uint8(image):
 
 
 def write_png(path, image):
-    """Writes uint8 RGB [H,W,3] (or [H,W]) as PNG, whole or not at all; OSError if the folder cannot take it."""
+    """Writes uint8 RGB [H,W,3] or grey [H,W] as PNG, whole or not at all; OSError if that is impossible."""
     rgb = image[..., ::-1] if image.ndim == 3 else image
     data = cv2.imencode(".png", rgb)[1].tobytes()
     part = path + ".part"
@@ -96,4 +102,6 @@ def write_png(path, image):
     except OSError as error:
         if os.path.exists(part):
             os.remove(part)
-        raise OSError(f"{path}: cannot be written ({error.strerror}); free space or choose another folder") from None
+        raise OSError(
+            f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
+        ) from None

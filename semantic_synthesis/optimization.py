@@ -26,6 +26,16 @@ class Adam(keras.optimizers.Adam):
             epsilon=self.epsilon * tf.sqrt(1 - beta2_power), grad=tf.convert_to_tensor(gradient),
         )  # fmt: skip
 
+    def named_state(self, names):
+        """{name: tf.Variable} of the step counter and both moments, for checkpoints.
+
+        names: those of the variables built for, in their order (Keras' own names of moments repeat).
+        """
+        state = {"iterations": self.iterations.value}
+        for name, momentum, velocity in zip(names, self._momentums, self._velocities, strict=True):
+            state |= {f"{name}/momentum": momentum.value, f"{name}/velocity": velocity.value}
+        return state
+
 
 def _handle(variable):
     """The resource of a Keras or TensorFlow variable, of the current replica where it is mirrored."""

@@ -52,21 +52,39 @@ def _small(arrays):
     return sum(array.nbytes for array in arrays.values()) < 100e6
 
 
+def newest_checkpoint(run_dir):
+    """Path prefix of the newest training checkpoint whose files are there, None for a run without any.
+
+    ValueError if the run lists checkpoints but none of them is left.
+    """
+    listed = tf.train.get_checkpoint_state(run_dir)
+    if listed is None:
+        return None
+    for prefix in [listed.model_checkpoint_path, *reversed(listed.all_model_checkpoint_paths)]:
+        if tf.train.checkpoint_exists(prefix):
+            return prefix
+    missing = os.path.basename(listed.model_checkpoint_path)
+    raise ValueError(
+        f"{run_dir}: the file checkpoint names {missing}, but its files are not here; restore them, or "
+        f"delete the file checkpoint to start from {WEIGHTS_FILE} or anew"
+    )
+
+
 def load_weights(model, run_dir, partial=False):
     """Fills a model from the run's newest checkpoint (averaged weights where it has them) or weights.npz.
 
     partial: variables that weights.npz does not hold keep their values. Returns their names.
     Errors: FileNotFoundError without any file, ValueError if it is damaged or does not fit the model.
     """
-    newest = tf.train.latest_checkpoint(run_dir)
+    newest = newest_checkpoint(run_dir)
     if newest:
         _load_checkpoint(model, newest)
         return []
     path = os.path.join(run_dir, WEIGHTS_FILE)
     if not os.path.isfile(path):
         raise FileNotFoundError(
-            f"{run_dir}: neither a checkpoint (ckpt-N.index) nor {WEIGHTS_FILE}; expected a trained, converted "
-            "or shipped run"
+            f"{run_dir}: neither a checkpoint (ckpt-N.index) nor {WEIGHTS_FILE}; expected a trained, "
+            "converted or shipped run"
         )
     return _load_arrays(model, path, partial)
 
@@ -77,7 +95,9 @@ def _load_arrays(model, path, partial):
         with np.load(path, allow_pickle=False) as arrays:
             missing = sorted(set(variables) - set(arrays.files))
             if missing and not partial:
-                raise ValueError(f"{path}: no array {missing[0]} ({len(missing)} missing); not made from this config.json")
+                raise ValueError(
+                    f"{path}: no array {missing[0]} ({len(missing)} missing); not made from this config.json"
+                )
             for name in set(variables) - set(missing):
                 _assign(variables[name], arrays[name], f"{path}: {name}")
             return missing
@@ -97,13 +117,17 @@ def _load_checkpoint(model, prefix):
         stored = reader.get_variable_to_shape_map()
         variables = named_variables(model)
         for name, variable in variables.items():
-            keys = [f"{group}/{name.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE" for group in ("ema", "model")]
+            escaped = name.replace("/", ".S")
+            keys = [f"{group}/{escaped}/.ATTRIBUTES/VARIABLE_VALUE" for group in ("ema", "model")]
             key = next((key for key in keys if key in stored), None)
             if key is None:
                 raise ValueError(f"{prefix}: no variable {name}; not made from this config.json")
             _assign(variable, reader.get_tensor(key), f"{prefix}: {name}")
     except tf.errors.OpError as error:
-        raise ValueError(f"{prefix}: damaged checkpoint ({error.message.splitlines()[0]}); delete its files to use an older one") from None
+        reason = error.message.splitlines()[0]
+        raise ValueError(
+            f"{prefix}: damaged checkpoint ({reason}); delete its files to use an older one"
+        ) from None
 
 
 def open_run(run_dir, precision="float32", modulation=None):
@@ -113,7 +137,9 @@ def open_run(run_dir, precision="float32", modulation=None):
     """
     config = Config.load(run_dir)
     if config.class_table is None:
-        raise ValueError(f"{run_dir}: config.json holds no class table; expected a config written by train.py or convert")
+        raise ValueError(
+            f"{run_dir}: config.json holds no class table; expected a config written by train.py or convert"
+        )
     config = config.replace(precision=precision, modulation=modulation or config.modulation)
     model = build_method(config.replace(precision="float32"), training=False, initial_weights=False)
     load_weights(model, run_dir)

@@ -101,7 +101,7 @@ def example_inputs(export):
     values = {
         "label": label, "instance": np.zeros_like(label), "seed": np.zeros(1), "image": grey,
         "label_png_bytes": png, "style_image_bytes": np.array([tf.io.encode_jpeg(grey[0]).numpy()], object),
-        "instance_png_bytes": np.array([tf.io.encode_png(np.zeros((height, width, 1), np.uint8)).numpy()], object),
+        "instance_png_bytes": np.array([tf.io.encode_png(np.zeros_like(raw)).numpy()], object),
     }  # fmt: skip
     found = {}
     for signature, function in export.signatures.items():

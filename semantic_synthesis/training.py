@@ -4,13 +4,20 @@ import os
 import signal
 import tempfile
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from semantic_synthesis.methods.method import named_variables
-from semantic_synthesis.monitoring import Monitor, to_uint8
+from semantic_synthesis.monitoring import Monitor, not_finite, to_uint8
 from semantic_synthesis.optimization import learning_rate, make_optimizer, total_steps
-from semantic_synthesis.runs import WEIGHTS_FILE, build_method, checkpoint_variables, load_weights
+from semantic_synthesis.runs import (
+    WEIGHTS_FILE,
+    build_method,
+    checkpoint_variables,
+    load_weights,
+    newest_checkpoint,
+)
 
 KEPT_CHECKPOINTS = 3
 _PREVIEWS = 4
@@ -42,7 +49,9 @@ class Trainer:
         self.config, self.dataset, self.strategy = config, dataset, strategy
         replicas = strategy.num_replicas_in_sync
         if config.batch_size % replicas:
-            raise ValueError(f"--batch_size {config.batch_size} does not divide over {replicas} devices; use a multiple")
+            raise ValueError(
+                f"--batch_size {config.batch_size} does not divide over {replicas} devices; use a multiple"
+            )
         self.steps_per_epoch = max(dataset.size / config.batch_size, 1e-9)
         self.total = total_steps(config, self.steps_per_epoch)
         with strategy.scope():
@@ -68,21 +77,25 @@ class Trainer:
         return {name: tf.Variable(v.value, trainable=False, name="ema") for name, v in names.items()}
 
     def _open_checkpoints(self):
-        optimizers = {
-            objective: {v.path: v.value for v in optimizer.variables}
-            for objective, optimizer in self.optimizers.items()
-        }
+        names = {id(variable): name for name, variable in named_variables(self.method).items()}
+        optimizers = {}
+        for objective, optimizer in self.optimizers.items():
+            trained = self.method.objective_variables(objective)
+            optimizers[objective] = optimizer.named_state([names[id(variable)] for variable in trained])
         state = tf.train.Checkpoint(
             model=checkpoint_variables(self.method), ema=self.ema, optimizers=optimizers, step=self.step
         )
         folder = self.config.checkpoint_dir
-        newest = tf.train.latest_checkpoint(folder)
+        os.makedirs(folder, exist_ok=True)
+        newest = newest_checkpoint(folder)
         if newest:
             try:
                 state.restore(newest).assert_existing_objects_matched()
             except (AssertionError, tf.errors.OpError) as error:
+                reason = str(error).splitlines()[0]
                 raise ValueError(
-                    f"{newest}: does not fit this run ({str(error).splitlines()[0]}); damaged file or other options"
+                    f"{newest}: does not fit this run ({reason}); damaged file or other options; delete its "
+                    "files to use an older one"
                 ) from None
             logging.info("resuming %s at step %d", newest, self.steps_done)
         elif os.path.exists(os.path.join(folder, WEIGHTS_FILE)):
@@ -90,7 +103,8 @@ class Trainer:
             self._reset_ema()
             logging.info("starting from %s (%d arrays start fresh)", WEIGHTS_FILE, len(missing))
         if not self.is_chief:  # every worker takes part in saving; only the chief's files count
-            folder = tempfile.mkdtemp(prefix="worker-checkpoints-")
+            self._scratch = tempfile.TemporaryDirectory(prefix="worker-checkpoints-")
+            folder = self._scratch.name
         self.manager = tf.train.CheckpointManager(state, folder, KEPT_CHECKPOINTS)
 
     def _reset_ema(self):
@@ -107,7 +121,9 @@ class Trainer:
     def is_chief(self):
         """Whether this process writes files (always, but for multi_worker)."""
         resolver = self.strategy.cluster_resolver
-        return resolver is None or resolver.task_id in (None, 0) and resolver.task_type in (None, "chief", "worker")
+        if resolver is None:
+            return True
+        return resolver.task_id in (None, 0) and resolver.task_type in (None, "chief", "worker")
 
     # One step
 
@@ -128,7 +144,7 @@ class Trainer:
     def _step_function(self, objectives):
         """The compiled step that updates the given objectives: distributed batch -> mean losses."""
 
-        @tf.function
+        @tf.function(autograph=False)
         def step(batch):
             self.method.advance_spectral_norms()
             losses = self.strategy.run(self._replica_step, (batch, objectives))
@@ -157,7 +173,8 @@ class Trainer:
 
     def rates(self, step):
         """{objective: learning rate} at a step."""
-        return {name: learning_rate(self.config, name, step, self.steps_per_epoch) for name in self.optimizers}
+        epoch = self.steps_per_epoch
+        return {name: learning_rate(self.config, name, step, epoch) for name in self.optimizers}
 
     # The loop
 
@@ -206,9 +223,16 @@ class Trainer:
             if step % config.save_img_freq == 0 or last:
                 monitor.pictures(step, self._render(previews))
             if step % config.save_model_freq == 0 or last or self._stop:
-                self.manager.save(checkpoint_number=step)
+                self._save(step)
             if self._stop:
                 return
+
+    def _save(self, step):
+        """Writes a checkpoint; never one of broken weights, so the last one stays sound."""
+        for name, variable in named_variables(self.method).items():
+            if not np.isfinite(variable.numpy()).all():
+                raise ValueError(not_finite(step, name, self.config))
+        self.manager.save(checkpoint_number=step)
 
     def _on_signal(self, number, _frame):
         self._stop = number
@@ -225,9 +249,10 @@ class Trainer:
         layout = {key: batch[key] for key in ("label", "instance") if key in batch}
         fake = self._render_function(layout, batch["image"], batch["row"])
         label = self.dataset.table.colorize(batch["label"].numpy())
-        return {"input_label": label, "synthesized_image": to_uint8(fake), "real_image": to_uint8(batch["image"])}
+        real = to_uint8(batch["image"])
+        return {"input_label": label, "synthesized_image": to_uint8(fake), "real_image": real}
 
-    @tf.function
+    @tf.function(autograph=False)
     def _render_function(self, layout, image, row):
         style = self.method.encode_style(image, layout) or self.method.sample_style(layout, row)
         return self.method.synthesize(layout, style)

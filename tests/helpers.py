@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -25,13 +26,7 @@ TINY = {
 
 def tiny_config(run_dir="", **changes):
     """A resolved Config of a run of seconds in run_dir."""
-    config = data.resolve(Config(**{**TINY, **changes}))
-    run_dir = str(run_dir)
-    return config.replace(
-        checkpoint_dir=run_dir,
-        log_dir=os.path.join(run_dir, "logs"),
-        results_dir=os.path.join(run_dir, "samples"),
-    )
+    return data.resolve(Config(**{**TINY, **changes, "checkpoint_dir": str(run_dir)}))
 
 
 def tiny_flags(run_dir, **changes):
@@ -162,13 +157,31 @@ def state_arrays(trainer):
 
 
 # Options of the runs that tests/workers/two_devices.py compares; whole: the product's own generator.
-_ALL = {"use_vae": True, "ema_decay": 0.9, "batch_size": 4, "crop_size": 16, "num_discriminators": 1}
+_ALL = {
+    "use_vae": True, "ema_decay": 0.9, "batch_size": 4, "crop_size": 16, "encoder_size": 8,
+    "num_discriminators": 1, "num_discriminator_layers": 2,
+}  # fmt: skip
+_WHOLE = {**_ALL, "crop_size": 32, "num_discriminators": 2, "num_discriminator_layers": 3, "whole": True}
 DISTRIBUTION_CASES = {
-    "auto": {**_ALL, "modulation": "auto"},
-    "patches": {**_ALL, "modulation": "patches", "use_vae": False, "no_instance": False, "D_steps_per_G": 2},
+    "auto": {**_ALL, "modulation": "auto", "no_instance": False},
     "dense": {**_ALL, "modulation": "dense", "norm_D": "spectralsync_batch", "norm_E": "spectralsync_batch"},
-    "auto_bfloat16": {**_ALL, "modulation": "auto", "precision": "bfloat16"},
-    "dense_bfloat16": {**_ALL, "modulation": "dense", "precision": "bfloat16", "use_vae": False},
-    "whole": {**_ALL, "crop_size": 32, "num_discriminators": 2, "whole": True},
-    "whole_bfloat16": {**_ALL, "crop_size": 32, "num_discriminators": 2, "whole": True, "precision": "bfloat16"},
+    "patches bfloat16": {**_ALL, "modulation": "patches", "precision": "bfloat16"},
+    "patches": {**_ALL, "modulation": "patches", "use_vae": False, "D_steps_per_G": 2},
+    "auto bfloat16": {**_ALL, "modulation": "auto", "precision": "bfloat16"},
+    "dense bfloat16": {**_ALL, "modulation": "dense", "precision": "bfloat16", "use_vae": False},
+    "whole": _WHOLE,
+    "whole bfloat16": {**_WHOLE, "precision": "bfloat16"},
 }
+QUICK_CASES = ("auto", "dense", "patches bfloat16")
+
+
+def wait_for(condition, process, seconds=300):
+    """condition()'s first true value; fails when the process ends before or the time is over."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        time.sleep(0.01)
+    raise AssertionError(f"waited {seconds} s in vain")

@@ -66,8 +66,8 @@ TREES = {
 }
 SIZES = {  # height, width, largest raw id
     "ade20k": (256, 256, 150), "coco": (256, 256, 255), "cityscapes": (256, 512, 33),
-    "celeba": (256, 256, 18), "celeba_scgan": (512, 512, 18), "deepfashion": (256, 256, 15), "deepfashion_inade": (256, 256, 7),
-    "gta5": (256, 512, 19), "facades": (256, 256, 12),
+    "celeba": (256, 256, 18), "celeba_scgan": (512, 512, 18), "deepfashion": (256, 256, 15),
+    "deepfashion_inade": (256, 256, 7), "gta5": (256, 512, 19), "facades": (256, 256, 12),
 }  # fmt: skip
 
 

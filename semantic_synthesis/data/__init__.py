@@ -3,6 +3,7 @@
 from .decoding import read_image, read_instance, read_label
 from .errors import DataError, user_error
 from .geometry import fit_image, fit_label
+from .graph_decoding import decode_label_png
 from .pipeline import Dataset, open_dataset
 from .resolving import resolve
 from .tables import ClassTable
@@ -11,6 +12,7 @@ __all__ = [
     "ClassTable",
     "DataError",
     "Dataset",
+    "decode_label_png",
     "fit_image",
     "fit_label",
     "open_dataset",

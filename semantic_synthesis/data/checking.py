@@ -73,7 +73,7 @@ class Report:
                 yield (
                     f"  class {index:4d}  id {self.table.raw_ids[index]:5d}"
                     f"  {100 * self.pixels[index] / total:6.2f} %"
-                    f"  in {self.files[index]} files  {self.table.names[index]}"
+                    f"  in {self.files[index]} label maps  {self.table.names[index]}"
                 )
 
 

@@ -1,4 +1,7 @@
-"""Label map decoding as TensorFlow operations alone, for exported models; the rules of `decoding.py`."""
+"""Label map decoding as TensorFlow operations alone, for exported models; the rules of `decoding.py`.
+
+Only the class table's numbers go into the graph: an export needs no file and no Python at serving time.
+"""
 
 import struct
 import zlib
@@ -12,7 +15,7 @@ from .tables import NO_CLASS, describe_ids, pack_colors
 _START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _SIZE_AT, _DEPTH_AT, _COLOR_TYPE_AT, _CHECKSUM_AT, _HEADER_END = 16, 24, 25, 29, 33
 _GREY, _PALETTE = 0, 3
-_BYTES = tf.constant([bytes([i]) for i in range(256)]).numpy()
+_BYTES = [bytes([value]) for value in range(256)]
 
 
 def _checksum_change():

@@ -142,7 +142,6 @@ class Dataset:
         seed and the row alone. Testing: all samples once, in order, resized or cropped in the middle;
         the last batch may be smaller.
         """
-        first_row = first_step * batch_size
         if training:
             rows = tf.data.Dataset.counter(first_step).map(
                 lambda step: step * batch_size + tf.range(batch_size, dtype=tf.int64)

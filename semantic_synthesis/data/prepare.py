@@ -168,7 +168,7 @@ def _instance_rule(description, options):
     """The function (label, stem) -> instance map that a description's `instances` names."""
     if description.instances == "supplied":
         raise DataError(
-            f"{description.name} comes with instance maps; nothing to prepare, ids become consecutive in reading"
+            f"{description.name} comes with instance maps; nothing to do, reading makes ids consecutive"
         )
     if description.instances == "coco_polygons":
         by_stem = _coco_annotations(options.annotations)

@@ -43,6 +43,7 @@ class SPADE(Method):
         self.edges = not config.no_instance
         self.semantic_channels = self.num_classes + int(self.edges)
         self.strides = generator_strides(config.num_upsampling_layers)
+        self._check_size()
         self._build_generator(init)
         self.encoder = self.discriminator = self.vgg = None
         if config.use_vae:
@@ -58,6 +59,14 @@ class SPADE(Method):
             if not config.no_vgg_loss:
                 self.vgg = VGG19Features(config.vgg_weights)
         self.built = True
+
+    def _check_size(self):
+        config, stride = self.config, self.strides[0]
+        if config.crop_size % stride or config.crop_height % stride or not config.crop_height:
+            raise ValueError(
+                f"pictures of {config.crop_size}x{config.crop_height} (--crop_size, --aspect_ratio): with "
+                f"--num_upsampling_layers {config.num_upsampling_layers} width and height must be multiples of {stride}"
+            )
 
     def _build_generator(self, init):
         config, grammar = self.config, parse_norm_G(self.config.norm_G)

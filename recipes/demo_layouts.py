@@ -1,0 +1,24 @@
+"""Writes the demo layouts and style pictures of datasets/scenes from held-out scenes.
+
+python recipes/demo_layouts.py. Label maps are RGB in the class table's colours, instance maps 16-bit.
+"""
+
+from pathlib import Path
+
+import cv2
+
+from semantic_synthesis.data.scenes import COLORS, render_scene
+from semantic_synthesis.monitoring import write_png
+
+FOLDER = Path(__file__).resolve().parent.parent / "datasets" / "scenes"
+HELD_OUT = 1_000_000  # training uses seeds below
+LAYOUTS = {"lake": 28, "village": 2, "river": 4, "coast": 3, "fields": 9, "mountains": 14}
+STYLES = {"day": 22, "sunset": 8, "night": 20, "winter": 1, "overcast": 18}
+
+FOLDER.mkdir(parents=True, exist_ok=True)
+for name, seed in LAYOUTS.items():
+    scene = render_scene(HELD_OUT + seed)
+    write_png(str(FOLDER / f"{name}_label.png"), COLORS[scene.label])
+    cv2.imwrite(str(FOLDER / f"{name}_instance.png"), scene.instance)
+for look, seed in STYLES.items():
+    write_png(str(FOLDER / f"style_{look}.png"), render_scene(HELD_OUT + seed, look=look).image)

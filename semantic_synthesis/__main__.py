@@ -1,0 +1,41 @@
+"""python -m semantic_synthesis COMMAND --option value ...; without a command it lists them."""
+
+import importlib
+import sys
+
+# Command -> module and the attribute that holds (options dataclass, function from options to exit code).
+COMMANDS = {
+    "convert": ("conversion", "COMMAND"),
+    "evaluate": ("evaluation", "COMMANDS"),
+    "generate": ("evaluation", "COMMANDS"),
+    "prepare celeba": ("data.prepare", "COMMANDS"),
+    "prepare check": ("data.prepare", "COMMANDS"),
+    "prepare describe": ("data.prepare", "COMMANDS"),
+    "prepare instances": ("data.prepare", "COMMANDS"),
+    "prepare scenes": ("data.prepare", "COMMANDS"),
+    "publish": ("publishing", "COMMAND"),
+    "serve": ("serving", "COMMAND"),
+}
+
+
+def main(arguments):
+    """Finds the command, hands its flags to it; never returns."""
+    words = [word for word in arguments if not word.startswith("-")][:2]
+    name = next((n for n in (" ".join(words), *words[:1]) if n in COMMANDS), None)
+    if name is None or arguments[: len(name.split())] != name.split():
+        asked = f"unknown command {' '.join(words)!r}; " if words else ""
+        sys.stderr.write(f"error: {asked}expected one of: {', '.join(COMMANDS)}\n")
+        sys.exit(2)
+    from semantic_synthesis import command_line  # not above: it imports TensorFlow
+    from semantic_synthesis.config import define_flags, from_flags
+
+    module, attribute = COMMANDS[name]
+    found = getattr(importlib.import_module(f"semantic_synthesis.{module}"), attribute)
+    options, function = found if attribute == "COMMAND" else found[name.split()[-1]]
+    define_flags(options)
+    sys.argv = [f"semantic_synthesis {name}", *arguments[len(name.split()) :]]
+    command_line.start(lambda: function(from_flags(options)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,159 @@
+"""`evaluate`: figures with their protocol, of a folder of pictures or of a run.
+
+Three kinds of input: --fake_dir with --real_dir (or --real_stats); a run with the split of its own dataset
+(rendered held-out scenes for the scenes runs); a run with --image_dir and --label_dir.
+"""
+
+import os
+from dataclasses import dataclass
+
+from absl import logging
+
+from semantic_synthesis.config import option
+from semantic_synthesis.evaluation import scoring, statistics
+from semantic_synthesis.evaluation.inception import DIMS, InceptionFeatures
+from semantic_synthesis.evaluation.judge import load_judge
+from semantic_synthesis.evaluation.lpips import LPIPS
+from semantic_synthesis.evaluation.protocol import table, write_json
+from semantic_synthesis.evaluation.segmentation import SCENES, open_segmenter
+from semantic_synthesis.evaluation.streams import FolderStream, RunStream
+
+METRICS = ("fid", "kid", "lpips", "miou", "judge")
+_SHOWN = (
+    "metric", "value", "deviation", "images", "real images", "size", "split", "network", "sha256", "seed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Options of `evaluate`."""
+
+    metrics: str = option(
+        "", "Comma-separated: fid, kid, lpips (diversity), miou (and pixel accuracy), judge (Frechet "
+        "distance in the features of the judge for scenes). Default: miou,judge for scenes runs, else fid,kid.",
+    )  # fmt: skip
+    fake_dir: str = option("", "Folder of synthesised pictures.")
+    fake_stats: str = option("", "Statistics (.npz) instead of --fake_dir; several, with commas, are merged.")
+    real_dir: str = option("", "Folder of real pictures.")
+    real_stats: str = option("", "Statistics (.npz with mu, sigma) of real pictures; several are merged.")
+    save_real_stats: str = option("", "Write the statistics of the real pictures to this .npz.")
+    save_fake_stats: str = option("", "Write the statistics of the synthesised pictures to this .npz.")
+    checkpoint_dir: str = option("", "Run folder: its pictures are made on the fly.")
+    split: str = option("val", "Split of the run's dataset; scenes: held-out ones, unless train.")
+    dataroot: str = option("", "Root folder of the run's dataset, where it has moved.")
+    image_dir: str = option("", "With a run: folder of real photos instead of the run's dataset.")
+    label_dir: str = option("", "Folder of label maps: with a run its layouts, with --fake_dir for miou.")
+    instance_dir: str = option("", "Folder of instance maps, for runs trained with them.")
+    dataset_mode: str = option("", "Class table for miou of --fake_dir: a name in datasets/ or a .json file.")
+    style: str = option(
+        "random", "Styles of a run's pictures: random, or of the real photo.", choices=("random", "real")
+    )
+    num_samples: int = option(4, "Samples per layout for lpips.")
+    max_images: int = option(500, "Use at most this many of a run's layouts; 0: all.")
+    eval_size: str = option("", "WxH: resize all pictures first; empty: as they are, which must be one size.")
+    eval_dims: str = option("2048", "Features of the Inception network.", choices=tuple(map(str, DIMS)))
+    inception_weights: str = option(
+        "", "pt_inception-2015-12-05-6726825d.pth; empty: PyTorch's cache, or download; or random."
+    )
+    lpips_net: str = option("alex", "Network of LPIPS.", choices=("alex", "vgg"))
+    lpips_weights: str = option("", "torchvision's alexnet or vgg16 .pth; empty: cache, download; or random.")
+    lpips_linear: str = option("", "LPIPS' linear weights v0.1; empty: the lpips package's, or download.")
+    segmenter: str = option("", "For miou: scenes, a SavedModel folder or .onnx file; scenes runs: scenes.")
+    shard: str = option("", "i/n: score every n-th picture from the i-th on (with --save_*_stats, to merge).")
+    batch_size: int = option(16, "Pictures per batch.")
+    precision: str = option("float32", "Arithmetic of the run.", choices=("float32", "bfloat16"))
+    seed: int = option(0, "Seed of the styles and of KID's subsets.")
+    report: str = option(
+        "", "JSON file for figures and protocol, with a .md table beside it; default evaluation.json in the "
+        "run folder, or <fake_dir>_evaluation.json.",
+    )  # fmt: skip
+
+
+def evaluate(options):
+    """Scores, prints the table, stores it; the exit code."""
+    figures = score(options)
+    path = options.report or _default_report(options)
+    write_json(path, {"figures": figures})
+    text = table([_row(figure) for figure in figures])
+    with open(os.path.splitext(path)[0] + ".md", "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+    print(text)
+    logging.info("stored in %s", path)
+    return 0
+
+
+def score(options):
+    """The figures: dicts with metric, value and protocol."""
+    if options.batch_size < 1:
+        raise ValueError(f"--batch_size {options.batch_size}; expected 1 or more")
+    if options.checkpoint_dir:
+        stream = RunStream(options)
+    elif options.fake_dir or options.fake_stats:
+        stream = FolderStream(options)
+    else:
+        raise ValueError(
+            "nothing to score; give --checkpoint_dir, or --fake_dir with --real_dir or --real_stats"
+        )
+    metrics = _make_metrics(options, stream)
+    stream.feed(metrics)
+    _save_statistics(options, metrics)
+    figures = [figure for metric in metrics for figure in metric.figures()]
+    return [{**figure, **stream.protocol(), "seed": options.seed} for figure in figures]
+
+
+def _default_report(options):
+    if options.checkpoint_dir:
+        return os.path.join(options.checkpoint_dir, "evaluation.json")
+    return f"{os.path.normpath(options.fake_dir)}_evaluation.json" if options.fake_dir else "evaluation.json"
+
+
+def _row(figure):
+    short = {**figure, "sha256": figure["network sha256"][:12]}
+    return {name: short[name] for name in _SHOWN if name in short}
+
+
+def _make_metrics(options, stream):
+    names = [name for name in options.metrics.split(",") if name]
+    names = names or (["miou", "judge"] if stream.is_scenes else ["fid", "kid"])
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise ValueError(f"--metrics {unknown[0]}: unknown; expected some of {', '.join(METRICS)}")
+    metrics = []
+    if {"fid", "kid"} & set(names):
+        network = InceptionFeatures(options.inception_weights, int(options.eval_dims))
+        kinds = {"frechet": "fid" in names, "kernel": "kid" in names}
+        metrics.append(scoring.FeatureMetric(network, **kinds, **_given(options, network), seed=options.seed))
+    if "judge" in names:
+        network = load_judge()
+        given = _given(options, network)
+        metrics.append(scoring.FeatureMetric(network, name="frechet distance (judge)", **given))
+    if "lpips" in names:
+        metrics.append(
+            scoring.DiversityMetric(LPIPS(options.lpips_net, options.lpips_weights, options.lpips_linear))
+        )
+    if "miou" in names:
+        segmenter = options.segmenter or (SCENES if stream.is_scenes else "")
+        if not segmenter or stream.table is None:
+            raise ValueError("miou needs --segmenter and layouts: a run, or --label_dir with --dataset_mode")
+        metrics.append(
+            scoring.SegmentationMetric(open_segmenter(segmenter, stream.table.num_classes), stream.table)
+        )
+    return metrics
+
+
+def _given(options, network):
+    """Statistics read instead of computed: {"real": Gaussian or None, "fake": ...}."""
+    paths = {"real": options.real_stats, "fake": options.fake_stats}
+    return {
+        side: statistics.load_statistics(path, network.name) if path else None for side, path in paths.items()
+    }
+
+
+def _save_statistics(options, metrics):
+    wanted = {"real": options.save_real_stats, "fake": options.save_fake_stats}
+    found = [metric for metric in metrics if isinstance(metric, scoring.FeatureMetric)]
+    for side, path in wanted.items():
+        if path and not found:
+            raise ValueError(f"--save_{side}_stats needs one of the metrics fid, kid and judge")
+        if path:
+            statistics.save_statistics(path, found[0].moments[side], found[0].network.name)

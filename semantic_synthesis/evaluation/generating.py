@@ -1,0 +1,161 @@
+"""`generate`: a folder of layouts to a folder of pictures, in parts and resumable."""
+
+import json
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from semantic_synthesis import data
+from semantic_synthesis.config import REPOSITORY, option
+from semantic_synthesis.evaluation.pictures import list_pictures, match_stems, parse_shard
+from semantic_synthesis.evaluation.protocol import file_sha256, write_json
+from semantic_synthesis.inference import load_run
+from semantic_synthesis.monitoring import write_png
+
+RECORD = "generate.json"
+_SUFFIX = ".png"
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """Options of `generate`; the run knows all others."""
+
+    checkpoint_dir: str = option(str(REPOSITORY / "checkpoints" / "demo_spade"), "Run folder.")
+    label_dir: str = option("", "Folder of label maps; folders inside are searched too.")
+    instance_dir: str = option("", "Folder of instance maps of the same names, for runs trained with them.")
+    style_dir: str = option(
+        "", "Folder of style photos of the same names, or of a single photo for all; empty: random styles."
+    )
+    results_dir: str = option("results", "Where the pictures go, named as the label maps.")
+    num_samples: int = option(1, "Random styles per layout; with more than one, files end in _0, _1, ...")
+    seed: int = option(0, "Seed: sample s of the i-th layout has style seed + i * num_samples + s.")
+    shard: str = option("", "i/n: make only every n-th layout from the i-th on, i from 0; empty: all.")
+    batch_size: int = option(4, "Pictures computed at once.")
+    precision: str = option("float32", "Arithmetic of the network.", choices=("float32", "bfloat16"))
+
+
+def generate(options):
+    """Makes the pictures that are not there yet; the exit code.
+
+    Pictures have the run's size. A file that exists is finished, as files are renamed into place.
+    """
+    index, count = parse_shard(options.shard)
+    for name in ("num_samples", "batch_size"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} {getattr(options, name)}; expected 1 or more")
+    if options.style_dir and options.num_samples > 1:
+        raise ValueError("--num_samples needs random styles; leave --style_dir or --num_samples out")
+    layouts = list_pictures(options.label_dir, "label_dir")
+    jobs = _jobs(options, layouts)[index::count]
+    run = load_run(options.checkpoint_dir, options.precision)
+    if options.instance_dir == "" and not run.config.no_instance:
+        raise ValueError("this run was trained with instance maps; give --instance_dir")
+    _keep_record(options, len(layouts))
+    pending = [(job, out) for job in jobs for out in job.outputs if not os.path.exists(out.path)]
+    total = sum(len(job.outputs) for job in jobs)
+    with tqdm(total=total, initial=total - len(pending), unit="picture", dynamic_ncols=True) as bar:
+        for start in range(0, len(pending), options.batch_size):
+            _make(run, pending[start : start + options.batch_size])
+            bar.update(min(options.batch_size, len(pending) - start))
+    logging.info("%s: %d pictures, %d of them new", options.results_dir, total, len(pending))
+    return 0
+
+
+@dataclass(frozen=True)
+class _Output:
+    path: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Job:
+    label: str
+    instance: str
+    style: str
+    outputs: tuple
+
+
+def _jobs(options, layouts):
+    """One job per layout, in natural order of the stems."""
+    empty = [""] * len(layouts)
+    instances = styles = empty
+    if options.instance_dir:
+        found = list_pictures(options.instance_dir, "instance_dir")
+        instances = match_stems(layouts, found, "instance map")
+    if options.style_dir:
+        found = list_pictures(options.style_dir, "style_dir")
+        single = next(iter(found.values()))
+        styles = [single] * len(layouts) if len(found) == 1 else match_stems(layouts, found, "style photo")
+    jobs = []
+    for number, (stem, label) in enumerate(layouts.items()):
+        endings = [""] if options.num_samples == 1 else [f"_{s}" for s in range(options.num_samples)]
+        first = options.seed + number * options.num_samples
+        outputs = tuple(
+            _Output(os.path.join(options.results_dir, stem + ending + _SUFFIX), first + s)
+            for s, ending in enumerate(endings)
+        )
+        jobs.append(_Job(label, instances[number], styles[number], outputs))
+    return jobs
+
+
+def _make(run, pending):
+    layout = _layout(run, [job for job, _ in pending])
+    if pending[0][0].style:
+        photos = [data.fit_image(data.read_image(job.style), *run.size) for job, _ in pending]
+        style = run.encode_style(np.stack(photos), layout)
+    else:
+        style = run.sample_style([out.seed for _, out in pending])
+    for (_, out), picture in zip(pending, run.synthesize(layout, style), strict=True):
+        os.makedirs(os.path.dirname(out.path), exist_ok=True)
+        write_png(out.path, picture)
+
+
+def _layout(run, jobs):
+    parts = []
+    for job in jobs:
+        label = data.read_label(job.label, run.table)
+        instance = data.read_instance(job.instance) if job.instance else None
+        if instance is not None and instance.shape != label.shape:
+            raise ValueError(
+                f"{job.instance}: {instance.shape[1]}x{instance.shape[0]} pixels, but {job.label} has "
+                f"{label.shape[1]}x{label.shape[0]}; expected equal sizes"
+            )
+        parts.append(run.layout(label, instance))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _keep_record(options, count):
+    """Writes generate.json, or refuses to mix pictures of two runs or seeds in one folder."""
+    values = {
+        "checkpoint_dir": os.path.abspath(options.checkpoint_dir),
+        "weights_sha256": run_sha256(options.checkpoint_dir),
+        "label_dir": os.path.abspath(options.label_dir),
+        "layouts": count,
+        "style_dir": os.path.abspath(options.style_dir) if options.style_dir else "",
+        "num_samples": options.num_samples,
+        "seed": options.seed,
+        "precision": options.precision,
+    }
+    path = os.path.join(options.results_dir, RECORD)
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+        changed = [name for name, value in values.items() if found.get(name) != value]
+        if changed:
+            raise ValueError(
+                f"{path}: the pictures there were made with {changed[0]} {found.get(changed[0])!r}, asked "
+                f"for now: {values[changed[0]]!r}; choose another --results_dir or empty this one"
+            )
+    write_json(path, values)
+
+
+def run_sha256(run_dir):
+    """Checksum of the weights that load_run reads: the newest checkpoint's data, else weights.npz."""
+    import tensorflow as tf
+
+    newest = tf.train.latest_checkpoint(run_dir)
+    path = f"{newest}.data-00000-of-00001" if newest else os.path.join(run_dir, "weights.npz")
+    return file_sha256(path)

@@ -1,0 +1,171 @@
+"""Where scored pictures come from: folders, or a run beside the real pictures of its layouts."""
+
+import os
+import re
+
+import numpy as np
+from tqdm import tqdm
+
+from semantic_synthesis import data
+from semantic_synthesis.data import catalogue
+from semantic_synthesis.evaluation import pictures, scoring
+from semantic_synthesis.evaluation.generating import run_sha256
+from semantic_synthesis.inference import load_run
+
+
+class FolderStream:
+    """Pictures from folders; layouts, for miou, by equal names (a sample's ending _0, _1, ... left out)."""
+
+    is_scenes = False
+
+    def __init__(self, options):
+        self.options, self.size = options, pictures.parse_size(options.eval_size)
+        self.index, self.count = pictures.parse_shard(options.shard)
+        self.fakes = pictures.list_pictures(options.fake_dir, "fake_dir") if options.fake_dir else {}
+        self.reals = pictures.list_pictures(options.real_dir, "real_dir") if options.real_dir else {}
+        needed = not options.save_fake_stats and "fid" in (options.metrics or "fid")
+        if needed and not self.reals and not options.real_stats:
+            raise ValueError("the real side is missing; give --real_dir or --real_stats")
+        self.table = catalogue.describe(options.dataset_mode).table if options.dataset_mode else None
+        self.labels = pictures.list_pictures(options.label_dir, "label_dir") if options.label_dir else {}
+        self._seen = None
+
+    def feed(self, metrics):
+        """Runs all pictures through the metrics."""
+        diverse, paired = split_kinds(metrics)
+        for side, found in (("real", self.reals), ("fake", self.fakes)):
+            stems = list(found)[self.index :: self.count]
+            labels = self._labels_of(found, stems, side)
+            paths = [found[stem] for stem in stems]
+            with tqdm(total=len(paths), desc=side, unit="picture", dynamic_ncols=True) as bar:
+                for start, batch in pictures.picture_batches(paths, self.options.batch_size, self.size):
+                    self._seen = batch.shape[1:3]
+                    maps = labels and labels[start : start + len(batch)]
+                    maps = maps and pictures.read_labels(maps, self.table, batch.shape[1:3])
+                    for metric in paired:
+                        add = metric.add_real if side == "real" else metric.add_fake
+                        add(batch, self.index + start * self.count, maps)
+                    bar.update(len(batch))
+        self._feed_samples(diverse)
+
+    def _labels_of(self, found, stems, side):
+        """Label map paths of pictures; None without layouts (real pictures may lack them)."""
+        if not self.labels or self.table is None:
+            return None
+        named = {stem if stem in self.labels else re.sub(r"_\d+$", "", stem): found[stem] for stem in stems}
+        if side == "real" and not set(named) <= set(self.labels):
+            return None
+        keys = [stem if stem in self.labels else re.sub(r"_\d+$", "", stem) for stem in stems]
+        pictures.match_stems(named, self.labels, "label map")
+        return [self.labels[key] for key in keys]
+
+    def _feed_samples(self, metrics):
+        groups = {}
+        for stem, path in self.fakes.items():
+            groups.setdefault(re.sub(r"_\d+$", "", stem), []).append(path)
+        for paths in list(groups.values())[self.index :: self.count] if metrics else []:
+            samples = np.concatenate([b for _, b in pictures.picture_batches(paths, len(paths), self.size)])
+            for metric in metrics:
+                metric.add_samples(samples)
+
+    def protocol(self):
+        """What the figures of this stream depend on."""
+        size = self._seen or self.size
+        return {
+            "pictures": self.options.fake_dir or self.options.fake_stats,
+            "real": self.options.real_dir or self.options.real_stats,
+            "size": f"{size[1]}x{size[0]}" if size else "not told by the file",
+            "resize": _resize_text(self.size),
+            "split": "as in the folders",
+            "shard": self.options.shard or "all",
+        }
+
+
+class RunStream:
+    """A run's pictures beside the real ones, layout by layout; never augmented."""
+
+    def __init__(self, options):
+        self.options, self.size = options, pictures.parse_size(options.eval_size)
+        if options.fake_dir or options.real_dir:
+            raise ValueError("--checkpoint_dir makes its own pictures; leave --fake_dir and --real_dir out")
+        self.run = load_run(options.checkpoint_dir, options.precision)
+        self.table, config = self.run.table, self.run.config
+        kind = catalogue.describe(config.dataset_mode).name
+        self.is_scenes = kind == catalogue.SCENES and not options.image_dir
+        folders = ("dataroot", "image_dir", "label_dir", "instance_dir")
+        changes = {name: getattr(options, name) for name in folders if getattr(options, name)}
+        if options.image_dir:
+            changes["dataset_mode"] = catalogue.CUSTOM
+        changes |= {"max_dataset_size": options.max_images, "prob_dataset": 1.0}
+        if self.is_scenes and options.max_images:
+            changes["scenes_count"] = options.max_images
+        self.dataset = data.open_dataset(config.replace(**changes), options.split)
+        self.index, self.count = pictures.parse_shard(options.shard)
+
+    def feed(self, metrics):
+        """Runs all layouts through the metrics."""
+        diverse, paired = split_kinds(metrics)
+        if diverse and not self.run.sample_style([0]):
+            raise ValueError("this run takes no style (trained without --use_vae); leave lpips out")
+        batches = self.dataset.batches(self.options.batch_size, training=False)
+        with tqdm(total=self.dataset.count, unit="picture", dynamic_ncols=True) as bar:
+            for number, batch in enumerate(batches):
+                batch = {name: tensor.numpy() for name, tensor in batch.items()}
+                bar.update(len(batch["row"]))
+                if number % self.count != self.index:
+                    continue
+                layout = {name: batch[name] for name in ("label", "instance") if name in batch}
+                first, real = int(batch["row"][0]), float_to_uint8(batch["image"])
+                fake = self.run.synthesize(layout, self._style(batch, real, layout))
+                for metric in paired:
+                    metric.add_real(self._sized(real), first, batch["label"])
+                    metric.add_fake(self._sized(fake), first, batch["label"])
+                for metric in diverse:
+                    self._feed_samples(metric, layout, batch["row"])
+
+    def _style(self, batch, real, layout):
+        if self.options.style == "real":
+            return self.run.encode_style(real, layout)
+        return self.run.sample_style(batch["row"] + self.options.seed)
+
+    def _feed_samples(self, metric, layout, rows):
+        count = self.options.num_samples
+        for i, row in enumerate(rows):
+            one = {name: values[i : i + 1] for name, values in layout.items()}
+            seeds = self.options.seed + int(row) * count + np.arange(count)
+            samples = self.run.synthesize(one, self.run.sample_style(seeds))
+            metric.add_samples(self._sized(samples))
+
+    def _sized(self, batch):
+        return batch if self.size is None else np.stack([data.fit_image(p, *self.size) for p in batch])
+
+    def protocol(self):
+        """What the figures of this stream depend on."""
+        size = self.size or self.run.size
+        return {
+            "pictures": f"made by {os.path.basename(os.path.normpath(self.options.checkpoint_dir))}",
+            "run sha256": run_sha256(self.options.checkpoint_dir),
+            "size": f"{size[1]}x{size[0]}",
+            "resize": _resize_text(self.size),
+            "split": f"{self.options.split} of {self.run.config.dataset_mode}"
+            if not self.options.image_dir
+            else self.options.image_dir,
+            "style": self.options.style,
+            "precision": self.options.precision,
+            "shard": self.options.shard or "all",
+        }
+
+
+def float_to_uint8(images):
+    """The stored values of pictures float [-1,1] that came from uint8."""
+    return np.rint((np.asarray(images) + 1) * 127.5).astype(np.uint8)
+
+
+def split_kinds(metrics):
+    """(metrics of several samples per layout, metrics of real and synthesised pictures)."""
+    diverse = [metric for metric in metrics if isinstance(metric, scoring.DiversityMetric)]
+    return diverse, [metric for metric in metrics if metric not in diverse]
+
+
+def _resize_text(size):
+    return "none before the network's own" if size is None else "area averaging or cubic"

@@ -1,0 +1,47 @@
+"""A trained run made small: configuration and averaged inference weights in half precision."""
+
+import os
+import shutil
+from dataclasses import dataclass
+
+import numpy as np
+
+from semantic_synthesis.config import Config, option
+from semantic_synthesis.methods.method import named_variables
+from semantic_synthesis.runs import build_method, load_weights, save_weights
+
+
+@dataclass(frozen=True)
+class PublishOptions:
+    """Options of `python -m semantic_synthesis publish`."""
+
+    checkpoint_dir: str = option("", "Trained run.")
+    to: str = option("", "New run folder.")
+    weights_dtype: str = option("float16", "Storage of the weights.", choices=("float16", "float32"))
+
+
+def publish(options):
+    """Writes the run folder `to` with config.json and weights.npz (generator and encoder); exit code 0.
+
+    Errors: ValueError if `to` exists or an option is missing; as load_weights for the run.
+    """
+    if not options.checkpoint_dir or not options.to:
+        raise ValueError("publish needs --checkpoint_dir (a trained run) and --to (a new folder)")
+    if os.path.exists(options.to):
+        raise ValueError(f"{options.to}: exists already; choose another folder or remove it")
+    config = Config.load(options.checkpoint_dir)
+    model = build_method(config.replace(precision="float32"), training=False, initial_weights=False)
+    load_weights(model, options.checkpoint_dir)
+    arrays = {name: np.asarray(v.value) for name, v in named_variables(model).items()}
+    arrays = {name: array.astype(options.weights_dtype) for name, array in arrays.items()}
+    part = options.to.rstrip("/") + ".part"
+    try:
+        config.replace(checkpoint_dir="", log_dir="", results_dir="").save(part)
+        save_weights(part, arrays)
+        os.replace(part, options.to)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return 0
+
+
+COMMAND = (PublishOptions, publish)

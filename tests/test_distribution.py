@@ -1,0 +1,156 @@
+"""Two devices with global batch 2N train as one device with batch 2N; so do two processes.
+
+The cases are trained in processes of their own (tests/workers), because logical devices and TF_CONFIG
+must be there before TensorFlow starts.
+"""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import (
+    DISTRIBUTION_CASES,
+    QUICK_CASES,
+    finish,
+    read_events,
+    shallow_networks,
+    start_script,
+    tiny_config,
+    tiny_flags,
+    train_steps,
+)
+
+SLOW_CASES = tuple(name for name in DISTRIBUTION_CASES if name not in QUICK_CASES)
+CASES = [*QUICK_CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_CASES)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """name -> {"none" or "mirrored": {key: array}}; all quick cases are trained by the first question."""
+    folder, found = tmp_path_factory.mktemp("devices"), {}
+
+    def results(name):
+        if name not in found:
+            names = QUICK_CASES if name in QUICK_CASES else (name,)
+            path = folder / f"{names[0]}.npz"
+            worker = Path(__file__).parent / "workers" / "two_devices.py"
+            run = subprocess.run(
+                [sys.executable, worker, path, *names], capture_output=True, text=True, timeout=900
+            )
+            assert run.returncode == 0, run.stderr[-3000:]
+            for key, array in np.load(path).items():
+                case, distribute, rest = key.split("/", 2)
+                found.setdefault(case, {}).setdefault(distribute, {})[rest] = array
+        return found[name]["none"], found[name]["mirrored"]
+
+    return results
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_devices_train_as_one(trained, name):
+    one, two = trained(name)
+    options = DISTRIBUTION_CASES[name]
+    assert one.keys() == two.keys()
+    losses = {"loss/GAN", "loss/GAN_Feat", "loss/D_Fake", "loss/D_real"}
+    assert losses | ({"loss/KLD"} if options["use_vae"] else set()) == {
+        k for k in one if k.startswith("loss/")
+    }
+    half = options.get("precision") == "bfloat16"
+    # float32: sums over the batch in another order, 2^-24 per addition, over three steps.
+    # bfloat16: activations and kernel gradients round to 8 bits. A sample's activations do not depend on its
+    # batch but through statistics, which are float32; gradients are rounded once over four samples on one
+    # device, and twice over two on two devices: a relative 2^-8 = 0.4 % each, and the sign of the largest
+    # term of a cancelling sum stays within some times that. Losses are means over hundreds of cells.
+    loss_tolerance = 5e-3 if half else 1e-5
+    for key in one:
+        if key.startswith("loss/"):
+            assert len(one[key]) == 3 and np.isfinite(one[key]).all()
+            np.testing.assert_allclose(two[key], one[key], rtol=loss_tolerance, atol=loss_tolerance / 10)
+    moved = 0
+    for key in (key for key in one if key.startswith("after/")):
+        before = one[key.replace("after/", "before/", 1)]
+        assert np.array_equal(before, two[key.replace("after/", "before/", 1)])
+        movement = np.abs(one[key].astype(float) - before)
+        difference = np.abs(two[key].astype(float) - one[key])
+        moved += movement.max() > 0
+        if half:
+            # The same in the mean; single elements may take another side of a rounding.
+            assert difference.mean() <= 0.03 * movement.mean() + 1e-9, key
+            assert difference.max() <= 0.3 * movement.max() + 1e-9, key
+        else:
+            assert difference.max() <= 2e-4 * movement.max() + 1e-7 * np.abs(one[key]).max() + 1e-10, key
+    assert moved >= 0.9 * sum(key.startswith("after/") for key in one)
+
+
+def test_every_kind_of_state_is_compared(trained):
+    one, _ = trained("dense")
+    found = [key for key in one if key.startswith("after/")]
+    for part in (
+        "moving_mean",
+        "moving_variance",
+        "/u",
+        "/v",
+        "ema/",
+        "momentum",
+        "velocity",
+        "iterations",
+        "step",
+    ):
+        assert any(part in key for key in found), part
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def test_two_processes_train_as_one(tmp_path):
+    options = {"crop_size": 16, "modulation": "dense", "batch_size": 4, "total_steps": 3, "ema_decay": 0.9}
+    options |= {"num_discriminators": 1, "num_discriminator_layers": 2, "norm_D": "spectralsync_batch"}
+    flags = tiny_flags(tmp_path / "run", **options, distribute="multi_worker", print_info_freq=1)
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    processes = []
+    try:
+        for index in range(2):
+            task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+            processes.append(
+                start_script(
+                    "tests/workers/train_shallow.py", flags, TF_CONFIG=json.dumps(task), TMPDIR=str(tmp_path)
+                )
+            )
+        with shallow_networks():
+            from semantic_synthesis.data import open_dataset
+            from semantic_synthesis.training import Trainer, make_strategy
+
+            config = tiny_config(tmp_path / "alone", **options)
+            alone = train_steps(Trainer(config, open_dataset(config), make_strategy("none")), 3)
+        results = [finish(process) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for code, _, err in results:
+        assert code == 0, err[-3000:]
+    events = read_events(tmp_path / "run" / "logs")
+    for name, values in alone.items():
+        assert sorted(events[name]) == [1, 2, 3]
+        np.testing.assert_allclose([events[name][i] for i in (1, 2, 3)], values, rtol=1e-5, atol=1e-6)
+    # Only the chief's files count: the other worker leaves nothing, not even in the folder for scratch files.
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "alone"}
+    assert len(list((tmp_path / "run" / "logs").iterdir())) == 1
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"config.json", "checkpoint", "ckpt-3.index", "logs", "samples"} < names
+
+
+def test_multi_worker_needs_its_cluster(monkeypatch):
+    from semantic_synthesis.training import make_strategy
+
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(ValueError, match="TF_CONFIG is not set; expected JSON with cluster and task"):
+        make_strategy("multi_worker")

@@ -1,0 +1,192 @@
+"""The trainer in one process: what it writes, how it resumes, averages, and stops."""
+
+import shutil
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import random_arrays, read_events, shallow_networks, state_arrays, tiny_config, train_steps
+
+from semantic_synthesis import runs
+from semantic_synthesis.data import open_dataset
+from semantic_synthesis.monitoring import contact_sheet, to_uint8
+from semantic_synthesis.training import Trainer, make_strategy
+
+OPTIONS = {
+    "crop_size": 16, "encoder_size": 8, "use_vae": True, "modulation": "dense", "ema_decay": 0.75,
+    "beta1": 0.5, "num_discriminators": 1, "num_discriminator_layers": 2, "norm_D": "spectralsync_batch", "total_steps": 6,
+    "D_steps_per_G": 2, "print_info_freq": 2, "save_img_freq": 4, "save_model_freq": 2, "lr": 0.01,
+}  # fmt: skip
+
+
+def make_trainer(run_dir, **changes):
+    config = tiny_config(run_dir, **{**OPTIONS, **changes})
+    with shallow_networks():
+        return Trainer(config, open_dataset(config), make_strategy("none"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A trainer that has done its six steps through fit(), and its run folder."""
+    run_dir = tmp_path_factory.mktemp("run")
+    trainer = make_trainer(run_dir)
+    before = state_arrays(trainer)
+    assert trainer.fit() == 0
+    assert trainer.fit() == 0  # nothing left to do
+    return SimpleNamespace(trainer=trainer, run_dir=run_dir, before=before, after=state_arrays(trainer))
+
+
+@pytest.fixture(scope="module")
+def resumed(finished, tmp_path_factory):
+    """A trainer on the finished run without its last checkpoint, before its first step."""
+    run_dir = tmp_path_factory.mktemp("resumed") / "run"
+    shutil.copytree(finished.run_dir, run_dir)
+    for path in run_dir.glob("ckpt-6.*"):
+        path.unlink()
+    return make_trainer(run_dir)
+
+
+def test_scalars_in_event_files(finished):
+    events = read_events(finished.run_dir / "logs")
+    losses = {"GAN", "GAN_Feat", "KLD", "D_Fake", "D_real"}
+    rates = {"learning_rate/generator", "learning_rate/discriminator"}
+    pictures = {"input_label", "synthesized_image", "real_image"}
+    assert events.keys() == losses | rates | pictures | {"images_per_second"}
+    for tag in losses | rates | {"images_per_second"}:
+        assert sorted(events[tag]) == [2, 4, 6]
+        assert np.isfinite(list(events[tag].values())).all()
+    # lr 0.01, TTUR, decay from step 3 of 6 on; the rate with which the step was made.
+    np.testing.assert_allclose(
+        [events["learning_rate/generator"][i] for i in (2, 4, 6)], [0.005, 0.005, 0.005 / 3]
+    )
+    np.testing.assert_allclose(events["learning_rate/discriminator"][6], 0.02 / 3)
+    assert min(events["images_per_second"].values()) > 0
+    assert 0.2 < events["D_real"][2] < 5 and events["KLD"][2] > 0
+
+
+def test_pictures_in_event_files_and_samples(finished):
+    events = read_events(finished.run_dir / "logs")
+    assert {path.name for path in (finished.run_dir / "samples").iterdir()} == {
+        "step_0000004.png",
+        "step_0000006.png",
+    }
+    dataset, method = finished.trainer.dataset, finished.trainer.method
+    batch = next(iter(dataset.batches(4, training=False)))
+    style = method.encode_style(batch["image"])
+    columns = {
+        "input_label": dataset.table.colorize(batch["label"].numpy()),
+        "synthesized_image": to_uint8(method.synthesize({"label": batch["label"]}, style)),
+        "real_image": to_uint8(batch["image"]),
+    }
+    assert len(np.unique(columns["synthesized_image"])) > 20
+    for tag, expected in columns.items():
+        assert sorted(events[tag]) == [4, 6]
+        off = np.abs(np.array(events[tag][6], int) - expected)
+        assert off.max() <= 1, tag  # a traced and an untraced call may truncate apart
+    sheet = cv2.imread(str(finished.run_dir / "samples" / "step_0000006.png"))[..., ::-1].astype(int)
+    assert np.abs(sheet - contact_sheet(list(columns.values()))).max() <= 1
+    assert any((a != b).any() for a, b in zip(*(events["synthesized_image"][i] for i in (4, 6)), strict=True))
+
+
+def test_checkpoints_on_disk(finished):
+    found = sorted(path.name for path in finished.run_dir.glob("ckpt-*.index"))
+    assert found == ["ckpt-2.index", "ckpt-4.index", "ckpt-6.index"]
+    reader = tf.train.load_checkpoint(str(finished.run_dir / "ckpt-6"))
+    # model, EMA, step, iterations and two moments of each trained variable of each objective
+    count = sum(len(o.variables) - 1 for o in finished.trainer.optimizers.values())
+    stored = [name for name in reader.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
+    optimizer = [name for name in stored if name.startswith("optimizers/")]
+    assert len(optimizer) == count
+    assert not list(finished.run_dir.glob("*temp*"))
+
+
+def test_everything_trained_moves_and_resuming_is_exact(finished, resumed):
+    still = [name for name, array in finished.after.items() if np.array_equal(array, finished.before[name])]
+    assert all("learning_rate" in name for name in still), still
+    assert resumed.steps_done == 4
+    train_steps(resumed, 2)
+    again = state_arrays(resumed)
+    assert again.keys() == finished.after.keys()
+    for name, array in finished.after.items():
+        np.testing.assert_allclose(again[name], array, rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+def test_average_and_discriminator_steps(resumed):
+    """ema = 0.75 ema + 0.25 weights after each step; the generator moves at every second step only."""
+    for _ in range(2):
+        moves = resumed.steps_done % 2 == 0
+        before = state_arrays(resumed)
+        train_steps(resumed, 1)
+        after = state_arrays(resumed)
+        averaged = [name for name in after if name.startswith("ema/")]
+        assert len(averaged) == len(resumed.method.objective_variables("generator"))
+        for name in averaged:
+            weight = name.replace("ema/", "model/", 1)
+            expected = 0.75 * before[name] + 0.25 * after[weight]
+            np.testing.assert_allclose(after[name], expected, rtol=1e-5, atol=1e-8)
+        resting = resumed.rates(resumed.steps_done - 1)["generator"] == 0
+        kernels = [
+            name for name in after if name.startswith("model/generator") and name.endswith("conv_1/kernel")
+        ]
+        changed = [not np.array_equal(before[name], after[name]) for name in kernels]
+        assert changed == [moves and not resting] * len(kernels)
+        slots = [name for name in after if name.startswith("discriminator/") and name.endswith("velocity")]
+        assert all(not np.array_equal(before[name], after[name]) for name in slots)
+
+
+def test_broken_numbers_stop_the_training(resumed):
+    run_dir, kept = resumed.config.checkpoint_dir, resumed.manager.latest_checkpoint
+    bias = resumed.method.generator.conv_img.bias
+    bias.assign(np.full(3, np.nan, np.float32))
+    resumed.total = resumed.steps_done + 2
+    resumed.config = resumed.config.replace(print_info_freq=1)
+    with pytest.raises(ValueError, match=r"step \d+: loss GAN, .*not finite; lower --lr.*last checkpoint"):
+        resumed.fit()
+    with pytest.raises(ValueError, match=r"step 9: generator/conv_img/bias is not finite"):
+        resumed._save(9)
+    assert resumed.manager.latest_checkpoint == kept
+    assert str(run_dir) in kept
+
+
+def test_starting_from_weights(tmp_path):
+    """A converted run holds the generator alone, in half precision; training starts from it."""
+    config = tiny_config(tmp_path, **OPTIONS)
+    with shallow_networks():
+        arrays = random_arrays(runs.build_method(config, training=False))
+    runs.save_weights(str(tmp_path), {name: array.astype(np.float16) for name, array in arrays.items()})
+    trainer = make_trainer(tmp_path)
+    found = state_arrays(trainer)
+    assert trainer.steps_done == 0
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[f"model/{name}"], array.astype(np.float16), err_msg=name)
+        if f"ema/{name}" in found:
+            np.testing.assert_array_equal(found[f"ema/{name}"], found[f"model/{name}"])
+    fresh = found["model/discriminator/discriminator_0/model0/kernel"]
+    assert 0.01 < fresh.std() < 10 and "discriminator/discriminator_0/model0/kernel" not in arrays
+
+
+def test_batch_must_divide_over_devices(tmp_path):
+    config = tiny_config(tmp_path, **{**OPTIONS, "batch_size": 3})
+    with pytest.raises(ValueError, match="--batch_size 3 does not divide over 2 devices; use a multiple"):
+        Trainer(config, open_dataset(config), SimpleNamespace(num_replicas_in_sync=2))
+
+
+@pytest.mark.parametrize("part", ["data-00000-of-00001", "index"])
+def test_damaged_checkpoint(finished, tmp_path, part):
+    run_dir = tmp_path / "run"
+    shutil.copytree(finished.run_dir, run_dir)
+    path = run_dir / f"ckpt-6.{part}"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"ckpt-6: .*damaged.*delete its files to use an older one"):
+        make_trainer(run_dir)
+
+
+def test_lost_checkpoints(finished, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(finished.run_dir, run_dir)
+    for path in run_dir.glob("ckpt-*"):
+        path.unlink()
+    with pytest.raises(ValueError, match="names ckpt-6, but its files are not here; restore them, or delete"):
+        make_trainer(run_dir)
