@@ -60,16 +60,12 @@ def main():
 
 
 def _python(code):
-    subprocess.run(
-        [sys.executable, "-c", code], check=True, cwd=REPOSITORY, stderr=subprocess.DEVNULL
-    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
 
 
 def _peak():
     """Largest resident set of the subprocesses so far, in bytes (Linux counts in units of 1024)."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":

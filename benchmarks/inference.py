@@ -44,7 +44,9 @@ def calls(method, label):
 def remaining_operations(method, label):
     """FLOPs of one call in the patch form: convolutions, and matrix products on distinct patches."""
     batch, height, width = label.shape
-    total = 2 * 9 * (height // 32) * (width // 32) * CLASSES * method.generator.blocks[0].conv_0.kernel.shape[2]
+    total = (
+        2 * 9 * (height // 32) * (width // 32) * CLASSES * method.generator.blocks[0].conv_0.kernel.shape[2]
+    )
     plans = {s: plan_label(tf.constant(label[:, ::s, ::s]), CLASSES) for s in set(method.strides)}
     for block, stride in zip(method.generator.blocks, method.strides, strict=True):
         pixels, plan = height * width // stride**2, plans[stride]
@@ -105,12 +107,18 @@ def table(rows, peaks):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--full", action="store_true", help="all sizes and batches (about half an hour)")
-    parser.add_argument("--labels", default=str(COCO), help="folder of index PNGs; scenes where it has too few")
+    parser.add_argument(
+        "--labels", default=str(COCO), help="folder of index PNGs; scenes where it has too few"
+    )
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--json", default="")
-    parser.add_argument("--one", nargs=2, help="one picture in this form and precision, for the memory figures")
+    parser.add_argument(
+        "--one", nargs=2, help="one picture in this form and precision, for the memory figures"
+    )
     options = parser.parse_args()
     if options.one:
         label = label_maps(options.labels, 256, 256, 1)
@@ -122,7 +130,9 @@ def main():
     for height, width in sizes:
         for batch in (1, 8) if options.full else (1,):
             runs = options.runs if batch == 1 else 2
-            rows.append(measure(height, width, batch, label_maps(options.labels, height, width, batch), runs, peaks))
+            rows.append(
+                measure(height, width, batch, label_maps(options.labels, height, width, batch), runs, peaks)
+            )
             sys.stderr.write(f"{rows[-1]}\n")
     noisy, resident = noise(3), memory(options.labels)
     print(table(rows, peaks))

@@ -29,7 +29,9 @@ def region_colors(image, label):
 def follow_styles(run, count=20):
     """{look: {region: [(synthesised RGB, {look: rendered RGB})]}} over held-out layouts."""
     found = {look: {region: [] for region in REGIONS} for look in LOOKS}
-    styles = {k: run.encode_style(data.read_image(ROOT / "datasets" / "scenes" / f"style_{k}.png")) for k in LOOKS}
+    styles = {
+        k: run.encode_style(data.read_image(ROOT / "datasets" / "scenes" / f"style_{k}.png")) for k in LOOKS
+    }
     for seed in range(HELD_OUT, HELD_OUT + count):
         scenes = {look: render_scene(seed, *run.size, look=look) for look in LOOKS}
         label = scenes["day"].label
@@ -48,7 +50,9 @@ def nearest(color, truths):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--checkpoint_dir", default=str(ROOT / "checkpoints" / "demo_spade"))
     found = follow_styles(load_run(parser.parse_args().checkpoint_dir))
     print("| style | region | synthesised mean RGB | rendered mean RGB | right |")

@@ -39,8 +39,23 @@ def step_function(form, precision, label):
     return lambda: float(trainer.train_step(example)["generator"]["GAN"])
 
 
+def table(rows, resident):
+    """The rows as a Markdown table, peak memory below."""
+    names = [f"{f} {p}" for f, p in VARIANTS]
+    lines = ["| size | batch | " + " | ".join(names) + " | dense / patches f32 | dense f32 / patches bf16 |"]
+    lines.append("|---" * (len(names) + 4) + "|")
+    for r in rows:
+        cells = " | ".join(f"{r[name]:.2f} s" for name in names)
+        ratios = r["dense float32"] / r["patches float32"], r["dense float32"] / r["patches bfloat16"]
+        lines.append(f"| {r['size']} | {r['batch']} | {cells} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
+    memory = ", ".join(f"{name} {value:.0f} MB" for name, value in resident.items())
+    return "\n".join([*lines, "", f"Peak memory, 256x256, batch 1: {memory}."])
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--full", action="store_true", help="512x256 as well, and batch 4")
     parser.add_argument("--labels", default=str(COCO))
     parser.add_argument("--runs", type=int, default=3)
@@ -56,18 +71,13 @@ def main():
     for height, width, batch in cases:
         label = label_maps(options.labels, height, width, batch)
         functions = {f"{f} {p}": step_function(f, p, label) for f, p in VARIANTS}
-        rows.append({"size": f"{width}x{height}", "batch": batch, **interleaved_medians(functions, options.runs)})
+        rows.append(
+            {"size": f"{width}x{height}", "batch": batch, **interleaved_medians(functions, options.runs)}
+        )
         sys.stderr.write(f"{rows[-1]}\n")
     common = [__file__, "--labels", options.labels, "--one"]
     resident = {f"{f} {p}": peak_memory_mb([*common, f, p]) for f, p in VARIANTS}
-    names = [f"{f} {p}" for f, p in VARIANTS]
-    print("| size | batch | " + " | ".join(names) + " | dense / patches f32 | dense f32 / patches bf16 |")
-    print("|---" * (len(names) + 4) + "|")
-    for r in rows:
-        cells = " | ".join(f"{r[name]:.2f} s" for name in names)
-        ratios = r["dense float32"] / r["patches float32"], r["dense float32"] / r["patches bfloat16"]
-        print(f"| {r['size']} | {r['batch']} | {cells} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
-    print("\nPeak memory, 256x256, batch 1: " + ", ".join(f"{k} {v:.0f} MB" for k, v in resident.items()))
+    print(table(rows, resident))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump({"rows": rows, "memory_mb": resident}, file, indent=1)

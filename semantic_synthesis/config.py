@@ -32,7 +32,8 @@ class Config:
     method: str = option("spade", "Which paper's method to train.")
     # Data
     dataset_mode: str = option(
-        "", "Name in datasets/<name>.json or a path to such a file; empty: custom with --image_dir, else scenes."
+        "",
+        "Name in datasets/<name>.json or a path to such a file; empty: custom with --image_dir, else scenes.",
     )
     dataroot: str = option("", "Root folder of a named dataset.")
     image_dir: str = option("", "Folder of photos (custom).")
@@ -63,8 +64,12 @@ class Config:
         None, "Depth: 5, 6 or 7 doublings.", choices=("normal", "more", "most"), kind=str
     )
     num_hidden_filters: int = option(128, "Width of the hidden layer in every SPADE normaliser.")
-    norm_G: str = option("spectralspadesyncbatch3x3", "Generator normalisation: [spectral]spade<type><k>x<k>.")
-    norm_E: str = option("spectralinstance", "Encoder normalisation: spectral<none|batch|sync_batch|instance>.")
+    norm_G: str = option(
+        "spectralspadesyncbatch3x3", "Generator normalisation: [spectral]spade<type><k>x<k>."
+    )
+    norm_E: str = option(
+        "spectralinstance", "Encoder normalisation: spectral<none|batch|sync_batch|instance>."
+    )
     norm_D: str = option("spectralinstance", "Discriminator normalisation, as norm_E.")
     use_vae: bool = option(False, "Train an image encoder; the style z is then a latent vector.")
     z_dim: int = option(256, "Length of the style vector z.")
@@ -89,7 +94,9 @@ class Config:
     lambda_features: float = option(10.0, "Weight of feature matching.")
     no_feature_loss: bool = option(False, "Leave feature matching out.")
     lambda_vgg: float = option(
-        None, "Weight of the VGG loss; default 0.06 for Keras weights, 10 for torchvision weights.", kind=float
+        None,
+        "Weight of the VGG loss; default 0.06 for Keras weights, 10 for torchvision weights.",
+        kind=float,
     )
     no_vgg_loss: bool = option(False, "Leave the VGG loss out.")
     vgg_weights: str = option(
@@ -109,7 +116,9 @@ class Config:
     ema_decay: float = option(0.0, "Decay per step of averaged generator weights; 0 keeps none.")
     precision: str = option("float32", "Arithmetic of the networks.", choices=("float32", "bfloat16"))
     distribute: str = option(
-        "mirrored", "Device strategy; multi_worker reads TF_CONFIG.", choices=("none", "mirrored", "multi_worker")
+        "mirrored",
+        "Device strategy; multi_worker reads TF_CONFIG.",
+        choices=("none", "mirrored", "multi_worker"),
     )
     seed: int = option(0, "Seed of initial weights, sample order, augmentation and styles.")
     # Files
@@ -164,12 +173,16 @@ class Config:
         """
         path = os.path.join(run_dir, CONFIG_FILE)
         if not os.path.isfile(path):
-            raise FileNotFoundError(f"{run_dir}: no {CONFIG_FILE} here; expected a run folder made by train.py or convert")
+            raise FileNotFoundError(
+                f"{run_dir}: no {CONFIG_FILE} here; expected a run folder made by train.py or convert"
+            )
         try:
             with open(path, encoding="utf-8") as file:
                 values = json.load(file)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not valid JSON ({error}); restore the file or retrain the run") from None
+            raise ValueError(
+                f"{path}: not valid JSON ({error}); restore the file or retrain the run"
+            ) from None
         return cls.from_dict(values, path).replace(checkpoint_dir=str(run_dir))  # runs may be moved
 
     @classmethod
@@ -212,8 +225,12 @@ class ExportOptions:
     export_dir: str = option("exports", "The model goes to <export_dir>/<model_name>/<version>/.")
     model_name: str = option("", "Name of the model in TF Serving; empty: the run folder's name.")
     version: int = option(0, "Version number; 0: one more than the largest there.")
-    output_height: int = option(0, "Height of the pictures in pixels; 0: the run's, or free where the run allows.")
-    output_width: int = option(0, "Width of the pictures in pixels; 0: the run's, or free where the run allows.")
+    output_height: int = option(
+        0, "Height of the pictures in pixels; 0: the run's, or free where the run allows."
+    )
+    output_width: int = option(
+        0, "Width of the pictures in pixels; 0: the run's, or free where the run allows."
+    )
     precision: str = option("float32", "Arithmetic of the network.", choices=("float32", "bfloat16"))
     modulation: str = option(
         None, "As in training; default as the run says.", choices=("auto", "patches", "dense"), kind=str
@@ -222,7 +239,8 @@ class ExportOptions:
         None, "Type of label ids; default uint8 up to 256 classes.", choices=("uint8", "int32"), kind=str
     )
     batch_rows: bool = option(
-        False, "Compute the rows of a request together: faster on GPUs; pixels may differ by 1 between batch sizes."
+        False,
+        "Compute the rows of a request together: faster on GPUs; pixels may differ by 1 between batch sizes.",
     )
 
 
@@ -244,7 +262,9 @@ def _check_type(option, value, source):
     if not option.metadata.get("flag", True) or (value is None and option.default is None):
         return
     kind, choices = option.metadata["kind"], option.metadata["choices"]
-    right = isinstance(value, bool) if kind is bool else isinstance(value, kind) and not isinstance(value, bool)
+    right = (
+        isinstance(value, bool) if kind is bool else isinstance(value, kind) and not isinstance(value, bool)
+    )
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         right = True
     if not right:
@@ -285,16 +305,52 @@ def from_flags(options):
 
 # What a resumed run may change; all else is part of what was trained and of the order of its batches.
 CHANGEABLE = frozenset(
-    "dataroot image_dir label_dir instance_dir total_epochs decay_epoch total_steps lr distribute precision "
-    "modulation log_dir results_dir print_info_freq save_img_freq save_model_freq checkpoint_dir "
-    "pairing_check vgg_weights".split()
+    [
+        "dataroot",
+        "image_dir",
+        "label_dir",
+        "instance_dir",
+        "total_epochs",
+        "decay_epoch",
+        "total_steps",
+        "lr",
+        "distribute",
+        "precision",
+        "modulation",
+        "log_dir",
+        "results_dir",
+        "print_info_freq",
+        "save_img_freq",
+        "save_model_freq",
+        "checkpoint_dir",
+        "pairing_check",
+        "vgg_weights",
+    ]
 )
 
 # What weights.npz depends on; a fine-tuning that starts from it may change all else.
 ARCHITECTURE = frozenset(
-    "method dataset_mode semantic_label_path crop_size aspect_ratio no_instance num_generator_filters "
-    "num_upsampling_layers num_hidden_filters norm_G norm_E norm_D use_vae z_dim num_encoder_filters encoder_size "
-    "num_discriminators num_discriminator_layers num_discriminator_filters".split()
+    [
+        "method",
+        "dataset_mode",
+        "semantic_label_path",
+        "crop_size",
+        "aspect_ratio",
+        "no_instance",
+        "num_generator_filters",
+        "num_upsampling_layers",
+        "num_hidden_filters",
+        "norm_G",
+        "norm_E",
+        "norm_D",
+        "use_vae",
+        "z_dim",
+        "num_encoder_filters",
+        "encoder_size",
+        "num_discriminators",
+        "num_discriminator_layers",
+        "num_discriminator_filters",
+    ]
 )
 
 

@@ -33,9 +33,10 @@ class Synthesizer:
         self.table = data.ClassTable.from_dict(config.class_table)
         self.size = (config.crop_height, config.crop_size)
         self._plans = OrderedDict()
-        self._plan = tf.function(method.plan)
-        self._render = tf.function(method.synthesize_planned)
-        self._encode = tf.function(method.encode_style)
+        # Plans of different layouts have different sizes: reduce_retracing keeps one graph for all of them.
+        self._plan = tf.function(method.plan, autograph=False, reduce_retracing=True)
+        self._render = tf.function(method.synthesize_planned, autograph=False, reduce_retracing=True)
+        self._encode = tf.function(method.encode_style, autograph=False, reduce_retracing=True)
 
     def layout(self, label, instance=None):
         """The network's layout from maps of any size, fitted by nearest neighbour.
@@ -46,13 +47,16 @@ class Synthesizer:
         maps = {"label": np.asarray(label)} | ({} if instance is None else {"instance": np.asarray(instance)})
         if not self.config.no_instance and instance is None:
             raise ValueError("this run was trained with instance maps; give one (--instance_filename)")
+        wrong = np.setdiff1d(maps["label"], np.arange(self.table.num_classes))
+        if wrong.size:
+            raise ValueError(
+                f"label ids {wrong.tolist()} unknown; expected 0 to {self.table.num_classes - 1}"
+            )
         found = {}
         for name, values in maps.items():
             values = values[None] if values.ndim == 2 else values
-            found[name] = np.stack([data.fit_label(v, *self.size) for v in values]).astype(np.int32)
-        wrong = np.setdiff1d(found["label"], np.arange(self.table.num_classes))
-        if wrong.size:
-            raise ValueError(f"label ids {wrong.tolist()} unknown; expected 0 to {self.table.num_classes - 1}")
+            fitted = [data.fit_label(v.astype(np.int32), *self.size) for v in values]
+            found[name] = np.stack(fitted).astype(np.int32)
         return found
 
     def sample_style(self, seeds):
@@ -76,7 +80,9 @@ class Synthesizer:
     def _planned(self, layout):
         digest = hashlib.sha1()
         for name in sorted(layout):
-            digest.update(repr((name, layout[name].shape)).encode() + np.ascontiguousarray(layout[name]).tobytes())
+            digest.update(
+                repr((name, layout[name].shape)).encode() + np.ascontiguousarray(layout[name]).tobytes()
+            )
         key = digest.digest()
         if key not in self._plans:
             self._plans[key] = self._plan({name: tf.constant(values) for name, values in layout.items()})

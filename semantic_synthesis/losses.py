@@ -1,4 +1,4 @@
-"""Loss terms as pure functions; each states formula and reduction. Inputs are float tensors, results float32 scalars."""
+"""Loss terms as pure functions from float tensors to float32 scalars; each states formula and reduction."""
 
 import tensorflow as tf
 

@@ -230,4 +230,3 @@ def edge_map(instance):
     sides = tf.maximum(tf.pad(across, [[0, 0], [0, 0], [1, 0]]), tf.pad(across, [[0, 0], [0, 0], [0, 1]]))
     ends = tf.maximum(tf.pad(down, [[0, 0], [1, 0], [0, 0]]), tf.pad(down, [[0, 0], [0, 1], [0, 0]]))
     return tf.maximum(sides, ends)
-

@@ -4,7 +4,6 @@ import re
 from typing import NamedTuple
 
 import keras
-import tensorflow as tf
 
 from semantic_synthesis.layers import BatchNorm, InstanceNorm, LabelModulation
 
@@ -69,4 +68,6 @@ class SPADE(keras.layers.Layer):
             return self.modulation(x, plan, fold=lambda scale, shift: (1.0 + scale, shift))
         a, b = self.statistics.affine(x, training)
         # x * a + b goes into scale and shift, at the cost of a few patches instead of all pixels.
-        return self.modulation(x, plan, fold=lambda scale, shift: ((1.0 + scale) * a, (1.0 + scale) * b + shift))
+        return self.modulation(
+            x, plan, fold=lambda scale, shift: ((1.0 + scale) * a, (1.0 + scale) * b + shift)
+        )

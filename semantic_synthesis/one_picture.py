@@ -34,7 +34,9 @@ def make_pictures(options):
     style, seeds, photo = _styles(options, run, layout)
     pictures = [data.fit_image(picture, height, width) for picture in run.synthesize(layout, style)]
     sheet = [run.table.colorize(label)] + ([photo] if photo is not None else []) + pictures
-    sheet = [np.asarray(data.fit_image(p, height, width) if p.shape[:2] != (height, width) else p) for p in sheet]
+    sheet = [
+        np.asarray(data.fit_image(p, height, width) if p.shape[:2] != (height, width) else p) for p in sheet
+    ]
     return _write(options, pictures, seeds, contact_sheet([picture[None] for picture in sheet]))
 
 
@@ -42,7 +44,9 @@ def _output_size(options, label):
     height = options.output_height or label.shape[0]
     width = options.output_width or label.shape[1]
     if height < 1 or width < 1 or height * width > _MOST_PIXELS:
-        raise ValueError(f"output of {width}x{height} pixels; expected positive sizes below {_MOST_PIXELS} pixels")
+        raise ValueError(
+            f"output of {width}x{height} pixels; expected positive sizes below {_MOST_PIXELS} pixels"
+        )
     return height, width
 
 

@@ -6,6 +6,7 @@ weights.npz is what converted and published runs hold: one array per variable un
 
 import os
 import zipfile
+import zlib
 
 import keras
 import numpy as np
@@ -61,7 +62,7 @@ def newest_checkpoint(run_dir):
     if listed is None:
         return None
     for prefix in [listed.model_checkpoint_path, *reversed(listed.all_model_checkpoint_paths)]:
-        if tf.train.checkpoint_exists(prefix):
+        if os.path.isfile(prefix + ".index"):
             return prefix
     missing = os.path.basename(listed.model_checkpoint_path)
     raise ValueError(
@@ -92,17 +93,18 @@ def load_weights(model, run_dir, partial=False):
 def _load_arrays(model, path, partial):
     variables = named_variables(model)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = sorted(set(variables) - set(arrays.files))
-            if missing and not partial:
-                raise ValueError(
-                    f"{path}: no array {missing[0]} ({len(missing)} missing); not made from this config.json"
-                )
-            for name in set(variables) - set(missing):
-                _assign(variables[name], arrays[name], f"{path}: {name}")
-            return missing
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in variables if name in file.files}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, AttributeError) as error:
         raise ValueError(f"{path}: damaged ({error}); get the file again") from None
+    missing = sorted(set(variables) - set(arrays))
+    if missing and not partial:
+        raise ValueError(
+            f"{path}: no array {missing[0]} ({len(missing)} missing); not made from this config.json"
+        )
+    for name, array in arrays.items():
+        _assign(variables[name], array, f"{path}: {name}")
+    return missing
 
 
 def _assign(variable, array, what):

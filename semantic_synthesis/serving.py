@@ -44,7 +44,10 @@ class ServedModel:
         try:
             outputs = function(**{name: tf.constant(x) for name, x in request.inputs.items()})
         except tf.errors.OpError as error:
-            line = data.user_error(error) or error.message.strip().splitlines()[-1]
+            lines = [line.strip() for line in error.message.splitlines()]
+            line = (
+                data.user_error(error) or [line for line in lines if line and not line.startswith("[[")][-1]
+            )
             raise RequestError(rest_protocol.HTTP_STATUS.get(error.error_code, 500), line) from None
         return rest_protocol.encode_answer({name: x.numpy() for name, x in outputs.items()}, request.by_rows)
 

@@ -123,6 +123,8 @@ class ServingGraph:
 
     def _synthesize(self, rows):
         layout = {name: rows[name] for name in ("label", "instance") if name in rows}
+        if self.takes_instances:
+            layout["instance"] = _check_like(layout["instance"], layout["label"])
         style = {name: rows[name] for name in self.style if name in rows}
         if "seed" in rows:
             style = self.method.sample_style(layout, rows["seed"])
@@ -201,6 +203,17 @@ def _same_rows(inputs):
     check = require(same, f"inputs {names} have ", counts, " rows; expected one or more, and equally many")
     with tf.control_dependencies([check]):
         return {name: tf.ensure_shape(tf.identity(x), [None] * x.shape.rank) for name, x in loose.items()}
+
+
+def _check_like(instance, label):
+    """The instance maps, after a check that they have the label maps' size."""
+    found, expected = tf.shape(instance)[1:], tf.shape(label)[1:]
+    check = require(
+        tf.reduce_all(found == expected),
+        "instance: ", found[1], "x", found[0], " pixels; the label map has ", expected[1], "x", expected[0],
+    )  # fmt: skip
+    with tf.control_dependencies([check]):
+        return tf.identity(instance)
 
 
 def _check_exact(x, name, height, width):

@@ -62,7 +62,10 @@ class VGG19Features(keras.layers.Layer):
         """Weighted sum over the five taps of mean |features(fake) - features(real)|; real is a constant."""
         fakes, reals = self(fake), self(tf.stop_gradient(real))
         return tf.add_n(
-            [w * losses.mean_absolute(f, tf.stop_gradient(r)) for w, f, r in zip(_WEIGHTS, fakes, reals, strict=True)]
+            [
+                w * losses.mean_absolute(f, tf.stop_gradient(r))
+                for w, f, r in zip(_WEIGHTS, fakes, reals, strict=True)
+            ]
         )
 
 
@@ -115,6 +118,8 @@ def _from_torchvision(path):
     for index, shape in zip(_TORCH_INDEX, _shapes(), strict=True):
         keys = f"features.{index}.weight", f"features.{index}.bias"
         if keys[0] not in tensors or tensors[keys[0]].shape != (shape[3], shape[2], 3, 3):
-            raise ValueError(f"{path}: {keys[0]} of shape {(shape[3], shape[2], 3, 3)} not found; expected torchvision's vgg19")
+            raise ValueError(
+                f"{path}: {keys[0]} of shape {(shape[3], shape[2], 3, 3)} not found; expected torchvision's vgg19"
+            )
         arrays.append((tensors[keys[0]].transpose(2, 3, 1, 0), tensors[keys[1]]))
     return arrays

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from unittest import mock
 
+import cv2
 import numpy as np
 
 from semantic_synthesis import data
@@ -97,14 +98,21 @@ def read_events(log_dir):
 
 
 def random_arrays(model, seed=0):
-    """{name: float32 array} of every variable of a model, lively enough that every option matters."""
+    """{name: float32 array} of every variable of a fresh model, lively enough that every part matters."""
     from semantic_synthesis.methods.method import named_variables
 
     rng = np.random.default_rng(seed)
+    for _ in range(5):
+        model.advance_spectral_norms()
     arrays = {}
     for name, variable in named_variables(model).items():
-        array = rng.normal(0, 0.3, tuple(variable.shape)).astype(np.float32)
-        arrays[name] = np.abs(array) + 0.5 if name.endswith("variance") else array
+        arrays[name] = variable.numpy()
+        if arrays[name].ndim == 2:  # dense layers: styles matter more
+            arrays[name] *= 4
+        if name.endswith(("bias", "moving_mean", "moving_variance")):
+            arrays[name] = rng.normal(0, 0.3, arrays[name].shape).astype(np.float32)
+        if name.endswith("moving_variance"):
+            arrays[name] = np.abs(arrays[name]) + 0.8
     return arrays
 
 
@@ -149,10 +157,13 @@ def state_arrays(trainer):
     """{name: array} of all that a trainer's checkpoint holds."""
     from semantic_synthesis.methods.method import named_variables
 
-    found = {f"model/{name}": variable.numpy() for name, variable in named_variables(trainer.method).items()}
+    named = named_variables(trainer.method)
+    found = {f"model/{name}": variable.numpy() for name, variable in named.items()}
     found |= {f"ema/{name}": variable.numpy() for name, variable in trainer.ema.items()}
+    names = {id(variable): name for name, variable in named.items()}
     for objective, optimizer in trainer.optimizers.items():
-        found |= {f"{objective}/{variable.path}": variable.numpy() for variable in optimizer.variables}
+        state = optimizer.named_state([names[id(v)] for v in trainer.method.objective_variables(objective)])
+        found |= {f"{objective}/{name}": variable.numpy() for name, variable in state.items()}
     return found | {"step": trainer.step.numpy()}
 
 
@@ -185,3 +196,29 @@ def wait_for(condition, process, seconds=300):
         assert process.poll() is None, process.communicate()[1][-3000:]
         time.sleep(0.01)
     raise AssertionError(f"waited {seconds} s in vain")
+
+
+# Runs for inference make pictures of 64x32.
+_RUN = {"crop_size": 64, "aspect_ratio": 2.0, "use_vae": True, "encoder_size": 8}
+
+
+def write_run(folder, **changes):
+    """A run of random weights in weights.npz; the folder."""
+    from semantic_synthesis import runs
+
+    config = tiny_config(folder, **{**_RUN, **changes})
+    config.save(folder)
+    runs.save_weights(str(folder), random_arrays(runs.build_method(config, training=False)))
+    return folder
+
+
+def layout_map(height, width, shift=0):
+    """Blocks of nine classes, uint8 [height, width]."""
+    y, x = np.mgrid[:height, :width]
+    return ((4 * y // height + 3 * x // width + shift) % 9).astype(np.uint8)
+
+
+def photo(height, width, seed=0):
+    """A smooth random picture, uint8 [height, width, 3]."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (3, 3, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height))

@@ -29,9 +29,7 @@ def _spectral(name, shape, shapes, spectral=True):
     shapes[f"{name}.weight_v"] = (int(np.prod(shape[1:])),)
 
 
-def generator_shapes(
-    width, semantic, depth="normal", norm="spectralspadesyncbatch3x3", vae=None, hidden=128
-):
+def generator_shapes(width, semantic, depth="normal", norm="spectralspadesyncbatch3x3", vae=None, hidden=128):
     """{tensor name: shape}; vae: (z length, cells of the first features) or None."""
     kernel, shapes = int(re.search(r"\d", norm)[0]), {}
     if vae:
@@ -126,9 +124,7 @@ def filled(shapes):
             sine = 0.1 * sine
         elif name.endswith("weight"):
             sine = sine * np.sqrt(2 / (size / shape[0])) * (0.1 if name == "conv_img.weight" else 1)
-        tensors[name] = np.asarray(
-            sine, np.int64 if np.ndim(sine) == 0 and not shape else np.float32
-        )
+        tensors[name] = np.asarray(sine, np.int64 if np.ndim(sine) == 0 and not shape else np.float32)
     for name in [name for name in tensors if name.endswith("weight_orig")]:
         matrix = tensors[name].astype(np.float64).reshape(shapes[name][0], -1)
         u = np.ones(len(matrix)) / np.sqrt(len(matrix))
@@ -179,8 +175,7 @@ def _standard(tensors, name, x):
 
     if f"{name}.running_mean" in tensors:
         mean, variance = (
-            torch.tensor(tensors[f"{name}.running_{part}"])[None, :, None, None]
-            for part in ("mean", "var")
+            torch.tensor(tensors[f"{name}.running_{part}"])[None, :, None, None] for part in ("mean", "var")
         )
     else:
         mean = x.mean((2, 3), keepdim=True)
@@ -188,8 +183,7 @@ def _standard(tensors, name, x):
     x = (x - mean) / torch.sqrt(variance + 1e-5)
     if f"{name}.weight" in tensors:
         scale, shift = (
-            torch.tensor(tensors[f"{name}.{part}"])[None, :, None, None]
-            for part in ("weight", "bias")
+            torch.tensor(tensors[f"{name}.{part}"])[None, :, None, None] for part in ("weight", "bias")
         )
         x = x * scale + shift
     return x
@@ -215,9 +209,7 @@ def generator(tensors, seg, depth, z=None):
     if z is None:
         x = _conv(tensors, "fc", seg[:, :, ::step, ::step], padding=1)
     else:
-        x = torch.tensor(z) @ torch.tensor(tensors["fc.weight"]).T + torch.tensor(
-            tensors["fc.bias"]
-        )
+        x = torch.tensor(z) @ torch.tensor(tensors["fc.weight"]).T + torch.tensor(tensors["fc.bias"])
         x = x.reshape(len(z), -1, seg.shape[2] // step, seg.shape[3] // step)
     for block in ("head_0", "G_middle_0", "G_middle_1", "up_0", "up_1", "up_2", "up_3", "up_4"):
         if block == "up_4" and depth != "most":
@@ -239,9 +231,7 @@ def _wrapped(tensors, name, x, **arguments):
 
     if f"{name}.weight_orig" in tensors:  # without norm
         return leaky_relu(_conv(tensors, name, x, **arguments), 0.2)
-    return leaky_relu(
-        _standard(tensors, f"{name}.1", _conv(tensors, f"{name}.0", x, **arguments)), 0.2
-    )
+    return leaky_relu(_standard(tensors, f"{name}.1", _conv(tensors, f"{name}.0", x, **arguments)), 0.2)
 
 
 def encoder(tensors, image):
@@ -273,9 +263,7 @@ def discriminator(tensors, x, scales, layers):
         features = [leaky_relu(_conv(tensors, f"{at}.model0.0", x, stride=2, padding=2), 0.2)]
         for i in range(1, layers):
             stride = 1 if i == layers - 1 else 2
-            features.append(
-                _wrapped(tensors, f"{at}.model{i}.0", features[-1], stride=stride, padding=2)
-            )
+            features.append(_wrapped(tensors, f"{at}.model{i}.0", features[-1], stride=stride, padding=2))
         features.append(_conv(tensors, f"{at}.model{layers}.0", features[-1], padding=2))
         outputs.append([feature.numpy() for feature in features])
     return outputs

@@ -16,7 +16,7 @@ from torch import nn
 
 def install():
     """Makes `import torchvision` work; the real one is left alone where it is installed."""
-    if importlib.util.find_spec("torchvision") is not None or "torchvision" in sys.modules:
+    if "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is not None:
         return
     torchvision, models, inception, transforms = (
         types.ModuleType(name)

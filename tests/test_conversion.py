@@ -44,9 +44,7 @@ def converted(name, run_dir, **changes):
     """Converts a fixture with the flags its training had; returns (run folder, inputs and
     outputs)."""
     folder, options, arrays = fixture(name)
-    files = {
-        role: str(folder / file) for role, file in NETWORKS.items() if (folder / file).exists()
-    }
+    files = {role: str(folder / file) for role, file in NETWORKS.items() if (folder / file).exists()}
     flags = (
         "contain_dontcare_label",
         "no_instance",
@@ -100,9 +98,7 @@ def test_discriminator(file, tmp_path):
     model = training_model(run_dir)
     edges = edge_map(tf.constant(arrays["instance"]))
     np.testing.assert_array_equal(edges[..., None], arrays["edge"])
-    condition = tf.concat(
-        [tf.one_hot(arrays["label"], 9), tf.cast(edges, tf.float32)[..., None]], -1
-    )
+    condition = tf.concat([tf.one_hot(arrays["label"], 9), tf.cast(edges, tf.float32)[..., None]], -1)
     top, bottom, left, right = arrays["d_crop"]
     images = np.concatenate([arrays["image"], arrays["real_image"]])[:, top:bottom, left:right]
     outputs = model.discriminator(condition[:, top:bottom, left:right], tf.constant(images))
@@ -191,9 +187,7 @@ def one_pass(model, batch):
 @FORMS
 def test_training_passes(form, tmp_path, noise):
     run_dir, arrays = converted("spade_train", tmp_path / "run")
-    model = training_model(
-        run_dir, modulation=form, lambda_kld=2 * 0.05
-    )  # theirs sums over the batch of 2
+    model = training_model(run_dir, modulation=form, lambda_kld=2 * 0.05)  # theirs sums over the batch of 2
     batch = {
         **layout_of(arrays),
         "image": tf.constant(arrays["real_image"]),
@@ -207,9 +201,7 @@ def test_training_passes(form, tmp_path, noise):
     for name in ("D_Fake", "D_real"):
         close(terms["discriminator"][name], arrays[f"step1_{name}"])
     statistics = {n: v.numpy() for n, v in named_variables(model).items()}
-    assert (
-        compare_known(statistics, in_our_terms(model.config, stored_names(arrays, "after1."))) > 60
-    )
+    assert compare_known(statistics, in_our_terms(model.config, stored_names(arrays, "after1."))) > 60
     expected = in_our_terms(model.config, stored_names(arrays, "grad."))
     assert compare_known(gradients["generator"], expected, of_gradient) == 15
 
@@ -218,12 +210,8 @@ def test_training_passes(form, tmp_path, noise):
     for name in ("D_Fake", "D_real"):
         close(terms["discriminator"][name], arrays[f"loss_{name}"])
     statistics = {n: v.numpy() for n, v in named_variables(model).items()}
-    assert (
-        compare_known(statistics, in_our_terms(model.config, stored_names(arrays, "after2."))) > 60
-    )
-    of_discriminator = {
-        f"grad_D.D.{k[7:]}": v for k, v in arrays.items() if k.startswith("grad_D.")
-    }
+    assert compare_known(statistics, in_our_terms(model.config, stored_names(arrays, "after2."))) > 60
+    of_discriminator = {f"grad_D.D.{k[7:]}": v for k, v in arrays.items() if k.startswith("grad_D.")}
     expected = in_our_terms(model.config, stored_names(of_discriminator, "grad_D."))
     assert compare_known(gradients["discriminator"], expected, of_gradient) == 4
 

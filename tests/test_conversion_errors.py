@@ -61,9 +61,7 @@ def altered(path, target, change):
 
 
 def test_networks_in_each_others_place(files, refused):
-    refused(
-        "discriminator.pth", "given as --source", "discriminator", source=files["discriminator"]
-    )
+    refused("discriminator.pth", "given as --source", "discriminator", source=files["discriminator"])
     refused("encoder.pth", "--encoder", source=files["encoder"])
     refused(
         "source.pth",
@@ -88,9 +86,7 @@ def test_encoder_and_generator_that_do_not_belong_together(files, tmp_path, refu
 
 
 def test_dataset_of_another_training(tmp_path, refused):
-    path = save(
-        tmp_path / "ade.pth", reference.filled(reference.generator_shapes(1, 151, hidden=2))
-    )
+    path = save(tmp_path / "ade.pth", reference.filled(reference.generator_shapes(1, 151, hidden=2)))
     refused("151 semantic channels", "36", "cityscapes", source=path, dataset_mode="cityscapes")
     refused(
         "no_instance is True",
@@ -104,9 +100,7 @@ def test_dataset_of_another_training(tmp_path, refused):
 def test_flags_against_tensors(files, tmp_path, refused):
     refused("--num_upsampling_layers", "most", source=files["source"], num_upsampling_layers="most")
     refused("num_generator_filters is 1", "64", source=files["source"], num_generator_filters=64)
-    refused(
-        "norm_G is spectralspadesyncbatch3x3", source=files["source"], norm_G="spadesyncbatch3x3"
-    )
+    refused("norm_G is spectralspadesyncbatch3x3", source=files["source"], norm_G="spadesyncbatch3x3")
     pair = {"source": files["source"], "discriminator": files["discriminator"]}
     refused("norm_D is spectralinstance", **pair, norm_D="spectralbatch")
     other = save(tmp_path / "other.pth", reference.filled(reference.discriminator_shapes(2, 9)))
@@ -128,9 +122,7 @@ def test_tensors_left_over_missing_or_misshapen(files, tmp_path, refused):
         files["source"], path, lambda state: state.update({"up_3.conv_1.weight_u": torch.zeros(7)})
     )
     refused("up_3.conv_1.weight_u", "(7,)", "takes (1,)", source=half)
-    broken = altered(
-        files["source"], path, lambda state: state["conv_img.bias"].fill_(float("nan"))
-    )
+    broken = altered(files["source"], path, lambda state: state["conv_img.bias"].fill_(float("nan")))
     refused("conv_img.bias", "not finite", source=broken)
     both = altered(files["source"], path, lambda state: state.pop("head_0.conv_0.weight_v"))
     refused("head_0.conv_0.weight_orig", "spectral norm is unknown", source=both)
@@ -213,9 +205,7 @@ def test_tensorflow_checkpoints(tmp_path, refused):
 
 def test_run_folders_in_use(files, tmp_path, refused):
     (tmp_path / "run").mkdir()
-    assert convert(
-        ConvertOptions(source=files["source"], checkpoint_dir=str(tmp_path / "run"), **FLAGS)
-    )
+    assert convert(ConvertOptions(source=files["source"], checkpoint_dir=str(tmp_path / "run"), **FLAGS))
     refused("exists already", source=files["source"])
     refused("exists already", source=files["source"], checkpoint_dir=files["source"])
 

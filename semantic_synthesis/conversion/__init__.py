@@ -38,19 +38,12 @@ class ConvertOptions:
     method: str = option("spade", "Method of the original checkpoint.")
     source: str = option("", "The original generator, for example latest_net_G.pth.")
     encoder: str = option("", "The original image encoder, for example latest_net_E.pth.")
-    discriminator: str = option(
-        "", "The original discriminator (latest_net_D.pth), to train on from it."
-    )
-    checkpoint_dir: str = option(
-        "", "Run folder to make; default checkpoints/<method>_<dataset_mode>."
-    )
-    dataset_mode: str = option(
-        "", "Name in datasets/<name>.json, a path to such a file, or custom."
-    )
+    discriminator: str = option("", "The original discriminator (latest_net_D.pth), to train on from it.")
+    checkpoint_dir: str = option("", "Run folder to make; default checkpoints/<method>_<dataset_mode>.")
+    dataset_mode: str = option("", "Name in datasets/<name>.json, a path to such a file, or custom.")
     semantic_label_path: str = option(
         "",
-        "Text file with the raw label values, comma-separated; the i-th value becomes class i "
-        "(custom).",
+        "Text file with the raw label values, comma-separated; the i-th value becomes class i (custom).",
     )
     contain_dontcare_label: bool = option(
         False, "custom: the last class is the unknown one, of raw value 255 (flag of the original)."
@@ -65,15 +58,11 @@ class ConvertOptions:
     norm_E: str = option(None, "Encoder normalisation.", kind=str)
     norm_D: str = option(None, "Discriminator normalisation.", kind=str)
     num_generator_filters: int = option(None, "Width of the generator's last block.", kind=int)
-    num_hidden_filters: int = option(
-        None, "Width of the hidden layer in every SPADE normaliser.", kind=int
-    )
+    num_hidden_filters: int = option(None, "Width of the hidden layer in every SPADE normaliser.", kind=int)
     num_encoder_filters: int = option(None, "Width of the encoder's first layer.", kind=int)
     num_discriminators: int = option(None, "Number of discriminator scales.", kind=int)
     num_discriminator_layers: int = option(None, "Layers of each discriminator.", kind=int)
-    num_discriminator_filters: int = option(
-        None, "Width of the discriminators' first layer.", kind=int
-    )
+    num_discriminator_filters: int = option(None, "Width of the discriminators' first layer.", kind=int)
     use_vae: bool = option(None, "The generator takes a style vector z.", kind=bool)
     z_dim: int = option(None, "Length of the style vector z.", kind=int)
 
@@ -101,8 +90,7 @@ def convert(options):
     """
     if options.method not in CONVERTERS:
         raise ValueError(
-            f"--method {options.method}: no conversion known; expected one of "
-            f"{', '.join(CONVERTERS)}"
+            f"--method {options.method}: no conversion known; expected one of {', '.join(CONVERTERS)}"
         )
     converter = CONVERTERS[options.method]
     run_dir = _run_dir(options)
@@ -122,16 +110,12 @@ def convert_tensors(config, files):
     """
     shapes = _variable_shapes(config, training="discriminator" in files)
     rules = CONVERTERS[config.method].rules
-    sources = [
-        Source(path, tensors, rules(role, config)) for role, (path, tensors) in files.items()
-    ]
+    sources = [Source(path, tensors, rules(role, config)) for role, (path, tensors) in files.items()]
     return apply_rules(sources, shapes)
 
 
 def _variable_shapes(config, training):
-    model = runs.build_method(
-        config.replace(no_vgg_loss=True), training=training, initial_weights=False
-    )
+    model = runs.build_method(config.replace(no_vgg_loss=True), training=training, initial_weights=False)
     return {name: tuple(variable.shape) for name, variable in named_variables(model).items()}
 
 
@@ -147,8 +131,7 @@ def _read_files(options, roles):
     """({role: (path, tensors)}, {dropped tensor: reason}); each file is what it is given as."""
     if not options.source:
         raise ValueError(
-            "--source is missing; expected the original generator file, for example "
-            "latest_net_G.pth"
+            "--source is missing; expected the original generator file, for example latest_net_G.pth"
         )
     files, dropped = {}, {}
     for role in roles:

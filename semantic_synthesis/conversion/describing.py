@@ -21,11 +21,7 @@ def complete_config(config, evidence, flags, description, options):
     """
     table = _known_table(description, options)
     _settle_edges(evidence, table, flags, description)
-    flags = {
-        name: value
-        for name, value in flags.items()
-        if value is not None and name != "checkpoint_dir"
-    }
+    flags = {name: value for name, value in flags.items() if value is not None and name != "checkpoint_dir"}
     sizes = fill_options(config.replace(**flags), description)
     _settle_depth(evidence, flags, sizes, table)
     evidence.check(flags)
@@ -33,9 +29,7 @@ def complete_config(config, evidence, flags, description, options):
         generator = evidence.get("use_vae")
         fact = "takes a style vector" if generator.value else "takes no style vector"
         remedy = (
-            "give its encoder with --encoder latest_net_E.pth"
-            if generator.value
-            else "leave --encoder out"
+            "give its encoder with --encoder latest_net_E.pth" if generator.value else "leave --encoder out"
         )
         raise ValueError(f"{generator.path}: this generator {fact} ({generator.how}); {remedy}")
     settled = {"dataset_mode": options.dataset_mode or catalogue.CUSTOM}
@@ -89,8 +83,7 @@ def _settle_depth(evidence, flags, sizes, table):
     possible = [depth for depth in depths if not cells or _cells(sizes, depth) == cells.value]
     if wanted and wanted not in depths:
         raise ValueError(
-            f"{path}: depth is {' or '.join(depths)} ({how}), but --num_upsampling_layers asks "
-            f"for {wanted}"
+            f"{path}: depth is {' or '.join(depths)} ({how}), but --num_upsampling_layers asks for {wanted}"
         )
     if not possible or (wanted and wanted not in possible):
         sizes_text = ", ".join(f"{depth} {_cells(sizes, depth)}" for depth in depths)

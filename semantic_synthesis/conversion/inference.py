@@ -48,17 +48,14 @@ class Evidence:
             if flags.get(name) is not None and flags[name] != finding.value
         ]
         if wrong:
-            raise ValueError(
-                f"{'; '.join(wrong)}; leave the flag out, or give the files it is true for"
-            )
+            raise ValueError(f"{'; '.join(wrong)}; leave the flag out, or give the files it is true for")
 
 
 def shape_of(tensors, name, path):
     """Shape of a tensor that the options are read off."""
     if name not in tensors:
         raise ValueError(
-            f"{path}: no tensor {name} among its {len(tensors)}; expected another method, or a "
-            "damaged file?"
+            f"{path}: no tensor {name} among its {len(tensors)}; expected another method, or a damaged file?"
         )
     return tensors[name].shape
 

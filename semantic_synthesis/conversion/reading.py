@@ -23,9 +23,7 @@ def read_pth(path):
     torch = _import_torch(path)
     content = _load(torch, path)
     if not isinstance(content, dict) or not content:
-        raise ValueError(
-            f"{path}: holds a {type(content).__name__}; expected a state dict, {{name: tensor}}"
-        )
+        raise ValueError(f"{path}: holds a {type(content).__name__}; expected a state dict, {{name: tensor}}")
     others = [
         str(name)
         for name, value in content.items()
@@ -52,8 +50,7 @@ def _import_torch(path):
         import torch
     except ImportError:
         raise ValueError(
-            f"{path}: reading .pth files needs PyTorch; install it for the conversion: pip "
-            "install torch"
+            f"{path}: reading .pth files needs PyTorch; install it for the conversion: pip install torch"
         ) from None
     return torch
 
@@ -65,9 +62,7 @@ def _load(torch, path):
     except IsADirectoryError:
         raise ValueError(f"{path}: is a folder; expected a .pth file") from None
     except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{path}: no such file; expected a .pth file of the original"
-        ) from None
+        raise FileNotFoundError(f"{path}: no such file; expected a .pth file of the original") from None
     if not start:
         raise ValueError(f"{path}: is empty; get the file again")
     is_zip = zipfile.is_zipfile(path)
@@ -114,9 +109,7 @@ def _explain_unpickling(path, text):
 
 def _to_numpy(torch, tensor, what):
     if tensor.is_sparse or tensor.is_quantized:
-        raise ValueError(
-            f"{what} is a {tensor.layout} {tensor.dtype} tensor; expected dense floats"
-        )
+        raise ValueError(f"{what} is a {tensor.layout} {tensor.dtype} tensor; expected dense floats")
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
     return np.asarray(tensor.detach().numpy())

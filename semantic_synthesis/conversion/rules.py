@@ -134,9 +134,7 @@ def _fill(arrays, parts, target, shape, rule, tensor):
     if not np.isfinite(array).all():
         return "holds values that are not finite (damaged file, or a training that diverged)"
     start = index * expected[-1]
-    arrays.setdefault(target, np.empty(shape, np.float32))[..., start : start + expected[-1]] = (
-        array
-    )
+    arrays.setdefault(target, np.empty(shape, np.float32))[..., start : start + expected[-1]] = array
     return None
 
 

@@ -22,16 +22,12 @@ ROLES = {
 }
 
 _BLOCK = r"(head_0|G_middle_[01]|up_[0-4])"
-_COUNTER = Ignored(
-    r".*\.num_batches_tracked", "a count of batches; the momentum of the statistics is fixed"
-)
+_COUNTER = Ignored(r".*\.num_batches_tracked", "a count of batches; the momentum of the statistics is fixed")
 
 
 def rules(role, config):
     """The rules for one file of a run with these options."""
-    return {"source": _generator, "encoder": _encoder, "discriminator": _discriminator}[role](
-        config
-    )
+    return {"source": _generator, "encoder": _encoder, "discriminator": _discriminator}[role](config)
 
 
 def _generator(config):
@@ -113,10 +109,7 @@ def _normed(source, target, size, norm):
     }
     return [
         *spectral_convolution(rf"{source}\.0", f"{target}/conv", size),
-        *[
-            Rule(rf"{source}\.1\.{theirs}", f"{target}/norm/{ours}")
-            for theirs, ours in names.items()
-        ],
+        *[Rule(rf"{source}\.1\.{theirs}", f"{target}/norm/{ours}") for theirs, ours in names.items()],
     ]
 
 
@@ -140,14 +133,10 @@ def _infer_generator(evidence, path, tensors, asked):
     evidence.add("semantic_channels", shared[1], path, "of mlp_shared")
     width = shape_of(tensors, "head_0.conv_0.bias", path)[0]
     evidence.add("num_generator_filters", width // 16, path, "a sixteenth of head_0's")
-    evidence.add(
-        "norm_G", _norm_G(tensors, shared[-1], asked("norm_G")), path, "by the tensors of head_0"
-    )
+    evidence.add("norm_G", _norm_G(tensors, shared[-1], asked("norm_G")), path, "by the tensors of head_0")
     entry = shape_of(tensors, "fc.weight", path)
     use_vae = len(entry) == 2
-    evidence.add(
-        "use_vae", use_vae, path, "fc being a matrix" if use_vae else "fc being a convolution"
-    )
+    evidence.add("use_vae", use_vae, path, "fc being a matrix" if use_vae else "fc being a convolution")
     if use_vae:
         evidence.add("z_dim", entry[1], path, "of fc")
         evidence.add("cells", entry[0] // width, path, "of fc")
@@ -162,13 +151,9 @@ def _norm_G(tensors, size, wanted):
     batch = "head_0.norm_0.param_free_norm.running_mean" in tensors
     if wanted:
         grammar = parse_norm_G(wanted)
-        if grammar == (spectral, grammar.statistics, size) and batch == (
-            grammar.statistics != "instance"
-        ):
+        if grammar == (spectral, grammar.statistics, size) and batch == (grammar.statistics != "instance"):
             return wanted
-    return (
-        f"{'spectral' if spectral else ''}spade{'syncbatch' if batch else 'instance'}{size}x{size}"
-    )
+    return f"{'spectral' if spectral else ''}spade{'syncbatch' if batch else 'instance'}{size}x{size}"
 
 
 def _infer_encoder(evidence, path, tensors, asked):
@@ -184,8 +169,7 @@ def _infer_encoder(evidence, path, tensors, asked):
 def _infer_discriminator(evidence, path, tensors, asked):
     scales = {name.split(".")[0] for name in tensor_names(tensors, r"discriminator_\d+\..*")}
     last = max(
-        int(name.split(".")[1][5:])
-        for name in tensor_names(tensors, r"discriminator_0\.model\d+\..*")
+        int(name.split(".")[1][5:]) for name in tensor_names(tensors, r"discriminator_0\.model\d+\..*")
     )
     first = shape_of(tensors, "discriminator_0.model0.0.weight", path)
     evidence.add("num_discriminators", len(scales), path, "scales")
@@ -195,9 +179,7 @@ def _infer_discriminator(evidence, path, tensors, asked):
     if last > 1:
         normed = bool(tensor_names(tensors, r"discriminator_0\.model1\.0\.0\..*"))
         affine = bool(tensor_names(tensors, r"discriminator_0\.model1\.0\.1\..*"))
-        evidence.add(
-            "norm_D", _norm(normed, affine, asked("norm_D")), path, "by the tensors of model1"
-        )
+        evidence.add("norm_D", _norm(normed, affine, asked("norm_D")), path, "by the tensors of model1")
 
 
 def _norm(normed, affine, wanted):

@@ -17,15 +17,12 @@ def complete_spectral_norms(tensors, path):
         stem = name.removesuffix("_orig")
         divided = completed.pop(stem, None)
         if divided is not None:
-            dropped[stem] = (
-                "weight_orig / sigma, computed anew from weight_orig, weight_u and weight_v"
-            )
+            dropped[stem] = "weight_orig / sigma, computed anew from weight_orig, weight_u and weight_v"
         if f"{stem}_v" in tensors:
             continue
         if divided is None or f"{stem}_u" not in tensors:
             raise ValueError(
-                f"{path}: {name} has neither {stem}_v nor {stem} and {stem}_u; its spectral norm "
-                "is unknown"
+                f"{path}: {name} has neither {stem}_v nor {stem} and {stem}_u; its spectral norm is unknown"
             )
         completed[f"{stem}_v"] = _right_vector(tensors[name], divided, tensors[f"{stem}_u"])
     return completed, dropped
@@ -34,9 +31,7 @@ def complete_spectral_norms(tensors, path):
 def _right_vector(kernel, divided, u):
     """float32 [I*kh*kw]: v = W^+ u, scaled so that u . W v = mean(kernel / divided)."""
     kernel, divided, u = (np.asarray(array, np.float64) for array in (kernel, divided, u))
-    weighty = (
-        np.abs(divided) > 0.01 * np.abs(divided).max()
-    )  # ratios of tiny numbers are rounding noise
+    weighty = np.abs(divided) > 0.01 * np.abs(divided).max()  # ratios of tiny numbers are rounding noise
     sigma = np.mean(kernel[weighty] / divided[weighty])
     matrix = kernel.reshape(len(u), -1)  # [O,I*kh*kw]
     if matrix.shape[0] <= matrix.shape[1]:

@@ -30,7 +30,7 @@ class EvaluateOptions:
 
     metrics: str = option(
         "", "Comma-separated: fid, kid, lpips (diversity), miou (and pixel accuracy), judge (Frechet "
-        "distance in the features of the judge for scenes). Default: miou,judge for scenes runs, else fid,kid.",
+        "distance in features of the judge for scenes). Default: miou,judge for scenes runs, else fid,kid.",
     )  # fmt: skip
     fake_dir: str = option("", "Folder of synthesised pictures.")
     fake_stats: str = option("", "Statistics (.npz) instead of --fake_dir; several, with commas, are merged.")
@@ -94,7 +94,7 @@ def score(options):
         raise ValueError(
             "nothing to score; give --checkpoint_dir, or --fake_dir with --real_dir or --real_stats"
         )
-    metrics = _make_metrics(options, stream)
+    metrics = make_metrics(options, stream)
     stream.feed(metrics)
     _save_statistics(options, metrics)
     figures = [figure for metric in metrics for figure in metric.figures()]
@@ -112,7 +112,8 @@ def _row(figure):
     return {name: short[name] for name in _SHOWN if name in short}
 
 
-def _make_metrics(options, stream):
+def make_metrics(options, stream):
+    """The metrics that the options ask for; of stream `is_scenes` and `table` (ClassTable or None) count."""
     names = [name for name in options.metrics.split(",") if name]
     names = names or (["miou", "judge"] if stream.is_scenes else ["fid", "kid"])
     unknown = [name for name in names if name not in METRICS]

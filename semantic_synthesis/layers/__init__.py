@@ -6,6 +6,7 @@ from semantic_synthesis.layers.patches import (
     LabelModulation,
     LabelPlan,
     label_tokens,
+    modulation_form,
     one_hot_semantics,
     plan_label,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "add_array",
     "convolve",
     "label_tokens",
+    "modulation_form",
     "one_hot_semantics",
     "plan_label",
 ]

@@ -81,9 +81,7 @@ class Conv(_Linear):
         init=None, name=None,
     ):  # fmt: skip
         shape = (kernel_size, kernel_size, in_channels, filters)
-        super().__init__(
-            shape, use_bias=use_bias, spectral=spectral, init=init or Initializer(), name=name
-        )
+        super().__init__(shape, use_bias=use_bias, spectral=spectral, init=init or Initializer(), name=name)
         self.strides, self.padding = strides, padding
 
     def call(self, x):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from semantic_synthesis.layers.convolution import add_array
 
@@ -45,6 +46,25 @@ class LabelPlan(NamedTuple):
     runs: tf.Tensor | None = None
     run_index: tf.Tensor | None = None
     use_patches: tf.Tensor | None = None
+
+
+def modulation_form(asked, kernel_size):
+    """The form to plan with, from the option: auto, patches or dense. The choice is logged.
+
+    auto is dense where a GPU is present (patches are measured on CPUs only) and for kernels other than 3x3,
+    of which patches are not made; else it stays auto, and each batch decides by its share of distinct
+    patches at each resolution.
+    """
+    form = asked
+    if kernel_size != 3 or (asked == "auto" and tf.config.list_physical_devices("GPU")):
+        form = "dense"
+    if asked == "patches" and kernel_size != 3:
+        raise ValueError(
+            f"--modulation patches with {kernel_size}x{kernel_size} kernels in norm_G; expected 3x3"
+        )
+    rule = f", patches where at most {MOST_DISTINCT:.0%} are distinct" if form == "auto" else ""
+    logging.info("modulation %s: %s%s", asked, form, rule)
+    return form
 
 
 def label_tokens(label, edges=None):

@@ -12,7 +12,15 @@ once per step; the KL term is a mean over the batch; the encoder may see picture
 import tensorflow as tf
 
 from semantic_synthesis import losses
-from semantic_synthesis.layers import Conv, Dense, Initializer, label_tokens, one_hot_semantics, plan_label
+from semantic_synthesis.layers import (
+    Conv,
+    Dense,
+    Initializer,
+    label_tokens,
+    modulation_form,
+    one_hot_semantics,
+    plan_label,
+)
 from semantic_synthesis.methods.method import Method, row_normal
 from semantic_synthesis.networks import (
     Encoder,
@@ -38,7 +46,9 @@ class SPADE(Method):
     def __init__(self, config, training=True, initial_weights=True):
         super().__init__(name="spade")
         self.config = config
-        init = Initializer(config.init_type if initial_weights else "zeros", config.init_variance, config.seed)
+        init = Initializer(
+            config.init_type if initial_weights else "zeros", config.init_variance, config.seed
+        )
         self.num_classes = config.num_classes
         self.edges = not config.no_instance
         self.semantic_channels = self.num_classes + int(self.edges)
@@ -70,7 +80,7 @@ class SPADE(Method):
 
     def _build_generator(self, init):
         config, grammar = self.config, parse_norm_G(self.config.norm_G)
-        self.form = config.modulation if grammar.kernel_size == 3 else "dense"
+        self.form = modulation_form(config.modulation, grammar.kernel_size)
 
         def make_norm(channels, name):
             return SPADENorm(
@@ -106,7 +116,7 @@ class SPADE(Method):
         """What depends on the layout alone: {stride: LabelPlan}. Any number of styles can share it."""
         tokens = self._tokens(layout)
         return {
-            stride: plan_label(tokens[:, ::stride, ::stride], self._num_tokens, self._form_at(stride))
+            stride: plan_label(tokens[:, ::stride, ::stride], self._num_tokens, self.form)
             for stride in sorted(set(self.strides))
         }
 
@@ -129,9 +139,6 @@ class SPADE(Method):
     @property
     def _num_tokens(self):
         return self.num_classes * (2 if self.edges else 1)
-
-    def _form_at(self, stride):
-        return self.form
 
     # Training
 

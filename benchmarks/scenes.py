@@ -1,0 +1,199 @@
+"""The scenes benchmark: runs on the same held-out rendered landscapes, read by the judge for scenes.
+
+python benchmarks/scenes.py [RUN ...] [--count 500] [--train_judge]
+Without RUN: every run below checkpoints/ whose dataset is scenes. Prints the table and writes
+docs/scenes_benchmark.json and docs/scenes_benchmark.png (a layout per row: label map, real picture, then one
+picture per run). Layouts are the scenes 1,000,000, 1,000,001, ... which no generator and no judge trained on.
+
+Columns: mIoU ratio = the judge's mIoU on the run's pictures / on real pictures of the same layouts.
+Distance = Frechet distance to the real pictures in the judge's features; the row "real" is the distance of
+the real pictures to those of as many other layouts, the floor at this number of images.
+Diversity = mean over pairs of styles of the squared difference of the judge's unit-length features, mean
+over its four maps: over the picture, and averaged within each class region first (every region counts alike,
+large or small). It is no LPIPS. ms per image: a new layout and a new style, batch 1, median of 20.
+"""
+
+import argparse
+import itertools
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+
+from semantic_synthesis import data
+from semantic_synthesis.config import REPOSITORY, Config
+from semantic_synthesis.data.pipeline import HELD_OUT_SEED
+from semantic_synthesis.data.scenes import CLASSES, render_scene
+from semantic_synthesis.evaluation import judge as judging
+from semantic_synthesis.evaluation.generating import run_sha256
+from semantic_synthesis.evaluation.protocol import table, write_json
+from semantic_synthesis.evaluation.segmentation import Confusion, score_batch
+from semantic_synthesis.evaluation.statistics import Gaussian, Moments, frechet_distance
+from semantic_synthesis.inference import load_run
+from semantic_synthesis.methods.method import named_variables
+from semantic_synthesis.monitoring import contact_sheet, write_png
+
+BATCH, TIMED, SHEET_ROWS = 10, 20, 6
+
+
+def scene_batches(count, size, first=0):
+    """Batches of (row numbers, uint8 [B,H,W,3], int32 [B,H,W], int32 [B,H,W]) of held-out scenes."""
+    for start in range(first, first + count, BATCH):
+        rows = np.arange(start, min(start + BATCH, first + count))
+        scenes = [render_scene(HELD_OUT_SEED + int(row), *size) for row in rows]
+        maps = ([getattr(scene, name) for scene in scenes] for name in ("image", "label", "instance"))
+        images, labels, instances = map(np.stack, maps)
+        yield rows, images, labels.astype(np.int32), instances.astype(np.int32)
+
+
+class RealScores:
+    """mIoU, features and floor of the real pictures of one size."""
+
+    def __init__(self, judge, count, size):
+        self.confusion, self.moments, others = (
+            Confusion(len(CLASSES)),
+            Moments(judge.dims),
+            Moments(judge.dims),
+        )
+        for _, images, labels, _ in scene_batches(count, size):
+            score_batch(self.confusion, judge, images, labels)
+            self.moments.update(judge.features(images))
+        for _, images, _, _ in scene_batches(count, size, first=count):
+            others.update(judge.features(images))
+        self.floor = frechet_distance(Gaussian.of(self.moments), Gaussian.of(others))
+
+    def row(self, size, count):
+        return {
+            "run": "real", "method": "-", "size": f"{size[1]}x{size[0]}", "layouts": count,
+            "mIoU": self.confusion.mean_iou, "mIoU ratio": 1.0,
+            "pixel accuracy": self.confusion.pixel_accuracy, "distance": self.floor,
+        }  # fmt: skip
+
+
+def score_run(run, judge, real, count, samples, diverse):
+    """The table row of a run."""
+    confusion, moments, diversities = Confusion(len(CLASSES)), Moments(judge.dims), []
+    takes_style = bool(run.sample_style([0]))
+    for rows, _, labels, instances in scene_batches(count, run.size):
+        layout = layout_of(run, labels, instances)
+        pictures = run.synthesize(layout, run.sample_style(rows))
+        score_batch(confusion, judge, pictures, labels)
+        moments.update(judge.features(pictures))
+        for i, row in enumerate(rows) if takes_style else ():
+            if len(diversities) < diverse:
+                one = {name: values[i : i + 1] for name, values in layout.items()}
+                seeds = np.arange(samples) + int(row) * samples
+                diversities.append(diversity(judge, run.synthesize(one, run.sample_style(seeds)), labels[i]))
+    whole, regions = np.mean(diversities, 0) if diversities else (0.0, 0.0)
+    distance = frechet_distance(Gaussian.of(moments), Gaussian.of(real.moments))
+    return {
+        "run": os.path.basename(os.path.normpath(run.config.checkpoint_dir)),
+        "method": run.config.method, "size": f"{run.size[1]}x{run.size[0]}", "layouts": count,
+        "mIoU": confusion.mean_iou, "mIoU ratio": confusion.mean_iou / real.confusion.mean_iou,
+        "pixel accuracy": confusion.pixel_accuracy, "distance": distance,
+        "diversity": float(whole), "diversity in regions": float(regions),
+        "ms per image": milliseconds(run), "parameters": generator_parameters(run),
+        "weights sha256": run_sha256(run.config.checkpoint_dir)[:12],
+    }  # fmt: skip
+
+
+def layout_of(run, labels, instances):
+    return run.layout(labels, None if run.config.no_instance else instances)
+
+
+def diversity(judge, samples, label):
+    """(over the picture, mean over the class regions) of uint8 [S,H,W,3] of one layout [H,W]."""
+    maps = [m / (np.linalg.norm(m, axis=-1, keepdims=True) + 1e-6) for m in judge.maps(samples)]
+    whole, regions = [], []
+    for i, j in itertools.combinations(range(len(samples)), 2):
+        fields = [((m[i] - m[j]) ** 2).sum(-1) for m in maps]
+        field = np.mean([data.fit_label(f, *label.shape) for f in fields], 0)  # [H,W]
+        sums, sizes = np.bincount(label.ravel(), field.ravel()), np.bincount(label.ravel())
+        whole.append(field.mean())
+        regions.append((sums[sizes > 0] / sizes[sizes > 0]).mean())
+    return np.mean(whole), np.mean(regions)
+
+
+def milliseconds(run):
+    """Median time from a new layout and style to a picture."""
+    times = []
+    for rows, _, labels, instances in scene_batches(TIMED + 3, run.size):
+        for i, row in enumerate(rows):
+            start = time.perf_counter()
+            layout = layout_of(run, labels[i : i + 1], instances[i : i + 1])
+            run.synthesize(layout, run.sample_style([int(row)]))
+            times.append(time.perf_counter() - start)
+    return float(np.median(times[3:]) * 1e3)
+
+
+def generator_parameters(run):
+    """Parameters in thousands that a picture from a random style needs: all but the encoder's."""
+    sizes = {n: int(np.prod(v.shape)) for n, v in named_variables(run.method).items()}
+    return f"{sum(size for name, size in sizes.items() if not name.startswith('encoder/')) / 1e3:.0f}k"
+
+
+def picture_sheet(runs, size):
+    """uint8 sheet: a row per layout; label map, real picture, one picture per run."""
+    _, images, labels, _ = next(scene_batches(SHEET_ROWS, size))
+    columns = [next(iter(runs)).table.colorize(labels), images]
+    for run in runs:
+        rows, _, labels, instances = next(scene_batches(SHEET_ROWS, run.size))
+        pictures = run.synthesize(layout_of(run, labels, instances), run.sample_style(rows))
+        columns.append(np.stack([data.fit_image(picture, *size) for picture in pictures]))
+    return contact_sheet(columns)
+
+
+def scene_runs():
+    """Run folders below checkpoints/ whose dataset is scenes and that hold weights."""
+    found = []
+    for path in sorted((REPOSITORY / "checkpoints").glob("*/config.json")):
+        trained = (path.parent / "weights.npz").exists() or any(path.parent.glob("ckpt-*.index"))
+        if trained and Config.load(str(path.parent)).dataset_mode == "scenes":
+            found.append(str(path.parent))
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="*", metavar="RUN")
+    parser.add_argument("--count", type=int, default=500, help="held-out layouts")
+    parser.add_argument("--samples", type=int, default=4, help="styles per layout for diversity")
+    parser.add_argument("--diverse", type=int, default=50, help="layouts for diversity")
+    parser.add_argument("--out", default=str(REPOSITORY / "docs" / "scenes_benchmark"), help="without ending")
+    parser.add_argument("--train_judge", action="store_true", help="train the judge first")
+    parser.add_argument("--judge_steps", type=int, default=1100)
+    parser.add_argument("--judge_dir", default=judging.FOLDER)
+    options = parser.parse_args()
+    if options.train_judge:
+        trained = judging.train_judge(options.judge_steps, report=lambda text: print(text, file=sys.stderr))
+        judging.save_judge(trained.network, options.judge_dir)
+    folders = options.runs or scene_runs()
+    if not folders:
+        sys.exit("no scenes runs below checkpoints/; name a run folder")
+    judge = judging.load_judge(options.judge_dir)
+    runs, reals, rows = [load_run(folder) for folder in folders], {}, []
+    for run in runs:
+        if run.size not in reals:
+            reals[run.size] = RealScores(judge, options.count, run.size)
+            rows.append(reals[run.size].row(run.size, options.count))
+        rows.append(score_run(run, judge, reals[run.size], options.count, options.samples, options.diverse))
+    print(table(rows))
+    protocol = {
+        "layouts": f"scenes {HELD_OUT_SEED} to {HELD_OUT_SEED + options.count - 1}",
+        "floor": f"scenes {HELD_OUT_SEED + options.count} to {HELD_OUT_SEED + 2 * options.count - 1}",
+        "styles": "random, seed = row; diversity: samples * row + 0, 1, ...",
+        "samples": options.samples, "layouts for diversity": options.diverse,
+        "judge sha256": judge.sha256, "judge resize": judge.resize, "precision": "float32",
+    }  # fmt: skip
+    write_json(f"{options.out}.json", {"protocol": protocol, "rows": rows})
+    write_png(f"{options.out}.png", picture_sheet(runs, runs[0].size))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Evaluation during training: held-out layouts, averaged weights, the best run kept apart.
+
+The pictures come from a second model for inference that takes the trained weights' values, averaged ones
+where training keeps them. Held-out samples are never augmented (`training=False`), and styles depend on the
+sample alone, so the same weights give the same figures at any step and after any resume.
+"""
+
+import json
+import os
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from semantic_synthesis import data, runs
+from semantic_synthesis.evaluation.evaluating import EvaluateOptions, make_metrics
+from semantic_synthesis.evaluation.protocol import write_json
+from semantic_synthesis.evaluation.streams import float_to_uint8
+from semantic_synthesis.methods.method import named_variables
+from semantic_synthesis.monitoring import to_uint8
+
+BEST_FOLDER = "best"
+RECORD = "best.json"
+_LARGER_IS_BETTER = ("miou", "pixel accuracy", "miou / miou of real", "lpips diversity")
+
+
+class TrainEval:
+    """Scores a method in training; an object to call after a step.
+
+    config: resolved Config of the run; options: EvaluateOptions, of which metrics, split, max_images,
+    batch_size, the networks' files and seed count; every: epochs between evaluations.
+    """
+
+    def __init__(self, config, options=None, every=10):
+        self.config, self.options, self.every = config, options or EvaluateOptions(), every
+        if every < 1:
+            raise ValueError(f"--eval_epoch_freq {every}; expected 1 or more")
+        self.table = data.ClassTable.from_dict(config.class_table)
+        self.is_scenes = config.dataset_mode == "scenes"
+        make_metrics(self.options, self)  # mistakes show before the first step
+        changes = {"prob_dataset": 1.0, "max_dataset_size": self.options.max_images}
+        if self.is_scenes and self.options.max_images:
+            changes["scenes_count"] = self.options.max_images
+        self.dataset = data.open_dataset(config.replace(**changes), self.options.split)
+        self.method = runs.build_method(config, training=False, initial_weights=False)
+        self._render = tf.function(lambda layout, rows: self._pictures(layout, rows), reduce_retracing=True)
+
+    def is_due(self, step, steps_per_epoch):
+        """Whether an evaluation falls into this step: at the end of every `every`-th epoch."""
+        length = self.every * steps_per_epoch
+        return int(step / length + 1e-9) > int((step - 1) / length + 1e-9)
+
+    def __call__(self, step, method, averages=None):
+        """{metric: value} of a method's weights; where they are the best so far, best/ is written.
+
+        averages: {variable name: tf.Variable} that replace the method's own (EMA), or None.
+        """
+        trained, averages = named_variables(method), averages or {}
+        for name, variable in named_variables(self.method).items():
+            variable.assign(averages[name] if name in averages else trained[name].value)
+        metrics = make_metrics(self.options, self)
+        for batch in self.dataset.batches(self.options.batch_size, training=False):
+            layout = {name: batch[name] for name in ("label", "instance") if name in batch}
+            fake, label = to_uint8(self._render(layout, batch["row"])), batch["label"].numpy()
+            for metric in metrics:
+                metric.add_real(float_to_uint8(batch["image"]), int(batch["row"][0]), label)
+                metric.add_fake(fake, int(batch["row"][0]), label)
+        figures = {figure["metric"]: figure["value"] for metric in metrics for figure in metric.figures()}
+        self._keep_best(step, figures)
+        return figures
+
+    def _pictures(self, layout, rows):
+        return self.method.synthesize(layout, self.method.sample_style(layout, rows + self.options.seed))
+
+    def _keep_best(self, step, figures):
+        """Writes best/ (a run folder) if the first metric is better than the one recorded there."""
+        name, value = next(iter(figures.items()))
+        folder = os.path.join(self.config.checkpoint_dir, BEST_FOLDER)
+        path = os.path.join(folder, RECORD)
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                found = json.load(file)
+            sign = -1 if name in _LARGER_IS_BETTER else 1
+            if found["metric"] == name and not sign * value < sign * found["value"]:
+                return
+        self.config.save(folder)
+        runs.save_weights(folder, {n: np.array(v) for n, v in named_variables(self.method).items()})
+        write_json(path, {"step": step, "metric": name, "value": value, "figures": figures})
+        logging.info("step %d: best %s so far, %.4g; kept in %s", step, name, value, folder)

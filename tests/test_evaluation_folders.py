@@ -1,0 +1,291 @@
+"""generate and evaluate: folders in, folders and figures out; segmenters; mistakes."""
+
+import dataclasses
+import json
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import random_arrays, shallow_networks, tiny_config
+
+from semantic_synthesis import runs
+from semantic_synthesis.data.scenes import CLASSES, render_scene
+from semantic_synthesis.evaluation import COMMANDS, EvaluateOptions, GenerateOptions, evaluating, judge
+from semantic_synthesis.evaluation.evaluating import evaluate, score
+from semantic_synthesis.evaluation.generating import generate
+from semantic_synthesis.evaluation.segmentation import Confusion, open_segmenter, score_batch
+
+
+class MeanColour:
+    """A feature network that a test can follow: the mean of each channel, and of their squares."""
+
+    name, sha256, resize, dims = "mean colour", "0" * 64, "none", 6
+
+    def __init__(self, *_):
+        pass
+
+    def __call__(self, pictures):
+        x = pictures.astype(np.float32) / 255
+        return np.concatenate([x.mean((1, 2)), (x**2).mean((1, 2))], -1)
+
+
+@pytest.fixture(autouse=True)
+def light_networks(monkeypatch):
+    monkeypatch.setattr(evaluating, "InceptionFeatures", MeanColour)
+    with shallow_networks():
+        yield
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("run"))
+    with shallow_networks():
+        config = tiny_config(folder, use_vae=True, crop_size=16)
+        config.save(folder)
+        model = runs.build_method(config, training=False)
+        runs.save_weights(folder, random_arrays(model))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def label_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("labels")
+    (folder / "inner").mkdir()
+    for i in range(5):
+        name = folder / ("inner" if i == 4 else "") / f"map{i}.png"
+        cv2.imwrite(str(name), render_scene(i, 24, 24).label)
+    return str(folder)
+
+
+def made(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.png")}
+
+
+def test_generate_resumes_and_its_shards_are_the_whole(run_dir, label_dir, tmp_path):
+    options = GenerateOptions(run_dir, label_dir, results_dir=str(tmp_path / "whole"), batch_size=2)
+    assert generate(options) == 0
+    whole = made(tmp_path / "whole")
+    assert sorted(whole) == ["inner/map4.png", "map0.png", "map1.png", "map2.png", "map3.png"]
+    assert cv2.imread(str(tmp_path / "whole" / "map0.png")).shape == (16, 16, 3)
+    (tmp_path / "whole" / "map2.png").unlink()
+    kept = (tmp_path / "whole" / "map1.png").stat().st_mtime_ns
+    generate(options)
+    assert made(tmp_path / "whole") == whole
+    assert (tmp_path / "whole" / "map1.png").stat().st_mtime_ns == kept
+    for shard in ("0/2", "1/2"):
+        generate(dataclasses.replace(options, results_dir=str(tmp_path / "parts"), shard=shard))
+    pictures = {name: cv2.imdecode(np.frombuffer(data, np.uint8), 1) for name, data in whole.items()}
+    for name, data in made(tmp_path / "parts").items():
+        other = cv2.imdecode(np.frombuffer(data, np.uint8), 1)
+        assert np.abs(other.astype(int) - pictures.pop(name)).max() <= 1, name  # batches may round otherwise
+    assert not pictures
+
+
+def test_generate_takes_styles_and_several_samples(run_dir, label_dir, tmp_path):
+    (tmp_path / "style").mkdir()
+    cv2.imwrite(str(tmp_path / "style" / "any.jpg"), render_scene(3, 32, 32).image)
+    options = GenerateOptions(run_dir, label_dir, results_dir=str(tmp_path / "styled"))
+    generate(dataclasses.replace(options, style_dir=str(tmp_path / "style")))
+    generate(dataclasses.replace(options, results_dir=str(tmp_path / "many"), num_samples=2))
+    many = made(tmp_path / "many")
+    assert len(made(tmp_path / "styled")) == 5 and len(many) == 10
+    assert many["map0_0.png"] != many["map0_1.png"]
+
+
+def test_generates_mistakes_are_one_line(run_dir, label_dir, tmp_path):
+    options = GenerateOptions(run_dir, label_dir, results_dir=str(tmp_path / "out"))
+    generate(options)
+    for changes, text in (
+        ({"seed": 1}, "were made with seed 0"),
+        ({"shard": "2/2"}, "expected i/n"),
+        ({"label_dir": str(tmp_path / "none")}, "--label_dir"),
+        ({"num_samples": 0}, "--num_samples 0"),
+        ({"style_dir": label_dir, "num_samples": 2}, "--num_samples needs"),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError), match=text):
+            generate(dataclasses.replace(options, **changes))
+
+
+@pytest.fixture(scope="module")
+def picture_dirs(tmp_path_factory):
+    folders = []
+    for first in (0, 100):
+        folders.append(tmp_path_factory.mktemp("pictures"))
+        for i in range(12):
+            cv2.imwrite(str(folders[-1] / f"{i}.png"), render_scene(first + i, 24, 32).image[..., ::-1])
+    return folders
+
+
+def test_evaluate_prints_and_stores_figures_with_their_protocol(picture_dirs, tmp_path, capsys):
+    fake, real = map(str, picture_dirs)
+    report = tmp_path / "report.json"
+    assert evaluate(EvaluateOptions(fake_dir=fake, real_dir=real, report=str(report), seed=3)) == 0
+    figures = json.loads(report.read_text())["figures"]
+    assert [f["metric"] for f in figures] == ["fid", "kid"]
+    for figure in figures:
+        assert figure["images"] == figure["real images"] == 12 and figure["size"] == "32x24"
+        assert figure["network"] == "mean colour" and figure["network sha256"] and figure["seed"] == 3
+        assert figure["resize"] and figure["split"]
+    table = (tmp_path / "report.md").read_text()
+    assert table.startswith("| metric | value |") and table.strip() in capsys.readouterr().out
+
+
+def test_evaluate_in_shards_equals_one_run(picture_dirs, tmp_path):
+    fake, real = map(str, picture_dirs)
+    (whole,) = score(EvaluateOptions(fake_dir=fake, real_dir=real, metrics="fid"))
+    paths = {"fake": [], "real": []}
+    for shard in ("0/3", "1/3", "2/3"):
+        for side, found in paths.items():
+            found.append(str(tmp_path / f"{side}_{shard[0]}.npz"))
+        saved = {f"save_{side}_stats": found[-1] for side, found in paths.items()}
+        score(
+            EvaluateOptions(fake_dir=fake, real_dir=real, metrics="fid", shard=shard, batch_size=3, **saved)
+        )
+    merged = {f"{side}_stats": ",".join(found) for side, found in paths.items()}
+    (figure,) = score(EvaluateOptions(metrics="fid", **merged))
+    assert figure["value"] == pytest.approx(whole["value"], rel=1e-9) and figure["images"] == 12
+    (same,) = score(EvaluateOptions(fake_dir=real, real_stats=merged["real_stats"], metrics="fid"))
+    assert abs(same["value"]) < 1e-9
+
+
+def test_broken_files_and_mixed_sizes_are_named(picture_dirs, tmp_path):
+    for i in range(4):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), render_scene(i, 24, 24).image)
+    options = EvaluateOptions(
+        fake_dir=str(tmp_path), real_dir=str(picture_dirs[1]), metrics="fid", batch_size=3
+    )
+    cv2.imwrite(str(tmp_path / "3.png"), render_scene(3, 24, 28).image)
+    with pytest.raises(ValueError, match=r"3\.png: 28x24 pixels.*--eval_size"):
+        score(options)
+    (figure,) = score(dataclasses.replace(options, eval_size="20x20"))
+    assert figure["size"] == "20x20" and figure["resize"].startswith("area")
+    (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"2\.png: damaged"):
+        score(options)
+
+
+def test_confusion_of_a_small_case():
+    confusion = Confusion(4, ignore=3)
+    label = np.array([[0, 0, 1, 1, 3]])
+    confusion.update(label, np.array([[0, 1, 1, 7, 0]]))
+    assert confusion.pixel_accuracy == 0.5
+    np.testing.assert_allclose(confusion.class_iou[:2], [1 / 2, 1 / 3])
+    assert np.isnan(confusion.class_iou[2]) and np.isnan(confusion.class_iou[3])
+    assert confusion.mean_iou == pytest.approx((1 / 2 + 1 / 3) / 2)
+
+
+def save_segmenter(folder, size, scores):
+    """A SavedModel that calls a pixel class 1 where its red is above 127."""
+
+    class Segmenter(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8, "photo")])
+        def __call__(self, photo):
+            red = tf.cast(photo[..., 0], tf.float32)
+            if scores:
+                return {"scores": tf.stack([127.5 - red, red - 127.5], -1)}
+            return {"classes": tf.cast(red > 127.5, tf.int64)}
+
+    module = Segmenter()
+    tf.saved_model.save(module, str(folder), signatures=module.__call__)
+
+
+@pytest.mark.parametrize("size,scores", [(None, True), (8, False)])
+def test_saved_models_are_segmenters(tmp_path, size, scores):
+    save_segmenter(tmp_path / "model", size, scores)
+    segmenter = open_segmenter(str(tmp_path / "model"))
+    label = np.zeros((2, 16, 16), np.int32)
+    label[:, :8] = 1
+    pictures = np.repeat((label * 255).astype(np.uint8)[..., None], 3, -1)
+    confusion = Confusion(2)
+    score_batch(confusion, segmenter, pictures, label)
+    assert confusion.mean_iou == 1 and confusion.counts.sum() == label.size
+    assert len(segmenter.sha256) == 64
+
+
+def test_segmenters_that_do_not_fit_are_errors(tmp_path):
+    with pytest.raises(FileNotFoundError, match="--segmenter"):
+        open_segmenter(str(tmp_path / "none"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="not a SavedModel"):
+        open_segmenter(str(tmp_path / "empty"))
+    module = tf.Module()
+    module.run = tf.function(lambda x: {"y": x}, input_signature=[tf.TensorSpec([None, 3], tf.float32)])
+    tf.saved_model.save(module, str(tmp_path / "other"), signatures=module.run)
+    with pytest.raises(ValueError, match=r"expected uint8 or float32 \[N,H,W,3\]"):
+        open_segmenter(str(tmp_path / "other"))
+
+
+@pytest.fixture(scope="module")
+def untrained_judge(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("judge"))
+    path = judge.save_judge(judge.build_network(), folder)
+    return judge.load_judge(folder), path
+
+
+def test_judge_is_small_and_reads_any_size(untrained_judge):
+    found, path = untrained_judge
+    with open(path, "rb") as file:
+        assert len(file.read()) < 2e6
+    pictures = np.zeros((2, 50, 40, 3), np.uint8)
+    assert found.classes(pictures).shape == (2, 128, 128)
+    assert found.features(pictures).shape == (2, found.dims)
+    with pytest.raises(FileNotFoundError, match="--train_judge"):
+        judge.load_judge("nowhere")
+
+
+def test_a_run_is_scored_on_held_out_scenes(run_dir, untrained_judge, monkeypatch):
+    for module in ("evaluating", "segmentation"):
+        monkeypatch.setattr(f"semantic_synthesis.evaluation.{module}.load_judge", lambda: untrained_judge[0])
+    options = EvaluateOptions(checkpoint_dir=run_dir, max_images=5, batch_size=2, metrics="miou,judge,fid")
+    figures = {figure["metric"]: figure for figure in score(options)}
+    assert figures["miou"]["images"] == figures["fid"]["images"] == 5
+    assert figures["miou"]["split"] == "val of scenes" and len(figures["miou"]["run sha256"]) == 64
+    expected = figures["miou"]["value"] / max(figures["miou of real"]["value"], 1e-12)
+    assert figures["miou / miou of real"]["value"] == pytest.approx(expected)
+    assert len(figures["miou"]["classes"]) <= len(CLASSES)
+    assert figures["fid"]["value"] > 0
+
+
+def test_folder_layouts_give_miou(label_dir, tmp_path):
+    """Pictures that show their class ids, read by a segmenter that returns red: mIoU 1."""
+
+    class Red(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+        def __call__(self, photo):
+            return {"classes": tf.cast(photo[..., 0], tf.int32)}
+
+    module = Red()
+    tf.saved_model.save(module, str(tmp_path / "red"), signatures=module.__call__)
+    (tmp_path / "fake").mkdir()
+    for i in range(3):
+        shown = np.repeat(render_scene(i, 24, 24).label[..., None], 3, -1)
+        for sample in range(2):
+            cv2.imwrite(str(tmp_path / "fake" / f"map{i}_{sample}.png"), shown)
+    options = EvaluateOptions(
+        fake_dir=str(tmp_path / "fake"), label_dir=label_dir, dataset_mode="scenes", metrics="miou",
+        segmenter=str(tmp_path / "red"),
+    )  # fmt: skip
+    figures = {figure["metric"]: figure["value"] for figure in score(options)}
+    assert figures == {"miou": 1.0, "pixel accuracy": 1.0}
+
+
+def test_commands_are_dataclasses_with_functions():
+    for options, function in COMMANDS.values():
+        assert dataclasses.is_dataclass(options) and callable(function)
+        for field in dataclasses.fields(options):
+            assert field.metadata["help"], field.name
+
+
+def test_evaluates_mistakes_are_one_line(picture_dirs, run_dir):
+    fake, real = map(str, picture_dirs)
+    for options, text in (
+        ({}, "nothing to score"),
+        ({"fake_dir": fake}, "real side is missing"),
+        ({"fake_dir": fake, "real_dir": real, "metrics": "fidd"}, "--metrics fidd"),
+        ({"fake_dir": fake, "real_dir": real, "metrics": "miou"}, "--segmenter"),
+        ({"fake_dir": fake, "real_dir": real, "eval_size": "12"}, "--eval_size 12"),
+        ({"checkpoint_dir": run_dir, "fake_dir": fake}, "makes its own"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            score(EvaluateOptions(**options))

@@ -1,0 +1,50 @@
+"""Evaluation during training: averaged weights count, the best run is kept, a resume goes on."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers import shallow_networks, tiny_config
+
+from semantic_synthesis import runs
+from semantic_synthesis.evaluation import EvaluateOptions, evaluating
+from semantic_synthesis.evaluation.during_training import TrainEval
+from semantic_synthesis.methods.method import named_variables
+
+
+class Colours:
+    """Feature network of 3 numbers: the mean colour."""
+
+    name, sha256, resize, dims = "mean colour", "0", "none", 3
+
+    def __init__(self, *_):
+        pass
+
+    def __call__(self, pictures):
+        return pictures.mean((1, 2)) / 255
+
+
+def test_the_best_weights_are_kept_and_averages_count(monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluating, "InceptionFeatures", Colours)
+    options = EvaluateOptions(metrics="fid", max_images=4, batch_size=2)
+    with shallow_networks():
+        config = tiny_config(tmp_path, crop_size=16, use_vae=True)
+        method = runs.build_method(config)
+        score = TrainEval(config, options, every=2)
+        first = score(10, method)["fid"]
+        assert score(10, method)["fid"] == first  # nothing random in it
+        bias = named_variables(method)["generator/conv_img/bias"]
+        bias.assign(bias.value + 3.0)  # nearly white pictures
+        worse = score(20, method)["fid"]
+        record = json.loads((tmp_path / "best" / "best.json").read_text())
+        assert worse > first and record["step"] == 10 and record["value"] == first
+        average = {"generator/conv_img/bias": bias.value - 3.0}
+        assert score(30, method, average)["fid"] == pytest.approx(first, rel=1e-3)
+        resumed = TrainEval(config, options, every=2)
+        assert resumed(40, method)["fid"] == worse
+        assert json.loads((tmp_path / "best" / "best.json").read_text())["step"] in (10, 30)
+        best = runs.open_run(str(tmp_path / "best"))[1]
+    kept = named_variables(best)["generator/conv_img/bias"].numpy()
+    np.testing.assert_allclose(kept, bias.numpy() - 3.0, atol=1e-5)
+    assert [step for step in range(1, 31) if score.is_due(step, 5)] == [10, 20, 30]
+    assert [step for step in range(1, 16) if score.is_due(step, 2.5)] == [5, 10, 15]

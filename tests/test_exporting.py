@@ -1,0 +1,468 @@
+"""Exported models: the documented signatures, test_one.py's pixels, errors that name the mistake."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import cv2
+import exports
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import REPOSITORY, assert_user_error, run_script
+from PIL import Image
+
+from semantic_synthesis import data, serving_files
+from semantic_synthesis.config import OneOptions
+from semantic_synthesis.one_picture import make_pictures
+
+SIGNATURES = {
+    "serving_default": {"label": ("uint8", [-1, 32, 32]), "seed": ("int64", [-1])},
+    "png": {"label_png_bytes": ("string", [-1]), "seed": ("int64", [-1])},
+    "png_style": {"label_png_bytes": ("string", [-1]), "style_image_bytes": ("string", [-1])},
+    "encode_style": {"image": ("uint8", [-1, 32, 32, 3])},
+    "synthesize_style": {"label": ("uint8", [-1, 32, 32]), "z": ("float32", [-1, 4])},
+}
+OUTPUTS = {
+    "serving_default": {"image": ("uint8", [-1, 32, 32, 3])},
+    "png": {"image_png_bytes": ("string", [-1])},
+    "png_style": {"image_png_bytes": ("string", [-1])},
+    "encode_style": {"z": ("float32", [-1, 4])},
+    "synthesize_style": {"image": ("uint8", [-1, 32, 32, 3])},
+}
+
+
+def call(name, signature, **inputs):
+    """Outputs of a signature as arrays."""
+    function = exports.loaded(name)[signature]
+    specs = function.structured_input_signature[1]
+    found = function(**{key: tf.constant(value, specs[key].dtype) for key, value in inputs.items()})
+    return {key: value.numpy() for key, value in found.items()}
+
+
+def cli(*arguments):
+    """Standard output of saved_model_cli."""
+    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+# What Must show 1 asks for
+
+
+def test_saved_model_cli_lists_the_documented_signatures():
+    from semantic_synthesis.rest_protocol import read_signatures
+
+    found = read_signatures(exports.exported("styled"))
+
+    def plain(infos):
+        return {
+            key: (tf.as_dtype(info.dtype).name, [dim.size for dim in info.tensor_shape.dim])
+            for key, info in infos.items()
+        }
+
+    assert {name: plain(found[name].inputs) for name in found} == SIGNATURES
+    assert {name: plain(found[name].outputs) for name in found} == OUTPUTS
+    shown = cli("show", "--dir", str(exports.exported("styled")), "--all")
+    for name, inputs in SIGNATURES.items():
+        block = shown.split(f"signature_def['{name}']:")[1].split("signature_def[")[0]
+        names = {
+            line.split("['")[1].split("']")[0]
+            for line in block.splitlines()
+            if "['" in line and "puts[" in line
+        }
+        assert names == {*inputs, *OUTPUTS[name]}
+
+
+def test_saved_model_cli_run_gives_the_pixels_of_test_one(tmp_path):
+    label, _ = exports.layouts(1)
+    cv2.imwrite(str(tmp_path / "map.png"), label[0])
+    np.save(tmp_path / "label.npy", label)
+    np.save(tmp_path / "seed.npy", np.array([7]))
+    options = OneOptions(
+        exports.run_dir("styled"), str(tmp_path / "map.png"), results_dir=str(tmp_path), seed=7
+    )  # fmt: skip
+    with exports.shallow_networks():
+        expected = cv2.imread(make_pictures(options)[0])[..., ::-1]
+    inputs = f"label={tmp_path / 'label.npy'};seed={tmp_path / 'seed.npy'}"
+    cli(
+        "run", "--dir", str(exports.exported("styled")), "--tag_set", "serve", "--signature_def",
+        "serving_default", "--inputs", inputs, "--outdir", str(tmp_path),
+    )  # fmt: skip
+    exports.assert_same_pixels(np.load(tmp_path / "image.npy"), expected[None])
+
+
+def test_loads_with_tensorflow_alone(tmp_path):
+    label, _ = exports.layouts(1)
+    (tmp_path / "map.png").write_bytes(exports.png(label[0]))
+    program = """
+import sys
+import tensorflow as tf
+import importlib.util
+assert importlib.util.find_spec("semantic_synthesis") is None
+png = tf.saved_model.load(sys.argv[1]).signatures["png"]
+out = png(label_png_bytes=tf.constant([open("map.png", "rb").read()]), seed=tf.constant([3], tf.int64))
+open("out.png", "wb").write(out["image_png_bytes"].numpy()[0])
+"""
+    command = [sys.executable, "-I", "-c", program, str(exports.exported("styled"))]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    expected = exports.in_process("styled", label, [3])
+    exports.assert_same_pixels(exports.unpacked([(tmp_path / "out.png").read_bytes()]), expected)
+
+
+# Rows
+
+
+def test_rows_keep_their_pixels_in_any_batch():
+    label, _ = exports.layouts(3)
+    seeds = [5, -1, 2**62]
+    together = call("styled", "serving_default", label=label, seed=seeds)["image"]
+    exports.assert_same_pixels(together, exports.in_process("styled", label, seeds))
+    for i in range(3):
+        alone = call("styled", "serving_default", label=label[i : i + 1], seed=seeds[i : i + 1])["image"]
+        np.testing.assert_array_equal(alone[0], together[i])
+    turned = call("styled", "serving_default", label=label[::-1], seed=seeds[::-1])["image"]
+    np.testing.assert_array_equal(turned[::-1], together)
+    other = call("styled", "serving_default", label=label[:1], seed=[6])["image"]
+    assert np.abs(other[0].astype(int) - together[0]).max() > 1
+
+
+def test_styles_go_out_and_come_back():
+    label, _ = exports.layouts(2)
+    run = exports.synthesizer("styled")
+    photos = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    z = call("styled", "encode_style", image=photos)["z"]
+    np.testing.assert_allclose(z, run.encode_style(photos)["z"], rtol=1e-4, atol=1e-5)
+    pictures = call("styled", "synthesize_style", label=label, z=z)["image"]
+    exports.assert_same_pixels(pictures, run.synthesize(run.layout(label), {"z": tf.constant(z)}))
+    files = {
+        "label_png_bytes": [exports.png(x) for x in label],
+        "style_image_bytes": [exports.png(x) for x in photos],
+    }
+    exports.assert_same_pixels(
+        exports.unpacked(call("styled", "png_style", **files)["image_png_bytes"]), pictures
+    )
+
+
+# Files
+
+
+def encoded_maps(label):
+    """{kind: PNG bytes} of one label map [h,w] in every form that means the same."""
+    palette = Image.fromarray(label, "P")
+    palette.putpalette(exports.TABLE_COLORS.tobytes())
+    file = io.BytesIO()
+    palette.save(file, "png")
+    return {
+        "index": exports.png(label),
+        "16 bits": exports.png(label.astype(np.uint16)),
+        "palette": file.getvalue(),
+        "RGB": exports.png(exports.TABLE_COLORS[label]),
+    }
+
+
+def test_every_kind_of_map_gives_the_same_picture():
+    label, _ = exports.layouts(1)
+    maps = list(encoded_maps(label[0]).values())
+    found = exports.unpacked(
+        call("styled", "png", label_png_bytes=maps, seed=[4] * len(maps))["image_png_bytes"]
+    )  # fmt: skip
+    exports.assert_same_pixels(found[:1], exports.in_process("styled", label, [4]))
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+
+
+@pytest.mark.parametrize("size", [(48, 80), (16, 31), (32, 33)])
+def test_maps_of_other_sizes_are_fitted_as_by_test_one(size):
+    label = cv2.resize(exports.layouts(1, 64)[0][0], size[::-1], interpolation=cv2.INTER_NEAREST)
+    found = call("styled", "png", label_png_bytes=[exports.png(label)], seed=[1])["image_png_bytes"]
+    exports.assert_same_pixels(exports.unpacked(found), exports.in_process("styled", [label], [1]))
+
+
+def test_style_photos_of_any_size_and_kind():
+    label, _ = exports.layouts(1)
+    noise = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
+    photo = cv2.resize(noise, (90, 70), interpolation=cv2.INTER_CUBIC)
+    jpeg = cv2.imencode(".jpg", photo[..., ::-1])[1].tobytes()
+    found = call(
+        "styled", "png_style", label_png_bytes=[exports.png(label[0])], style_image_bytes=[jpeg]
+    )  # fmt: skip
+    run = exports.synthesizer("styled")
+    style = run.encode_style(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1])
+    expected = run.synthesize(run.layout(label[0]), style)
+    difference = exports.unpacked(found["image_png_bytes"]).astype(int) - expected
+    assert np.abs(difference).mean() < 2  # another resize than OpenCV's: a style next to the same
+
+
+def test_free_sizes_and_instances():
+    for size in (32, 48):
+        label, instance = exports.layouts(2, size)
+        found = call("free", "serving_default", label=label, instance=instance, seed=[0, 0])["image"]
+        files = {
+            "label_png_bytes": [exports.png(x) for x in label],
+            "instance_png_bytes": [exports.png(x.astype(np.uint16)) for x in instance],
+        }
+        pictures = exports.unpacked(call("free", "png", **files, seed=[0, 0])["image_png_bytes"])
+        np.testing.assert_array_equal(pictures, found)
+        assert found.shape == (2, size, size, 3)
+        if size == 32:
+            exports.assert_same_pixels(found, exports.in_process("free", label, [0, 0], instance))
+    assert sorted(exports.loaded("free")) == ["png", "serving_default"]
+
+
+# Mistakes in requests
+
+_MAP = exports.png(np.zeros((32, 32), np.uint8))
+_ONES = np.zeros((1, 32, 32), np.uint8)
+_REQUESTS = {
+    "unknown ids": ("serving_default", {"label": _ONES + 200, "seed": [0]}, "200", "0 to 13"),
+    "size": ("serving_default", {"label": _ONES[:, :16], "seed": [0]}, "32x16 pixels", "takes 32x32"),
+    "rows": ("serving_default", {"label": _ONES, "seed": [0, 1]}, "1, 2 rows", "equally many"),
+    "no rows": ("serving_default", {"label": _ONES[:0], "seed": np.zeros(0)}, "0, 0 rows", "one or more"),
+    "size of z": ("synthesize_style", {"label": _ONES[:, :, :8], "z": np.zeros((1, 4))}, "8x32", "32x32"),
+    "photo size": ("encode_style", {"image": np.zeros((1, 8, 9, 3))}, "image: 9x8", "takes 32x32"),
+    "png ids": ("png", {"label_png_bytes": [exports.png(_ONES[0] + 99)], "seed": [0]}, "99", "0..13"),
+    "not a PNG": ("png", {"label_png_bytes": [b"GIF89a and more" * 9], "seed": [0]}, "not a PNG"),
+    "empty": ("png", {"label_png_bytes": [b""], "seed": [0]}, "not a PNG"),
+    "cut off": ("png", {"label_png_bytes": [_MAP[:50]], "seed": [0]}, "PNG"),
+    "colours": (
+        "png", {"label_png_bytes": [exports.png(np.ones((32, 32, 3), np.uint8))], "seed": [0]}, "(1, 1, 1)",
+    ),
+    "one bad row": ("png", {"label_png_bytes": [_MAP, b"x" * 40], "seed": [0, 1]}, "not a PNG"),
+    "no photo": ("png_style", {"label_png_bytes": [_MAP], "style_image_bytes": [b"text"]}, "neither JPEG"),
+    "cut photo": ("png_style", {"label_png_bytes": [_MAP], "style_image_bytes": [_MAP[:40]]}, "png"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", _REQUESTS)
+def test_bad_requests_are_invalid_arguments(case):
+    signature, inputs, *parts = _REQUESTS[case]
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        call("styled", signature, **inputs)
+    for part in parts:
+        assert part.lower() in caught.value.message.lower()
+
+
+def test_free_sizes_must_be_multiples_of_the_stride():
+    label = np.zeros((1, 33, 32), np.uint8)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"32x33 pixels; expected .* multiples of 2"):
+        call("free", "serving_default", label=label, instance=label, seed=[0])
+    files = {
+        "label_png_bytes": [exports.png(label[0])],
+        "instance_png_bytes": [exports.png(label[0])],
+        "seed": [0],
+    }
+    with pytest.raises(tf.errors.InvalidArgumentError, match="label_png_bytes: 32x33 pixels"):
+        call("free", "png", **files)
+
+
+def test_maps_and_instances_must_have_one_size():
+    label, instance = np.zeros((1, 32, 32), np.uint8), np.zeros((1, 34, 32), np.int32)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"instance: 32x34 pixels; .* 32x32"):
+        call("free", "serving_default", label=label, instance=instance, seed=[0])
+
+
+# Files beside the graph
+
+
+def test_warm_up_requests_run_and_parse():
+    for name in exports.RUNS:
+        requests = list(warm_up(exports.exported(name)))
+        assert {signature for _, signature, _ in requests} == set(exports.loaded(name))
+        for model, signature, inputs in requests:
+            assert model == name
+            call(name, signature, **inputs)
+
+
+def warm_up(folder):
+    """(model name, signature, {input: array}) of each request, read by TF Serving's own messages if there."""
+    records = tf.data.TFRecordDataset(str(folder / "assets.extra" / serving_files.WARMUP_FILE))
+    for record in records.as_numpy_iterator():
+        log = log_message()()
+        log.ParseFromString(record)
+        request = log.predict_log.request
+        inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
+        yield request.model_spec.name, request.model_spec.signature_name, inputs
+
+
+def log_message():
+    """The class PredictionLog: of tensorflow-serving-api, else built from the fields that matter here."""
+    try:
+        from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+        return PredictionLog
+    except ImportError:
+        return described_log_message()
+
+
+def described_log_message():
+    """PredictionLog from the published field numbers (prediction_log.proto, predict.proto, model.proto)."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    from tensorflow.core.framework import tensor_pb2
+
+    file = descriptor_pb2.FileDescriptorProto(name="described.proto", package="described", syntax="proto3")
+    file.dependency.append(tensor_pb2.DESCRIPTOR.name)
+    kinds = descriptor_pb2.FieldDescriptorProto
+
+    def message(holder, name, fields):
+        found = holder.add(name=name)
+        for field, (number, kind) in fields.items():
+            added = found.field.add(
+                name=field, number=number, label=kinds.LABEL_OPTIONAL, type=kinds.TYPE_STRING
+            )
+            if kind:
+                added.type, added.type_name = kinds.TYPE_MESSAGE, kind
+        return found
+
+    messages = file.message_type
+    message(messages, "ModelSpec", {"name": (1, ""), "signature_name": (3, "")})
+    request = message(
+        messages,
+        "PredictRequest",
+        {"model_spec": (1, ".described.ModelSpec"), "inputs": (2, ".described.PredictRequest.InputsEntry")},
+    )
+    request.field[1].label = kinds.LABEL_REPEATED
+    entry = message(
+        request.nested_type, "InputsEntry", {"key": (1, ""), "value": (2, ".tensorflow.TensorProto")}
+    )
+    entry.options.map_entry = True
+    message(messages, "PredictLog", {"request": (1, ".described.PredictRequest")})
+    message(messages, "PredictionLog", {"predict_log": (6, ".described.PredictLog")})
+    pool = descriptor_pool.Default()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("described.PredictionLog"))
+
+
+def test_warm_up_requests_by_hand_built_messages(monkeypatch):
+    message = described_log_message()
+    monkeypatch.setattr(sys.modules[__name__], "log_message", lambda: message)
+    requests = list(warm_up(exports.exported("styled")))
+    assert {signature: set(inputs) for _, signature, inputs in requests} == {
+        k: set(v) for k, v in SIGNATURES.items()
+    }
+
+
+def test_what_lies_beside_the_graph():
+    folder = exports.exported("styled")
+    table = json.loads((folder / "assets.extra" / "class_table.json").read_text())
+    assert table["num_classes"] == 14 and table["colors"] == exports.TABLE_COLORS.tolist()
+    card = (folder / "assets.extra" / "MODEL_CARD.md").read_text()
+    for part in (
+        "# styled, version 1",
+        "Apache-2.0",
+        "None stored",
+        "`label_png_bytes`",
+        "uint8 [N, 32, 32, 3]",
+        '"z_dim": 4',
+    ):
+        assert part in card
+    assert str(exports.folder()) not in card
+    configs = folder.parent.parent
+    exports.exported("free")
+    text = (configs / "models.config").read_text()
+    assert 'base_path: "/models/free"' in text and 'base_path: "/models/styled"' in text
+    assert "max_batch_size" in (configs / "batching.config").read_text()
+    assert sorted(os.listdir(folder.parent)) == ["1"]
+
+
+def test_nothing_of_training_is_in_the_graph():
+    names = {
+        name
+        for name, _ in tf.train.list_variables(str(exports.exported("styled") / "variables" / "variables"))
+    }
+    model = tf.saved_model.load(str(exports.exported("styled")))
+    used = {v.name for v in model.weights}
+    assert used and not any(
+        name.split("/")[-1] in ("u:0", "v:0") or "discriminator" in name for name in used | names
+    )
+    graph = (exports.exported("styled") / "saved_model.pb").read_bytes()
+    for absent in (b"PyFunc", b"FusedBatchNorm", str(REPOSITORY).encode()):
+        assert absent not in graph
+
+
+# Options
+
+
+def test_versions_count_up_and_are_never_replaced(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr("semantic_synthesis.exporting.ServingGraph", _nothing(made))
+    options = {"export_dir": str(tmp_path), "model_name": "m"}
+    assert [exports.export_run("styled", **options).name for _ in range(2)] == ["1", "2"]
+    assert exports.export_run("styled", **options, version=7).name == "7"
+    assert exports.export_run("styled", **options).name == "8"
+    with pytest.raises(ValueError, match="exists already"):
+        exports.export_run("styled", **options, version=2)
+    (tmp_path / "batching.config").write_text("max_batch_size { value: 1 }")
+    exports.export_run("styled", **options)
+    assert (tmp_path / "batching.config").read_text() == "max_batch_size { value: 1 }"
+
+
+def _nothing(made):
+    """A stand-in for ServingGraph with one trivial signature."""
+
+    class Nothing:
+        def __init__(self, config, method, size, label_dtype, batch_rows):
+            made.append((size, label_dtype))
+            self.table, self.stride = data.ClassTable.from_dict(config.class_table), 2
+
+        def signatures(self):
+            specs = {"seed": tf.TensorSpec([None], tf.int64, "seed")}
+            trivial = tf.function(lambda inputs: {"out": inputs["seed"]}, autograph=False)
+            return {"serving_default": trivial.get_concrete_function(specs)}
+
+    return Nothing
+
+
+def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("semantic_synthesis.exporting.ServingGraph", _nothing([]))
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("semantic_synthesis.serving_files.write_extras", full_disk)
+    with pytest.raises(OSError, match="No space left on device"):
+        exports.export_run("styled", export_dir=str(tmp_path), model_name="m")
+    assert os.listdir(tmp_path / "m") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("styled", {"model_name": "a/b"}, "model_name 'a/b'; expected letters"),
+        ("styled", {"version": -1}, "version -1"),
+        ("styled", {"output_height": 64}, "two positive sizes"),
+        ("styled", {"output_height": 64, "output_width": 64}, "32 rows and 32 columns only"),
+        ("free", {"output_height": 33, "output_width": 32}, "multiples of 2"),
+        ("free", {"output_height": 4096, "output_width": 4096}, "at most"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(name, options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        exports.export_run(name, export_dir=str(tmp_path), **options)
+    assert os.listdir(tmp_path) == []
+
+
+def test_other_forms_give_nearly_the_same_pixels(tmp_path):
+    label, _ = exports.layouts(2)
+    expected = call("styled", "serving_default", label=label, seed=[0, 1])["image"].astype(int)
+    path = exports.export_run(
+        "styled", export_dir=str(tmp_path), precision="bfloat16", modulation="dense", batch_rows=True,
+        label_dtype="int32",
+    )  # fmt: skip
+    model = tf.saved_model.load(str(path))
+    found = model.signatures["serving_default"](
+        label=tf.constant(label, tf.int32), seed=tf.constant([0, 1], tf.int64)
+    )["image"].numpy()
+    assert np.abs(found - expected).mean() < 4
+    assert {v.dtype for v in model.weights} == {tf.bfloat16, tf.float32}
+    wrong = tf.constant(np.where(label == label[0, 0, 0], -3, label), tf.int32)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="-3 unknown; allowed are 0 to 13"):
+        model.signatures["serving_default"](label=wrong, seed=tf.constant([0, 1], tf.int64))
+
+
+def test_script_reports_mistakes_in_one_line(tmp_path):
+    assert_user_error(run_script("export.py", ["--checkpoint_dir", str(tmp_path)]), "no config.json")

@@ -1,0 +1,128 @@
+"""test_one.py as users meet it: one map and a style to pictures, or one line of error."""
+
+import cv2
+import numpy as np
+import pytest
+from helpers import (
+    as_flags,
+    assert_user_error,
+    finish,
+    layout_map,
+    photo,
+    shallow_networks,
+    start_script,
+    tiny_config,
+    write_run,
+)
+
+from semantic_synthesis.config import OneOptions
+from semantic_synthesis.data import ClassTable
+from semantic_synthesis.inference import load_run
+from semantic_synthesis.one_picture import make_pictures
+
+
+def read(path):
+    return cv2.imread(str(path))[..., ::-1]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What test_one.py did for every case; the processes run side by side."""
+    folder = tmp_path_factory.mktemp("one")
+    run_dir = write_run(folder / "run", modulation="dense")
+    table = ClassTable.from_dict(tiny_config("").class_table)
+    label = layout_map(40, 48)
+    cv2.imwrite(str(folder / "map.png"), label)
+    cv2.imwrite(str(folder / "colours.png"), table.colorize(label)[..., ::-1])
+    cv2.imwrite(str(folder / "photo.jpg"), photo(50, 70)[..., ::-1])
+    cv2.imwrite(str(folder / "wrong.png"), label + 10)
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "file").write_text("no folder")
+    cases = {
+        "samples": {"label_filename": "map.png", "num_samples": 2, "seed": 5},
+        "photo": {"label_filename": "colours.png", "style_filename": "photo.jpg", "output_height": 30,
+                  "output_width": 20},
+        "missing": {"label_filename": "nowhere.png"},
+        "zero": {"label_filename": "empty.png"},
+        "wrong": {"label_filename": "wrong.png"},
+        "blocked": {"label_filename": "map.png", "results_dir": "file/results"},
+    }  # fmt: skip
+    processes = {}
+    for name, options in cases.items():
+        options = {"results_dir": f"results_{name}", **options}
+        paths = {key: folder / value for key, value in options.items() if key.endswith(("filename", "dir"))}
+        flags = as_flags({**options, **paths, "checkpoint_dir": run_dir})
+        processes[name] = start_script("test_one.py", flags)
+    try:
+        return folder, {name: finish(process) for name, process in processes.items()}
+    finally:
+        for process in processes.values():
+            process.kill()
+
+
+def test_random_styles_on_the_command_line(results):
+    folder, found = results
+    code, out, err = found["samples"]
+    assert code == 0, err
+    names = ["map_synthesized_5.png", "map_synthesized_6.png", "map_sheet.png"]
+    assert out.splitlines() == [str(folder / "results_samples" / name) for name in names]
+    assert {path.name for path in (folder / "results_samples").iterdir()} == set(names)
+    run = load_run(str(folder / "run"))
+    expected = run.synthesize(run.layout(layout_map(40, 48)), run.sample_style([5, 6]))
+    sheet = read(folder / "results_samples" / names[2])
+    assert sheet.shape == (48, 3 * 52 + 4, 3)
+    assert np.array_equal(sheet[4:44, 4:52], run.table.colorize(layout_map(40, 48)))
+    for i, name in enumerate(names[:2]):
+        picture = read(folder / "results_samples" / name)
+        assert picture.shape == (40, 48, 3)  # at the map's size
+        fitted = cv2.resize(expected[i], (48, 40), interpolation=cv2.INTER_CUBIC)
+        assert np.abs(picture.astype(int) - fitted).mean() < 3
+        left = 4 + 52 * (i + 1)
+        assert np.array_equal(sheet[4:44, left : left + 48], picture)
+
+
+def test_style_photo_on_the_command_line(results):
+    folder, found = results
+    code, _, err = found["photo"]
+    assert code == 0, err
+    picture = read(folder / "results_photo" / "colours_synthesized.png")
+    assert picture.shape == (30, 20, 3)
+    run = load_run(str(folder / "run"))
+    style = run.encode_style(read(folder / "photo.jpg"))
+    expected = run.synthesize(run.layout(layout_map(40, 48)), style)[0]
+    fitted = cv2.resize(expected, (20, 30), interpolation=cv2.INTER_AREA)
+    assert np.abs(picture.astype(int) - fitted).mean() < 6
+    assert read(folder / "results_photo" / "colours_sheet.png").shape == (38, 3 * 24 + 4, 3)
+
+
+@pytest.mark.parametrize(
+    "case, parts",
+    [
+        ("missing", ["nowhere.png: no such file"]),
+        ("zero", ["empty.png: the file is empty (0 bytes)"]),
+        ("wrong", ["wrong.png: label ids", "class table 'scenes'", "allowed"]),
+        ("blocked", ["file", "Not a directory"]),
+    ],
+)
+def test_mistakes_on_the_command_line(results, case, parts):
+    folder, found = results
+    assert_user_error(found[case], *parts)
+    assert not (folder / f"results_{case}").exists()
+    assert (folder / "file").read_text() == "no folder"
+
+
+def test_options_that_make_no_picture(tmp_path):
+    with shallow_networks():
+        run_dir = write_run(tmp_path / "run")
+    cv2.imwrite(str(tmp_path / "map.png"), layout_map(16, 32))
+    options = {"checkpoint_dir": str(run_dir), "label_filename": str(tmp_path / "map.png")}
+    options["results_dir"] = str(tmp_path / "results")
+    with shallow_networks():
+        for change, message in [
+            ({"num_samples": 0}, "--num_samples 0; expected 1 or more"),
+            ({"output_height": -3}, "32x-3 pixels; expected positive sizes"),
+            ({"output_height": 90_000, "output_width": 90_000}, "90000x90000 pixels"),
+        ]:
+            with pytest.raises(ValueError, match=message):
+                make_pictures(OneOptions(**options, **change))
+    assert not (tmp_path / "results").exists()
