@@ -135,7 +135,7 @@ def server_load(export_dir, name, requests, clients):
     """Prints throughput and latency percentiles; True if every answer was the right one."""
     version = models(export_dir)[name][-1]
     function = tf.saved_model.load(f"{export_dir}/{name}/{version}").signatures["png"]
-    size = json_size(function, export_dir, name, version)
+    size = picture_size(f"{export_dir}/{name}/{version}")
     jobs, expected = {}, {}
     for i in range(4 * LAYOUTS):
         png = png_bytes(render_scene(i % LAYOUTS, *size).label)
@@ -158,22 +158,20 @@ def server_load(export_dir, name, requests, clients):
     seconds = np.array([s for thread in threads for s in thread.seconds])
     wrong, refused = (sum(getattr(t, what) for t in threads) for what in ("wrong", "refused"))
     p50, p95, p99 = np.percentile(seconds, [50, 95, 99])
+    print(f"{len(seconds)} requests, {size[1]}x{size[0]} pixels, {clients} clients, {os.cpu_count()} cores")
     print(
-        f"{len(seconds)} requests of {size[1]}x{size[0]}, {clients} clients, {os.cpu_count()} cores: {wall:.1f} s"
-    )
-    print(
-        f"throughput {len(seconds) / wall:.2f} pictures/s; latency p50 {p50:.3f} p95 {p95:.3f} p99 {p99:.3f} s"
+        f"{wall:.1f} s, {len(seconds) / wall:.2f} pictures/s; latency p50 {p50:.3f}, p95 {p95:.3f}, p99 {p99:.3f} s"
     )
     print(f"lost or wrong answers {wrong + requests - len(seconds)}; bad requests refused or cut {refused}")
     print(f"server's exit code after SIGTERM: {code}")
     return wrong == 0 and len(seconds) == requests and code == 0
 
 
-def json_size(function, export_dir, name, version):
+def picture_size(folder):
     """(height, width) of the model's own warm-up picture."""
     from semantic_synthesis.serving_files import WARMUP_FILE
 
-    path = f"{export_dir}/{name}/{version}/assets.extra/{WARMUP_FILE}"
+    path = f"{folder}/assets.extra/{WARMUP_FILE}"
     for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
         at = record.find(b"\x89PNG")
         if at >= 0:

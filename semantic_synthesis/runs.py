@@ -125,8 +125,8 @@ def _load_checkpoint(model, prefix):
             if key is None:
                 raise ValueError(f"{prefix}: no variable {name}; not made from this config.json")
             _assign(variable, reader.get_tensor(key), f"{prefix}: {name}")
-    except tf.errors.OpError as error:
-        reason = error.message.splitlines()[0]
+    except (IndexError, tf.errors.OpError) as error:  # IndexError: a file cut short
+        reason = str(error).splitlines()[0]
         raise ValueError(
             f"{prefix}: damaged checkpoint ({reason}); delete its files to use an older one"
         ) from None

@@ -91,7 +91,7 @@ class Trainer:
         if newest:
             try:
                 state.restore(newest).assert_existing_objects_matched()
-            except (AssertionError, tf.errors.OpError) as error:
+            except (AssertionError, IndexError, tf.errors.OpError) as error:  # IndexError: a file cut short
                 reason = str(error).splitlines()[0]
                 raise ValueError(
                     f"{newest}: does not fit this run ({reason}); damaged file or other options; delete its "

@@ -138,10 +138,9 @@ def test_evaluate_in_shards_equals_one_run(picture_dirs, tmp_path):
     for shard in ("0/3", "1/3", "2/3"):
         for side, found in paths.items():
             found.append(str(tmp_path / f"{side}_{shard[0]}.npz"))
-        saved = {f"save_{side}_stats": found[-1] for side, found in paths.items()}
-        score(
-            EvaluateOptions(fake_dir=fake, real_dir=real, metrics="fid", shard=shard, batch_size=3, **saved)
-        )
+        for side, folder in (("fake", fake), ("real", real)):
+            one = {f"{side}_dir": folder, f"save_{side}_stats": paths[side][-1]}
+            assert score(EvaluateOptions(metrics="fid", shard=shard, batch_size=3, **one)) == []
     merged = {f"{side}_stats": ",".join(found) for side, found in paths.items()}
     (figure,) = score(EvaluateOptions(metrics="fid", **merged))
     assert figure["value"] == pytest.approx(whole["value"], rel=1e-9) and figure["images"] == 12

@@ -8,12 +8,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import reference_torchvision  # noqa: E402
+import reference_torchvision
 
-from semantic_synthesis.evaluation import EvaluateOptions, weights  # noqa: E402
-from semantic_synthesis.evaluation.evaluating import score  # noqa: E402
-from semantic_synthesis.evaluation.inception import DIMS, InceptionFeatures  # noqa: E402
-from semantic_synthesis.evaluation.lpips import LPIPS  # noqa: E402
+from semantic_synthesis.evaluation import EvaluateOptions, weights
+from semantic_synthesis.evaluation.evaluating import score
+from semantic_synthesis.evaluation.inception import DIMS, InceptionFeatures
+from semantic_synthesis.evaluation.lpips import LPIPS
 
 
 @pytest.fixture(scope="module")

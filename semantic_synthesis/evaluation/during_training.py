@@ -37,7 +37,9 @@ class TrainEval:
             raise ValueError(f"--eval_epoch_freq {every}; expected 1 or more")
         self.table = data.ClassTable.from_dict(config.class_table)
         self.is_scenes = config.dataset_mode == "scenes"
-        make_metrics(self.options, self)  # mistakes show before the first step
+        self.metrics, self._real_seen = make_metrics(self.options, self), False
+        if not all(hasattr(metric, "add_fake") for metric in self.metrics):
+            raise ValueError("lpips is not scored during training; choose from fid, kid, miou and judge")
         changes = {"prob_dataset": 1.0, "max_dataset_size": self.options.max_images}
         if self.is_scenes and self.options.max_images:
             changes["scenes_count"] = self.options.max_images
@@ -58,14 +60,18 @@ class TrainEval:
         trained, averages = named_variables(method), averages or {}
         for name, variable in named_variables(self.method).items():
             variable.assign(averages[name] if name in averages else trained[name].value)
-        metrics = make_metrics(self.options, self)
+        for metric in self.metrics:
+            metric.clear("fake")
         for batch in self.dataset.batches(self.options.batch_size, training=False):
             layout = {name: batch[name] for name in ("label", "instance") if name in batch}
             fake, label = to_uint8(self._render(layout, batch["row"])), batch["label"].numpy()
-            for metric in metrics:
-                metric.add_real(float_to_uint8(batch["image"]), int(batch["row"][0]), label)
+            for metric in self.metrics:
+                if not self._real_seen:
+                    metric.add_real(float_to_uint8(batch["image"]), int(batch["row"][0]), label)
                 metric.add_fake(fake, int(batch["row"][0]), label)
-        figures = {figure["metric"]: figure["value"] for metric in metrics for figure in metric.figures()}
+        self._real_seen = True
+        found = [figure for metric in self.metrics for figure in metric.figures()]
+        figures = {figure["metric"]: figure["value"] for figure in found}
         self._keep_best(step, figures)
         return figures
 

@@ -72,6 +72,8 @@ class EvaluateOptions:
 def evaluate(options):
     """Scores, prints the table, stores it; the exit code."""
     figures = score(options)
+    if not figures:
+        return 0  # statistics alone were asked for
     path = options.report or _default_report(options)
     write_json(path, {"figures": figures})
     text = table([_row(figure) for figure in figures])
@@ -88,7 +90,7 @@ def score(options):
         raise ValueError(f"--batch_size {options.batch_size}; expected 1 or more")
     if options.checkpoint_dir:
         stream = RunStream(options)
-    elif options.fake_dir or options.fake_stats:
+    elif options.fake_dir or options.fake_stats or options.save_real_stats:
         stream = FolderStream(options)
     else:
         raise ValueError(

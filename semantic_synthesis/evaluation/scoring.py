@@ -22,8 +22,9 @@ class FeatureMetric:
     def __init__(self, network, *, name="fid", frechet=True, kernel=False, real=None, fake=None, seed=0):
         self.network, self.name, self.frechet, self.kernel, self.seed = network, name, frechet, kernel, seed
         self.given = {"real": real, "fake": fake}
-        self.moments = {side: statistics.Moments(network.dims) for side in self.given}
-        self.rows = {side: statistics.Reservoir(network.dims, seed=seed) for side in self.given}
+        self.moments, self.rows = {}, {}
+        for side in self.given:
+            self.clear(side)
         if kernel and (real or fake):
             raise ValueError("kid needs pictures on both sides; statistics files serve --metrics fid alone")
 
@@ -43,12 +44,19 @@ class FeatureMetric:
         if self.kernel:
             self.rows[side].update(features, np.arange(first, first + len(features)))
 
+    def clear(self, side):
+        """Forgets the pictures of "real" or "fake"."""
+        self.moments[side] = statistics.Moments(self.network.dims)
+        self.rows[side] = statistics.Reservoir(self.network.dims, seed=self.seed)
+
     def gaussian(self, side):
         """The statistics.Gaussian of "real" or "fake"."""
         return self.given[side] or statistics.Gaussian.of(self.moments[side])
 
     def figures(self):
         """The figures so far."""
+        if any(self.given[side] is None and not self.moments[side].count for side in self.given):
+            return []  # one side alone, to write its statistics
         real, fake = self.gaussian("real"), self.gaussian("fake")
         protocol = {
             "images": fake.count or "not told by the file",
@@ -82,8 +90,13 @@ class SegmentationMetric:
 
     def __init__(self, segmenter, table):
         self.segmenter, self.table = segmenter, table
-        self.confusion = {s: Confusion(table.num_classes, table.unknown) for s in ("real", "fake")}
-        self.images = {"real": 0, "fake": 0}
+        self.confusion, self.images = {}, {}
+        for side in ("real", "fake"):
+            self.clear(side)
+
+    def clear(self, side):
+        """Forgets the pictures of "real" or "fake"."""
+        self.confusion[side], self.images[side] = Confusion(self.table.num_classes, self.table.unknown), 0
 
     def add_real(self, pictures, first, labels=None):
         """Adds real pictures."""

@@ -23,7 +23,9 @@ class FolderStream:
         self.index, self.count = pictures.parse_shard(options.shard)
         self.fakes = pictures.list_pictures(options.fake_dir, "fake_dir") if options.fake_dir else {}
         self.reals = pictures.list_pictures(options.real_dir, "real_dir") if options.real_dir else {}
-        needed = not options.save_fake_stats and "fid" in (options.metrics or "fid")
+        needed = not (options.save_fake_stats or options.save_real_stats) and "fid" in (
+            options.metrics or "fid"
+        )
         if needed and not self.reals and not options.real_stats:
             raise ValueError("the real side is missing; give --real_dir or --real_stats")
         self.table = catalogue.describe(options.dataset_mode).table if options.dataset_mode else None
