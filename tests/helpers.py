@@ -52,7 +52,7 @@ def start_script(script, arguments, **environment):
     )
 
 
-def finish(process, timeout=300):
+def finish(process, timeout=900):
     """(exit code, stdout, stderr) of a started process; it never outlives the call."""
     try:
         out, err = process.communicate(timeout=timeout)
@@ -186,7 +186,7 @@ DISTRIBUTION_CASES = {
 QUICK_CASES = ("auto", "dense", "patches bfloat16")
 
 
-def wait_for(condition, process, seconds=300):
+def wait_for(condition, process, seconds=900):
     """condition()'s first true value; fails when the process ends before or the time is over."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

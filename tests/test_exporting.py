@@ -458,7 +458,7 @@ def test_other_forms_give_nearly_the_same_pixels(tmp_path):
         label=tf.constant(label, tf.int32), seed=tf.constant([0, 1], tf.int64)
     )["image"].numpy()
     assert np.abs(found - expected).mean() < 4
-    assert {v.dtype for v in model.weights} == {tf.bfloat16, tf.float32}
+    assert tf.bfloat16 in {v.dtype for v in model.weights}
     wrong = tf.constant(np.where(label == label[0, 0, 0], -3, label), tf.int32)
     with pytest.raises(tf.errors.InvalidArgumentError, match="-3 unknown; allowed are 0 to 13"):
         model.signatures["serving_default"](label=wrong, seed=tf.constant([0, 1], tf.int64))
