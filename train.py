@@ -13,10 +13,21 @@ def main():
 
     config = training_config(from_flags(Config), given_flags(Config), data.resolve)
     strategy = make_strategy(config.distribute)  # before any other use of TensorFlow
-    trainer = Trainer(config, data.open_dataset(config), strategy)
+    trainer = Trainer(config, data.open_dataset(config), strategy, evaluations(config))
     if trainer.is_chief:
         config.save(config.checkpoint_dir)
     return trainer.fit()
+
+
+def evaluations(config):
+    """The hooks that --train_eval asks for."""
+    if not config.train_eval:
+        return []
+    from semantic_synthesis.evaluation.during_training import TrainEval
+    from semantic_synthesis.evaluation.evaluating import EvaluateOptions
+
+    options = EvaluateOptions(metrics=config.eval_metrics, max_images=config.eval_images, seed=config.seed)
+    return [TrainEval(config, options, config.eval_epoch_freq)]
 
 
 if __name__ == "__main__":

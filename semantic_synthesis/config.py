@@ -121,6 +121,11 @@ class Config:
         choices=("none", "mirrored", "multi_worker"),
     )
     seed: int = option(0, "Seed of initial weights, sample order, augmentation and styles.")
+    # Evaluation during training
+    train_eval: bool = option(False, "Score held-out layouts during training and keep the best run in best/.")
+    eval_epoch_freq: int = option(10, "Epochs between evaluations.")
+    eval_metrics: str = option("", "Comma list of fid, kid, miou, judge; empty: miou,judge for scenes.")
+    eval_images: int = option(500, "Held-out layouts per evaluation.")
     # Files
     checkpoint_dir: str = option("", "Run folder; default checkpoints/<method>_<dataset_mode>.")
     log_dir: str = option("", "TensorBoard folder; default <checkpoint_dir>/logs.")

@@ -56,6 +56,14 @@ class Monitor:
             for name, images in columns.items():
                 tf.summary.image(name, images, max_outputs=4)
 
+    def figures(self, step, values):
+        """values {name: float} of an evaluation, as eval/<name>."""
+        if not self.active:
+            return
+        with self.writer.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(f"eval/{name}", value)
+
     def advance(self):
         """One step done."""
         self._count += 1

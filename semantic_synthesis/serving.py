@@ -165,6 +165,7 @@ def serve(options):
     )  # fmt: skip
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn raises them again when it has drained
+    listening.listen(128)  # from the line below on, clients may come
     host, port = listening.getsockname()[:2]
     print(
         f"development server, not for production: http://{host}:{port}/v1/models/{next(iter(served))}",

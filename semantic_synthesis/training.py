@@ -42,11 +42,14 @@ def make_strategy(distribute):
 class Trainer:
     """Trains one run. Built whole (variables, optimisers) before the first step is traced.
 
-    config: resolved Config; dataset: data.Dataset; strategy: from make_strategy.
+    config: resolved Config; dataset: data.Dataset; strategy: from make_strategy; hooks: objects with
+    is_due(step, steps_per_epoch) and (step, method, averaged weights) -> {figure: value}, for example
+    evaluation.during_training.TrainEval; their figures go to TensorBoard.
     """
 
-    def __init__(self, config, dataset, strategy):
+    def __init__(self, config, dataset, strategy, hooks=()):
         self.config, self.dataset, self.strategy = config, dataset, strategy
+        self.hooks = hooks if self.is_chief else ()
         replicas = strategy.num_replicas_in_sync
         if config.batch_size % replicas:
             raise ValueError(
@@ -224,6 +227,9 @@ class Trainer:
                 monitor.pictures(step, self._render(previews))
             if step % config.save_model_freq == 0 or last or self._stop:
                 self._save(step)
+            for hook in self.hooks:
+                if last or hook.is_due(step, self.steps_per_epoch):
+                    monitor.figures(step, hook(step, self.method, self.ema))
             if self._stop:
                 return
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -67,10 +68,13 @@ def run_script(script, arguments, **environment):
 
 
 def assert_user_error(result, *parts):
-    """A script ended with exit code 2 and one line on standard error that holds every part."""
+    """A script ended with exit code 2 and one line on standard error that holds every part.
+
+    Lines of absl's log ("I1120 13:11:46 ...") do not count.
+    """
     code, _, err = result
     assert code == 2, (code, err)
-    lines = err.splitlines()
+    lines = [line for line in err.splitlines() if not re.match(r"I\d{4} ", line)]
     assert len(lines) == 1 and lines[0].startswith("error: "), err
     for part in parts:
         assert part in lines[0], (part, lines[0])

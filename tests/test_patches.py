@@ -11,7 +11,7 @@ from semantic_synthesis.layers import (
     one_hot_semantics,
     plan_label,
 )
-from semantic_synthesis.layers.patches import MOST_DISTINCT
+from semantic_synthesis.layers.patches import MOST_DISTINCT, modulation_form
 from semantic_synthesis.normalization import SPADE
 
 CLASSES = 5
@@ -256,3 +256,14 @@ def test_more_ids_than_can_be_packed():
     assert not plan_label(tokens, 2**21 + 6).use_patches
     with pytest.raises(tf.errors.InvalidArgumentError, match="use modulation auto"):
         plan_label(tokens, 2**21 + 6, "patches")
+
+
+def test_form_of_a_run(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    forms = [modulation_form(asked, 3) for asked in ("auto", "patches", "dense")]
+    assert forms == ["auto", "patches", "dense"]
+    assert modulation_form("auto", 5) == modulation_form("dense", 5) == "dense"
+    with pytest.raises(ValueError, match="--modulation patches with 5x5 kernels in norm_G; expected 3x3"):
+        modulation_form("patches", 5)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    assert modulation_form("auto", 3) == "dense"
