@@ -1,0 +1,34 @@
+"""A converted run gives one picture, whether through test_one.py's code, the Synthesizer or the export."""
+
+import cv2
+import numpy as np
+import tensorflow as tf
+from test_conversion import converted
+
+from semantic_synthesis.config import ExportOptions, OneOptions
+from semantic_synthesis.exporting import export
+from semantic_synthesis.inference import load_run
+from semantic_synthesis.monitoring import to_uint8
+from semantic_synthesis.one_picture import make_pictures
+
+
+def test_same_picture_in_all_three_without_further_options(tmp_path):
+    run_dir, arrays = converted("spade_plain", tmp_path / "run")
+    run, label = load_run(str(run_dir)), arrays["label"][:1]
+    raw = np.asarray(run.table.raw_ids, np.uint8)[label[0]]  # what a file of this dataset would hold
+    cv2.imwrite(str(tmp_path / "map.png"), raw)
+
+    golden = to_uint8(arrays["image"][:1])[0].astype(int)
+    synthesized = run.synthesize(run.layout(label), {})[0].astype(int)
+    assert np.abs(synthesized - golden).max() <= 1
+
+    options = OneOptions(
+        checkpoint_dir=str(run_dir), label_filename=str(tmp_path / "map.png"), results_dir=str(tmp_path / "out")
+    )
+    written = cv2.imread(make_pictures(options)[0])[..., ::-1].astype(int)
+    np.testing.assert_array_equal(written, synthesized)
+
+    folder = export(ExportOptions(checkpoint_dir=str(run_dir), export_dir=str(tmp_path / "exports")))
+    serve = tf.saved_model.load(folder).signatures["serving_default"]
+    served = serve(label=tf.constant(label, tf.uint8), seed=tf.constant([0], tf.int64))["image"].numpy()[0]
+    assert np.abs(served.astype(int) - synthesized).max() <= 1
