@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 import tensorflow as tf
-from measuring import COCO, interleaved_medians, label_maps, matrix_peak, peak_memory_mb
+from measuring import COCO, interleaved_medians, label_maps, matrix_peak, peak_memory_mb, report_peak_memory
 
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers import plan_label
@@ -123,6 +123,7 @@ def main():
     if options.one:
         label = label_maps(options.labels, 256, 256, 1)
         calls(generator(*options.one, 256, 256), label)[0]()
+        report_peak_memory()
         return
     peaks = {precision: matrix_peak(precision) for precision in ("float32", "bfloat16")}
     sizes = [(256, 256), (256, 512), (512, 512)] if options.full else [(256, 256)]

@@ -1,6 +1,5 @@
 """Shared by the benchmarks: medians of interleaved runs, the machine's matrix peak, real label maps."""
 
-import os
 import subprocess
 import sys
 import time
@@ -61,11 +60,16 @@ def label_maps(folder, height, width, count):
 
 
 def peak_memory_mb(arguments):
-    """Peak resident megabytes of a fresh Python process running this interpreter with `arguments`."""
-    command = [sys.executable, *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
-    _, _, usage = os.wait4(process.pid, 0)
-    return usage.ru_maxrss / 1024
+    """Peak resident megabytes of a fresh Python process that ends by calling report_peak_memory()."""
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
 
 
-__all__ = ["COCO", "interleaved_medians", "label_maps", "matrix_peak", "peak_memory_mb"]
+def report_peak_memory():
+    """Prints this process' peak resident megabytes (its own: rusage would count its parent's at the start)."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    peak = next(line for line in lines if line.startswith("VmHWM"))
+    print(int(peak.split()[1]) / 1024)
+
+
+__all__ = ["COCO", "interleaved_medians", "label_maps", "matrix_peak", "peak_memory_mb", "report_peak_memory"]

@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 import tensorflow as tf
-from measuring import COCO, interleaved_medians, label_maps, peak_memory_mb
+from measuring import COCO, interleaved_medians, label_maps, peak_memory_mb, report_peak_memory
 
 from semantic_synthesis.config import Config
 from semantic_synthesis.training import Trainer
@@ -65,6 +65,7 @@ def main():
     if options.one:
         step = step_function(*options.one, label_maps(options.labels, 256, 256, 1))
         step(), step()
+        report_peak_memory()
         return
     cases = [(256, 256, 1)] + ([(256, 512, 1), (256, 256, 4)] if options.full else [])
     rows = []

@@ -30,7 +30,9 @@ def main():
     write_png(str(out), contact_sheet([c[::2] for c in columns] + [c[1::2] for c in columns]))
     own = np.abs(pictures.astype(float) - photos).mean()
     other = np.abs(pictures.astype(float) - np.roll(photos, 1, 0)).mean()
-    print(f"{len(photos)} samples, mean absolute difference of 255: own photo {own:.1f}, another photo {other:.1f}")
+    print(
+        f"{len(photos)} samples, mean absolute difference of 255: own photo {own:.1f}, another photo {other:.1f}"
+    )
     print(out)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
-from absl import logging
 
 from semantic_synthesis import data, serving_files
 from semantic_synthesis.config import Config
@@ -63,19 +62,8 @@ def _save(signatures, folder):
     used = {id(v): v for function in signatures.values() for v in function.variables}
     module.weights = list(used.values())  # what no signature reads (raw norms, log-variances) stays behind
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    with _less_talk():
+    with serving_files.errors_only():
         tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
-
-
-@contextmanager
-def _less_talk():
-    """Warnings only: saving names every captured tensor of every loop on one line."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def _place(options, name):

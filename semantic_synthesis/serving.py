@@ -18,7 +18,7 @@ import tensorflow as tf
 from semantic_synthesis import data, rest_protocol
 from semantic_synthesis.config import ServeOptions
 from semantic_synthesis.rest_protocol import RequestError
-from semantic_synthesis.serving_files import models
+from semantic_synthesis.serving_files import errors_only, models
 
 _URL = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(?:(/metadata)|:(\w+))?")
 _DISCARDED = 512 << 20  # bytes of an oversized body that are read and dropped, so that clients see the 413
@@ -32,7 +32,8 @@ class ServedModel:
     def __init__(self, name, version, folder):
         self.name, self.version = name, version
         try:
-            self._model = tf.saved_model.load(str(folder))
+            with errors_only():
+                self._model = tf.saved_model.load(str(folder))
         except (OSError, tf.errors.OpError) as error:
             raise ValueError(f"{folder}: cannot be loaded ({error}); export it again") from None
         self.signatures = rest_protocol.read_signatures(folder)

@@ -6,10 +6,12 @@ package with their classes is large and TensorFlow does not need it.
 
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from semantic_synthesis.model_card import model_card
 
@@ -84,6 +86,17 @@ def _write_ours(path, text):
     part = path.with_name(path.name + ".part")
     part.write_text(_OURS + text, encoding="utf-8")
     part.replace(path)
+
+
+@contextmanager
+def errors_only():
+    """Nothing below errors in the log: saving and loading list captured tensors and gradients nobody needs."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 # Warm-up requests

@@ -15,12 +15,12 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-from fixtures_data import REPOSITORY, label_map, photo, write_folders, write_json, write_picture  # noqa: E402
+import cv2
+import numpy as np
+from fixtures_data import REPOSITORY, label_map, photo, write_folders, write_json, write_picture
 
-from semantic_synthesis.config import Config  # noqa: E402
-from semantic_synthesis.data import open_dataset, resolve, user_error  # noqa: E402
+from semantic_synthesis.config import Config
+from semantic_synthesis.data import open_dataset, resolve, user_error
 
 DOCUMENT = REPOSITORY / "docs" / "datasets.md"
 BEGIN, END = "<!-- mistakes: begin (made by tests/mistakes.py) -->", "<!-- mistakes: end -->"

@@ -23,7 +23,9 @@ def test_same_picture_in_all_three_without_further_options(tmp_path):
     assert np.abs(synthesized - golden).max() <= 1
 
     options = OneOptions(
-        checkpoint_dir=str(run_dir), label_filename=str(tmp_path / "map.png"), results_dir=str(tmp_path / "out")
+        checkpoint_dir=str(run_dir),
+        label_filename=str(tmp_path / "map.png"),
+        results_dir=str(tmp_path / "out"),
     )
     written = cv2.imread(make_pictures(options)[0])[..., ::-1].astype(int)
     np.testing.assert_array_equal(written, synthesized)

@@ -31,11 +31,13 @@ CASES = [*QUICK_CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """name -> {"none" or "mirrored": {key: array}}; all quick cases are trained by the first question."""
-    folder, found = tmp_path_factory.mktemp("devices"), {}
+    folder, found, asked = tmp_path_factory.mktemp("devices"), {}, set()
 
     def results(name):
         if name not in found:
+            assert name not in asked, "the worker failed before"
             names = QUICK_CASES if name in QUICK_CASES else (name,)
+            asked.update(names)
             path = folder / f"{names[0]}.npz"
             worker = Path(__file__).parent / "workers" / "two_devices.py"
             run = subprocess.run(

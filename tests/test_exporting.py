@@ -1,8 +1,6 @@
 """Exported models: the documented signatures, test_one.py's pixels, errors that name the mistake."""
 
 import io
-import json
-import os
 import subprocess
 import sys
 
@@ -11,10 +9,9 @@ import exports
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import REPOSITORY, assert_user_error, run_script
+from helpers import REPOSITORY
 from PIL import Image
 
-from semantic_synthesis import data, serving_files
 from semantic_synthesis.config import OneOptions
 from semantic_synthesis.one_picture import make_pictures
 
@@ -266,107 +263,7 @@ def test_maps_and_instances_must_have_one_size():
         call("free", "serving_default", label=label, instance=instance, seed=[0])
 
 
-# Files beside the graph
-
-
-def test_warm_up_requests_run_and_parse():
-    for name in exports.RUNS:
-        requests = list(warm_up(exports.exported(name)))
-        assert {signature for _, signature, _ in requests} == set(exports.loaded(name))
-        for model, signature, inputs in requests:
-            assert model == name
-            call(name, signature, **inputs)
-
-
-def warm_up(folder):
-    """(model name, signature, {input: array}) of each request, read by TF Serving's own messages if there."""
-    records = tf.data.TFRecordDataset(str(folder / "assets.extra" / serving_files.WARMUP_FILE))
-    for record in records.as_numpy_iterator():
-        log = log_message()()
-        log.ParseFromString(record)
-        request = log.predict_log.request
-        inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
-        yield request.model_spec.name, request.model_spec.signature_name, inputs
-
-
-def log_message():
-    """The class PredictionLog: of tensorflow-serving-api, else built from the fields that matter here."""
-    try:
-        from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
-
-        return PredictionLog
-    except ImportError:
-        return described_log_message()
-
-
-def described_log_message():
-    """PredictionLog from the published field numbers (prediction_log.proto, predict.proto, model.proto)."""
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-    from tensorflow.core.framework import tensor_pb2
-
-    file = descriptor_pb2.FileDescriptorProto(name="described.proto", package="described", syntax="proto3")
-    file.dependency.append(tensor_pb2.DESCRIPTOR.name)
-    kinds = descriptor_pb2.FieldDescriptorProto
-
-    def message(holder, name, fields):
-        found = holder.add(name=name)
-        for field, (number, kind) in fields.items():
-            added = found.field.add(
-                name=field, number=number, label=kinds.LABEL_OPTIONAL, type=kinds.TYPE_STRING
-            )
-            if kind:
-                added.type, added.type_name = kinds.TYPE_MESSAGE, kind
-        return found
-
-    messages = file.message_type
-    message(messages, "ModelSpec", {"name": (1, ""), "signature_name": (3, "")})
-    request = message(
-        messages,
-        "PredictRequest",
-        {"model_spec": (1, ".described.ModelSpec"), "inputs": (2, ".described.PredictRequest.InputsEntry")},
-    )
-    request.field[1].label = kinds.LABEL_REPEATED
-    entry = message(
-        request.nested_type, "InputsEntry", {"key": (1, ""), "value": (2, ".tensorflow.TensorProto")}
-    )
-    entry.options.map_entry = True
-    message(messages, "PredictLog", {"request": (1, ".described.PredictRequest")})
-    message(messages, "PredictionLog", {"predict_log": (6, ".described.PredictLog")})
-    pool = descriptor_pool.Default()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("described.PredictionLog"))
-
-
-def test_warm_up_requests_by_hand_built_messages(monkeypatch):
-    message = described_log_message()
-    monkeypatch.setattr(sys.modules[__name__], "log_message", lambda: message)
-    requests = list(warm_up(exports.exported("styled")))
-    assert {signature: set(inputs) for _, signature, inputs in requests} == {
-        k: set(v) for k, v in SIGNATURES.items()
-    }
-
-
-def test_what_lies_beside_the_graph():
-    folder = exports.exported("styled")
-    table = json.loads((folder / "assets.extra" / "class_table.json").read_text())
-    assert table["num_classes"] == 14 and table["colors"] == exports.TABLE_COLORS.tolist()
-    card = (folder / "assets.extra" / "MODEL_CARD.md").read_text()
-    for part in (
-        "# styled, version 1",
-        "Apache-2.0",
-        "None stored",
-        "`label_png_bytes`",
-        "uint8 [N, 32, 32, 3]",
-        '"z_dim": 4',
-    ):
-        assert part in card
-    assert str(exports.folder()) not in card
-    configs = folder.parent.parent
-    exports.exported("free")
-    text = (configs / "models.config").read_text()
-    assert 'base_path: "/models/free"' in text and 'base_path: "/models/styled"' in text
-    assert "max_batch_size" in (configs / "batching.config").read_text()
-    assert sorted(os.listdir(folder.parent)) == ["1"]
+# Other forms
 
 
 def test_nothing_of_training_is_in_the_graph():
@@ -382,68 +279,6 @@ def test_nothing_of_training_is_in_the_graph():
     graph = (exports.exported("styled") / "saved_model.pb").read_bytes()
     for absent in (b"PyFunc", b"FusedBatchNorm", str(REPOSITORY).encode()):
         assert absent not in graph
-
-
-# Options
-
-
-def test_versions_count_up_and_are_never_replaced(tmp_path, monkeypatch):
-    made = []
-    monkeypatch.setattr("semantic_synthesis.exporting.ServingGraph", _nothing(made))
-    options = {"export_dir": str(tmp_path), "model_name": "m"}
-    assert [exports.export_run("styled", **options).name for _ in range(2)] == ["1", "2"]
-    assert exports.export_run("styled", **options, version=7).name == "7"
-    assert exports.export_run("styled", **options).name == "8"
-    with pytest.raises(ValueError, match="exists already"):
-        exports.export_run("styled", **options, version=2)
-    (tmp_path / "batching.config").write_text("max_batch_size { value: 1 }")
-    exports.export_run("styled", **options)
-    assert (tmp_path / "batching.config").read_text() == "max_batch_size { value: 1 }"
-
-
-def _nothing(made):
-    """A stand-in for ServingGraph with one trivial signature."""
-
-    class Nothing:
-        def __init__(self, config, method, size, label_dtype, batch_rows):
-            made.append((size, label_dtype))
-            self.table, self.stride = data.ClassTable.from_dict(config.class_table), 2
-
-        def signatures(self):
-            specs = {"seed": tf.TensorSpec([None], tf.int64, "seed")}
-            trivial = tf.function(lambda inputs: {"out": inputs["seed"]}, autograph=False)
-            return {"serving_default": trivial.get_concrete_function(specs)}
-
-    return Nothing
-
-
-def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("semantic_synthesis.exporting.ServingGraph", _nothing([]))
-
-    def full_disk(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("semantic_synthesis.serving_files.write_extras", full_disk)
-    with pytest.raises(OSError, match="No space left on device"):
-        exports.export_run("styled", export_dir=str(tmp_path), model_name="m")
-    assert os.listdir(tmp_path / "m") == []
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "message"),
-    [
-        ("styled", {"model_name": "a/b"}, "model_name 'a/b'; expected letters"),
-        ("styled", {"version": -1}, "version -1"),
-        ("styled", {"output_height": 64}, "two positive sizes"),
-        ("styled", {"output_height": 64, "output_width": 64}, "32 rows and 32 columns only"),
-        ("free", {"output_height": 33, "output_width": 32}, "multiples of 2"),
-        ("free", {"output_height": 4096, "output_width": 4096}, "at most"),
-    ],
-)
-def test_options_that_cannot_be_are_refused(name, options, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        exports.export_run(name, export_dir=str(tmp_path), **options)
-    assert os.listdir(tmp_path) == []
 
 
 def test_other_forms_give_nearly_the_same_pixels(tmp_path):
@@ -462,7 +297,3 @@ def test_other_forms_give_nearly_the_same_pixels(tmp_path):
     wrong = tf.constant(np.where(label == label[0, 0, 0], -3, label), tf.int32)
     with pytest.raises(tf.errors.InvalidArgumentError, match="-3 unknown; allowed are 0 to 13"):
         model.signatures["serving_default"](label=wrong, seed=tf.constant([0, 1], tf.int64))
-
-
-def test_script_reports_mistakes_in_one_line(tmp_path):
-    assert_user_error(run_script("export.py", ["--checkpoint_dir", str(tmp_path)]), "no config.json")

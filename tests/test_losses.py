@@ -55,7 +55,9 @@ def test_feature_matching_leaves_the_judgement_out_and_real_constant():
 def test_kl_divergence_is_a_sum_over_z_and_a_mean_over_the_batch():
     mean, log_variance = np.float32([[1, 2], [0, 0]]), np.float32([[0, 1], [0, 0]])
     closed_form = 0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance).sum(1).mean()
-    np.testing.assert_allclose(losses.kl_divergence(tf.constant(mean), tf.constant(log_variance)), closed_form)
+    np.testing.assert_allclose(
+        losses.kl_divergence(tf.constant(mean), tf.constant(log_variance)), closed_form
+    )
 
 
 @pytest.fixture(scope="module")

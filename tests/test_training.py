@@ -207,5 +207,5 @@ def test_lost_checkpoints(finished, tmp_path):
     shutil.copytree(finished.run_dir, run_dir)
     for path in run_dir.glob("ckpt-*"):
         path.unlink()
-    with pytest.raises(ValueError, match="names ckpt-6, but its files are not here; restore them, or delete"):
+    with pytest.raises(ValueError, match=r"lists checkpoints, but .* not here; restore them, or delete"):
         make_trainer(run_dir)

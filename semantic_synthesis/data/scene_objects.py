@@ -81,8 +81,7 @@ def _stone(c: Canvas, x: float, y: float, size: float, draw: np.ndarray) -> None
     haze, instance = c.haze_at(y), c.instance()
     snow = {"dark": 0.1, "middle": 0.2, "light": 0.8}
     paints = {
-        part: c.piece(ROCK, colour, _TONES[part], instance, haze, cover=cover)
-        for part, cover in snow.items()
+        part: c.piece(ROCK, colour, _TONES[part], instance, haze, cover=cover) for part, cover in snow.items()
     }
     stretch = (0.9 + 0.7 * draw[5]) * c.side
     shape = _pick(scene_shapes.shapes()["rock"], draw[4])

@@ -151,8 +151,7 @@ def textures(height: int, width: int) -> np.ndarray:
     tiles = {
         "air": _pack(fractal(1, *size, (0.16 * u, 0.65 * u), 5)),
         "cloud": _pack(fractal(2, *size, (0.16 * u, 0.22 * u), 5)),
-        "ridge": _relief(ridged, 2 * step) * 0.85
-        + 0.15 * fractal(8, *size, (0.03 * u, 0.02 * u), 2),
+        "ridge": _relief(ridged, 2 * step) * 0.85 + 0.15 * fractal(8, *size, (0.03 * u, 0.02 * u), 2),
         "stone": _pack(_relief(stone, step)),
         "leaf": _pack(0.6 * np.tanh(2 * leaf) + 0.5 * _relief(leaf, step)),
         "forest": _pack(_crowns(6, *size, u)),

@@ -71,9 +71,7 @@ def _leafy(rng, blobs: np.ndarray, roughness: float) -> list:
 def _trunk(width: float, top: float, lean: float) -> list:
     """A trunk with its lit right edge."""
     a, b, low, high = -width, width, width * 1.5, width * 0.7
-    whole = _points(
-        (lean - high, top), (lean + high, top), (b, -0.1), (low, 0), (-low, 0), (a, -0.1)
-    )
+    whole = _points((lean - high, top), (lean + high, top), (b, -0.1), (low, 0), (-low, 0), (a, -0.1))
     lit = _points((lean + high * 0.2, top), (lean + high, top), (b, -0.1), (low, 0), (b * 0.3, 0))
     return [("trunk", whole), ("bark", lit)]
 
@@ -112,9 +110,7 @@ def _palm(rng) -> list:
         x = np.cos(angle) * length * s
         y = -np.sin(angle) * length * s * 0.8 + 0.2 * s**2 - 0.03 * np.sin(np.pi * s)
         thick = 0.042 * np.sin(np.pi * np.clip(s * 0.9 + 0.1, 0, 1))
-        blade = np.stack(
-            [np.concatenate([x, x[::-1]]), np.concatenate([y - thick, (y + thick)[::-1]])], 1
-        )
+        blade = np.stack([np.concatenate([x, x[::-1]]), np.concatenate([y - thick, (y + thick)[::-1]])], 1)
         tone = "light" if np.cos(angle) > 0.3 else ("middle", "dark")[i % 2]
         parts.append((tone, (blade + spine[-1]).astype(np.float32)))
     return parts

@@ -5,9 +5,9 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
-import helpers  # noqa: E402
+import helpers
 
-import train  # noqa: E402
+import train
 
 if __name__ == "__main__":
     with helpers.shallow_networks():
