@@ -7,7 +7,6 @@ weights.npz is what converted and published runs hold: one array per variable un
 import os
 import zipfile
 import zlib
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -55,20 +54,21 @@ def _small(arrays):
 
 
 def newest_checkpoint(run_dir):
-    """Path prefix of the newest training checkpoint, None for a run without any.
+    """Path prefix of the newest training checkpoint whose files are there, None for a run without any.
 
-    The index is written last, so its presence tells a whole checkpoint; the file `checkpoint`, written
-    later still, may lag behind in a killed run. ValueError if it lists checkpoints but none is left.
+    Only what the file `checkpoint` lists is whole: it is replaced after the others are written.
+    ValueError if it lists checkpoints but none is left.
     """
-    steps = [path.stem.removeprefix("ckpt-") for path in Path(run_dir).glob("ckpt-*.index")]
-    if steps := [int(step) for step in steps if step.isdecimal()]:
-        return os.path.join(run_dir, f"ckpt-{max(steps)}")
-    if os.path.exists(os.path.join(run_dir, "checkpoint")):
-        raise ValueError(
-            f"{run_dir}: the file checkpoint lists checkpoints, but their files (ckpt-N.index) are not here; "
-            f"restore them, or delete the file checkpoint to start from {WEIGHTS_FILE} or anew"
-        )
-    return None
+    listed = tf.train.get_checkpoint_state(run_dir)
+    if listed is None:
+        return None
+    for prefix in [listed.model_checkpoint_path, *reversed(listed.all_model_checkpoint_paths)]:
+        if os.path.isfile(prefix + ".index"):
+            return prefix
+    raise ValueError(
+        f"{run_dir}: the file checkpoint lists checkpoints, but their files (ckpt-N.index) are not here; "
+        f"restore them, or delete the file checkpoint to start from {WEIGHTS_FILE} or anew"
+    )
 
 
 def load_weights(model, run_dir, partial=False):

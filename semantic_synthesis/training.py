@@ -49,12 +49,12 @@ class Trainer:
 
     def __init__(self, config, dataset, strategy, hooks=()):
         self.config, self.dataset, self.strategy = config, dataset, strategy
-        self.hooks = hooks if self.is_chief else ()
         replicas = strategy.num_replicas_in_sync
         if config.batch_size % replicas:
             raise ValueError(
                 f"--batch_size {config.batch_size} does not divide over {replicas} devices; use a multiple"
             )
+        self.hooks = hooks if self.is_chief else ()
         self.steps_per_epoch = max(dataset.size / config.batch_size, 1e-9)
         self.total = total_steps(config, self.steps_per_epoch)
         with strategy.scope():

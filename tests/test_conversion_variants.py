@@ -85,7 +85,7 @@ def test_norm_is_read_off_the_tensors(tmp_path):
         folder = tmp_path / norm
         folder.mkdir()
         tensors = reference.filled(reference.generator_shapes(2, 3, "most", norm, hidden=4))
-        run_dir = make_run(folder, tensors, num_upsampling_layers=None)
+        run_dir = make_run(folder, tensors, num_upsampling_layers=None, crop_size=128)
         assert Config.load(run_dir).norm_G == expected
         assert Config.load(run_dir).num_upsampling_layers == "most"
 

@@ -1,6 +1,7 @@
 """train.py as users meet it: killed, interrupted, resumed, and told wrong things."""
 
 import contextlib
+import re
 import signal
 
 import numpy as np
@@ -29,7 +30,8 @@ COMPARED = 10
 
 def newest(run_dir):
     """Number of the newest whole checkpoint, 0 without any."""
-    return max((int(p.stem.split("-")[1]) for p in run_dir.glob("ckpt-*.index")), default=0)
+    listed = run_dir / "checkpoint"  # replaced when the files of a checkpoint are complete
+    return int(re.search(r"ckpt-(\d+)", listed.read_text())[1]) if listed.exists() else 0
 
 
 @pytest.fixture(scope="module")

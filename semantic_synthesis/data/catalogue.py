@@ -127,7 +127,7 @@ def parse_description(values, path):
         raise DataError(f"{path}: expected a JSON object, found {type(values).__name__}")
     unknown = sorted(set(values) - set(_KINDS))
     if unknown:
-        raise DataError(f"{path}: unknown keys {', '.join(unknown)}; expected {', '.join(_KINDS)}")
+        raise DataError(f"{path}: unknown keys {', '.join(map(repr, unknown))}; expected {', '.join(_KINDS)}")
     for key, value in values.items():
         kind = _KINDS[key]
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool) != (kind is bool)):

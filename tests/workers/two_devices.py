@@ -51,7 +51,7 @@ def main(path, cases):
         options = dict(helpers.DISTRIBUTION_CASES[name])
         whole = options.pop("whole", False)
         for distribute, strategy in strategies.items():
-            networks = contextlib.nullcontext() if whole else helpers.shallow_networks(1)
+            networks = contextlib.nullcontext() if whole else helpers.shallow_networks()
             for key, array in train(options, strategy, networks).items():
                 found[f"{name}/{distribute}/{key}"] = array
     np.savez(path, **found)
