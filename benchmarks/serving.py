@@ -33,7 +33,7 @@ from semantic_synthesis.inference import load_run
 from semantic_synthesis.serving_files import models
 
 LAYOUTS = 8
-BAD_EVERY = 20  # every 20th request of a client is a bad one
+BAD_EVERY = 12  # every 12th request of a client comes after a bad one
 
 
 def generator_times(run_dir, folder, runs):
@@ -69,8 +69,9 @@ def generator_times(run_dir, folder, runs):
 class Client(threading.Thread):
     """Posts PNG requests one after another and compares every answer with the expected picture."""
 
-    def __init__(self, port, path, jobs, expected):
+    def __init__(self, number, port, path, jobs, expected):
         super().__init__()
+        self.number = number
         self.address, self.path, self.jobs, self.expected = ("127.0.0.1", port), path, jobs, expected
         self.seconds, self.wrong, self.refused = [], 0, 0
 
@@ -92,7 +93,7 @@ class Client(threading.Thread):
 
     def _disturb(self, number):
         """One bad request on a connection of its own: it must be refused, or cut in the middle."""
-        kind = number // BAD_EVERY % 4
+        kind = (number // BAD_EVERY + self.number) % 4
         if kind == 3:
             with socket.create_connection(self.address) as cut:
                 cut.sendall(
@@ -145,8 +146,8 @@ def server_load(export_dir, name, requests, clients):
     process, port = start_server(export_dir)
     try:
         path = f"/v1/models/{name}:predict"
-        Client(port, path, order[:2], expected).run()  # the first requests optimise the graph
-        threads = [Client(port, path, order[i::clients], expected) for i in range(clients)]
+        Client(0, port, path, order[:2], expected).run()  # the first requests optimise the graph
+        threads = [Client(i, port, path, order[i::clients], expected) for i in range(clients)]
         start = time.perf_counter()
         for thread in threads:
             thread.start()

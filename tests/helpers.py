@@ -112,7 +112,7 @@ def random_arrays(model, seed=0):
     for name, variable in named_variables(model).items():
         arrays[name] = variable.numpy()
         if arrays[name].ndim == 2:  # dense layers: styles matter more
-            arrays[name] *= 4
+            arrays[name] *= 16
         if name.endswith(("bias", "moving_mean", "moving_variance")):
             arrays[name] = rng.normal(0, 0.3, arrays[name].shape).astype(np.float32)
         if name.endswith("moving_variance"):
