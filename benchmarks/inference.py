@@ -110,7 +110,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--full", action="store_true", help="all sizes and batches (about half an hour)")
+    parser.add_argument("--full", action="store_true", help="all sizes and batches")
     parser.add_argument(
         "--labels", default=str(COCO), help="folder of index PNGs; scenes where it has too few"
     )

@@ -1,7 +1,7 @@
 """Writes docs/performance.md and its chart from stored measurements (needs matplotlib).
 
-python benchmarks/inference.py --full --json docs/performance_inference.json
-python benchmarks/training.py --full --json docs/performance_training.json
+python benchmarks/inference.py --json docs/performance_inference.json
+python benchmarks/training.py --json docs/performance_training.json
 python benchmarks/report.py
 """
 
