@@ -18,6 +18,7 @@ from semantic_synthesis.exporting import export
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.runs import build_method, save_weights
 
+STRIDES = (2, 1)
 RUNS = {"styled": {"use_vae": True}, "free": {"no_instance": False}}
 
 
@@ -34,7 +35,7 @@ def run_dir(name):
     """A run with random weights: "styled" has an encoder, "free" none but instance edges."""
     path = folder() / "runs" / name
     config = tiny_config(path, **RUNS[name])
-    with shallow_networks():
+    with shallow_networks(STRIDES):
         model = build_method(config, training=False)
     config.save(path)
     save_weights(path, random_arrays(model))
@@ -43,7 +44,7 @@ def run_dir(name):
 
 def export_run(name, **options):
     """The exported folder of a run."""
-    with shallow_networks():
+    with shallow_networks(STRIDES):
         return Path(export(ExportOptions(checkpoint_dir=run_dir(name), **options)))
 
 
@@ -62,7 +63,7 @@ def loaded(name):
 @functools.cache
 def synthesizer(name):
     """The run in this process."""
-    with shallow_networks():
+    with shallow_networks(STRIDES):
         return load_run(run_dir(name))
 
 

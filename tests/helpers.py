@@ -121,8 +121,8 @@ def random_arrays(model, seed=0):
 
 
 @contextlib.contextmanager
-def shallow_networks():
-    """SPADE with a generator of one block instead of seven, at full resolution: tracing takes a fraction.
+def shallow_networks(strides=(1,)):
+    """SPADE with a generator of one block per stride instead of seven in all: tracing takes a fraction.
 
     Everything else is the product's: layers, normalisers, losses, encoder, discriminator, trainer.
     """
@@ -134,13 +134,17 @@ def shallow_networks():
     class ShallowGenerator(Generator):
         def __init__(self, filters, depth, make_norm, *, spectral=True, init, name="generator"):
             keras.layers.Layer.__init__(self, name=name, autocast=False)
-            self.strides, options = (1,), {"spectral": spectral, "init": init}
-            self.blocks = [ResidualBlock(16 * filters, 4 * filters, make_norm, **options, name="head_0")]
+            self.strides, options = strides, {"spectral": spectral, "init": init}
+            widths = [16 * filters] + [4 * filters] * len(strides)
+            self.blocks = [
+                ResidualBlock(*widths[i : i + 2], make_norm, **options, name=f"head_{i}")
+                for i in range(len(strides))
+            ]
             self.conv_img = Conv(4 * filters, 3, 3, padding=1, init=init, name="conv_img")
             self.built = True
 
     module = "semantic_synthesis.methods.spade"
-    with mock.patch.multiple(module, Generator=ShallowGenerator, generator_strides=lambda depth: (1,)):
+    with mock.patch.multiple(module, Generator=ShallowGenerator, generator_strides=lambda depth: strides):
         yield
 
 

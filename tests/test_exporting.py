@@ -82,7 +82,7 @@ def test_saved_model_cli_run_gives_the_pixels_of_test_one(tmp_path):
     options = OneOptions(
         exports.run_dir("styled"), str(tmp_path / "map.png"), results_dir=str(tmp_path), seed=7
     )  # fmt: skip
-    with exports.shallow_networks():
+    with exports.shallow_networks(exports.STRIDES):
         expected = cv2.imread(make_pictures(options)[0])[..., ::-1]
     inputs = f"label={tmp_path / 'label.npy'};seed={tmp_path / 'seed.npy'}"
     cli(
