@@ -10,10 +10,15 @@ define_flags(Config)
 def main():
     """Resolves the options, trains (or resumes), returns the exit code."""
     from semantic_synthesis import data
+    from semantic_synthesis.methods import instance_maps, method_class
 
-    config = training_config(from_flags(Config), given_flags(Config), data.resolve)
+    def resolve(config):
+        return method_class(config).with_defaults(data.resolve(config))
+
+    config = training_config(from_flags(Config), given_flags(Config), resolve)
     strategy = make_strategy(config.distribute)  # before any other use of TensorFlow
-    trainer = Trainer(config, data.open_dataset(config), strategy, evaluations(config))
+    dataset = data.open_dataset(config, instance_maps=instance_maps(config))
+    trainer = Trainer(config, dataset, strategy, evaluations(config))
     if trainer.is_chief:
         config.save(config.checkpoint_dir)
     return trainer.fit()

@@ -57,7 +57,9 @@ class Config:
     crop_size: int = option(None, "Width of the training pictures.", kind=int)
     aspect_ratio: float = option(None, "Width / height of the training pictures.", kind=float)
     no_flip: bool = option(False, "Do not mirror samples at random.")
-    no_instance: bool = option(None, "Do not feed instance edges to the networks.", kind=bool)
+    no_instance: bool = option(
+        None, "Use no instance maps: no instance edges, and INADE's regions are the classes.", kind=bool
+    )
     # Generator, encoder, discriminator
     num_generator_filters: int = option(64, "Width of the generator's last block.")
     num_upsampling_layers: str = option(
@@ -71,8 +73,10 @@ class Config:
         "spectralinstance", "Encoder normalisation: spectral<none|batch|sync_batch|instance>."
     )
     norm_D: str = option("spectralinstance", "Discriminator normalisation, as norm_E.")
-    use_vae: bool = option(False, "Train an image encoder; the style z is then a latent vector.")
+    class_positions: bool = option(False, "CLADE-ICPE: scale and shift also depend on the place in a region.")
+    use_vae: bool = option(False, "Train an image encoder, which reads styles from photos.")
     z_dim: int = option(256, "Length of the style vector z.")
+    noise_dim: int = option(64, "Length of the noise of each instance, for scale and for shift (INADE).")
     num_encoder_filters: int = option(64, "Width of the encoder's first layer.")
     encoder_size: int = option(256, "Pictures are resized to this square for the encoder.")
     num_discriminators: int = option(2, "Number of discriminator scales.")
@@ -93,6 +97,14 @@ class Config:
     gan_mode: str = option("hinge", "Adversarial loss.", choices=("hinge", "ls", "original", "w"))
     lambda_features: float = option(10.0, "Weight of feature matching.")
     no_feature_loss: bool = option(False, "Leave feature matching out.")
+    feature_layers: str = option(
+        None, "Feature matching on all layers (SPADE, CLADE) or the last before the judgement (INADE).",
+        choices=("all", "deep"), kind=str,
+    )  # fmt: skip
+    vgg_layers: str = option(
+        None, "VGG loss on all five taps (SPADE, CLADE) or the two deepest (INADE).",
+        choices=("all", "deep"), kind=str,
+    )  # fmt: skip
     lambda_vgg: float = option(
         None,
         "Weight of the VGG loss; default 0.06 for Keras weights, 10 for torchvision weights.",
@@ -348,8 +360,10 @@ ARCHITECTURE = frozenset(
         "norm_G",
         "norm_E",
         "norm_D",
+        "class_positions",
         "use_vae",
         "z_dim",
+        "noise_dim",
         "num_encoder_filters",
         "encoder_size",
         "num_discriminators",

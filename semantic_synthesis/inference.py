@@ -32,6 +32,7 @@ class Synthesizer:
         self.config, self.method = config, method
         self.table = data.ClassTable.from_dict(config.class_table)
         self.size = (config.crop_height, config.crop_size)
+        self.instance_maps = method.instance_maps(config)
         self._plans = OrderedDict()
         # Plans of different layouts have different sizes: reduce_retracing keeps one graph for all of them.
         self._plan = tf.function(method.plan, autograph=False, reduce_retracing=True)
@@ -42,10 +43,13 @@ class Synthesizer:
         """The network's layout from maps of any size, fitted by nearest neighbour.
 
         label: int [h,w] or [N,h,w] in [0,C); instance: the same shape, 0 = none, or None.
-        -> {"label": int32 [N,H,W]} (and "instance").
+        -> {"label": int32 [N,H,W]} (and "instance", if the method reads it: objects as given, or regions,
+        see data.regions).
         """
-        maps = {"label": np.asarray(label)} | ({} if instance is None else {"instance": np.asarray(instance)})
-        if not self.config.no_instance and instance is None:
+        maps = {"label": np.asarray(label)}
+        if self.instance_maps and instance is not None:
+            maps["instance"] = np.asarray(instance)
+        if self.instance_maps == "objects" and instance is None:
             raise ValueError("this run was trained with instance maps; give one (--instance_filename)")
         wrong = np.setdiff1d(maps["label"], np.arange(self.table.num_classes))
         if wrong.size:
@@ -57,21 +61,38 @@ class Synthesizer:
             values = values[None] if values.ndim == 2 else values
             fitted = [data.fit_label(v.astype(np.int32), *self.size) for v in values]
             found[name] = np.stack(fitted).astype(np.int32)
+        if self.instance_maps == "regions":
+            objects = found.get("instance", [None] * len(found["label"]))
+            found["instance"] = np.stack(
+                [data.regions(*maps) for maps in zip(found["label"], objects, strict=True)]
+            )
         return found
 
-    def sample_style(self, seeds):
-        """Random styles, one per seed (int64 [N]): the same seed gives the same style anywhere."""
-        return self.method.sample_style(None, tf.constant(seeds, tf.int64))
+    def sample_style(self, seeds, layout=None):
+        """Random styles, one per seed (int64 [N]): the same seed gives the same style anywhere.
 
-    def encode_style(self, images, layout=None):
-        """Styles of photos: uint8 [h,w,3] or [N,h,w,3], any size. ValueError if the run takes none."""
+        layout: of batch 1 or N, needed by methods with a style per region.
+        """
+        return self.method.sample_style(self._needed(layout), tf.constant(seeds, tf.int64))
+
+    def _needed(self, layout):
+        if layout is None and self.instance_maps == "regions":
+            raise ValueError("styles of this run depend on the regions of a layout; give the layout")
+        return layout
+
+    def encode_style(self, images, layout=None, seed=0):
+        """Styles of photos: uint8 [h,w,3] or [N,h,w,3], any size. ValueError if the run takes none.
+
+        layout: of the photos, needed by methods with a style per region; seed decides what of a style photos
+        do not.
+        """
         images = np.asarray(images)
         images = images[None] if images.ndim == 3 else images
         fitted = np.stack([data.fit_image(image, *self.size) for image in images])
-        style = self._encode(tf.cast(fitted, tf.float32) / 127.5 - 1.0, layout)
+        style = self._encode(tf.cast(fitted, tf.float32) / 127.5 - 1.0, self._needed(layout))
         if not style:
             raise ValueError("this run has no encoder (trained without --use_vae); it takes no style image")
-        return style
+        return self.sample_style([seed] * len(images), layout) | style
 
     def synthesize(self, layout, style):
         """Pictures uint8 [N,H,W,3] for N styles of one layout, or one style per layout."""

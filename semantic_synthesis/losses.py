@@ -28,14 +28,16 @@ def _adversarial_term(judgement, real, gan_mode, for_generator):
     raise ValueError(f"gan_mode is {gan_mode!r}; expected hinge, ls, original or w")
 
 
-def feature_matching(fake_features, real_features):
+def feature_matching(fake_features, real_features, layers="all"):
     """Sum over layers (all but the last), mean over scales, of mean |fake - real|; real is a constant.
 
     Both: list over scales of lists of [B,h,w,f] (Wang et al., pix2pixHD, equation 4).
+    layers: all, or deep for the last layer before the judgement alone.
     """
     total = 0.0
+    chosen = slice(-2, -1) if layers == "deep" else slice(None, -1)
     for fakes, reals in zip(fake_features, real_features, strict=True):
-        for fake, real in zip(fakes[:-1], reals[:-1], strict=True):
+        for fake, real in zip(fakes[chosen], reals[chosen], strict=True):
             total += mean_absolute(fake, tf.stop_gradient(real))
     return total / len(fake_features)
 
@@ -46,10 +48,10 @@ def mean_absolute(a, b):
 
 
 def kl_divergence(mean, log_variance):
-    """KL(N(mean, exp(log_variance)) || N(0,1)): sum over z, mean over the batch; both float32 [B,Z].
+    """KL(N(mean, exp(log_variance)) || N(0,1)): sum over all but the batch, mean over it; float32 [B,...].
 
     The originals sum over the batch of one GPU as well: their lambda_kld at n samples per GPU equals
     n * lambda_kld here.
     """
     terms = 1.0 + log_variance - tf.square(mean) - tf.exp(log_variance)
-    return -0.5 * tf.reduce_mean(tf.reduce_sum(terms, 1))
+    return -0.5 * tf.reduce_sum(terms) / tf.cast(tf.shape(terms)[0], tf.float32)

@@ -1,11 +1,14 @@
-"""The conditional normalisers side by side: norm(x, condition) -> same shape."""
+"""The conditional normalisers side by side: norm(x, condition) -> [..., out_channels]."""
 
 import re
 from typing import NamedTuple
 
 import keras
+import numpy as np
+import tensorflow as tf
 
-from semantic_synthesis.layers import BatchNorm, InstanceNorm, LabelModulation
+from semantic_synthesis.layers import BatchNorm, Dense, InstanceNorm, LabelModulation, add_array
+from semantic_synthesis.layers.spreading import find_runs, gather, spread
 
 
 class NormGrammar(NamedTuple):
@@ -47,6 +50,7 @@ class SPADE(keras.layers.Layer):
         name=None,
     ):  # fmt: skip
         super().__init__(name=name, autocast=False)
+        self.out_channels = channels
         self.statistics = make_statistics(statistics, channels, "statistics")
         self.modulation = LabelModulation(
             num_classes, channels, hidden, edges=edges, kernel_size=kernel_size, init=init, name="modulation"
@@ -71,3 +75,143 @@ class SPADE(keras.layers.Layer):
         return self.modulation(
             x, plan, fold=lambda scale, shift: ((1.0 + scale) * a, (1.0 + scale) * b + shift)
         )
+
+
+class Cells(NamedTuple):
+    """Which of Q values each pixel takes: index int32 [B,h,w] in [0,Q), and its runs (`find_runs`)."""
+
+    index: tf.Tensor
+    runs: tf.Tensor
+    run_index: tf.Tensor
+
+    @classmethod
+    def of(cls, index):
+        """The Cells of an index map."""
+        return cls(index, *find_runs(index))
+
+
+def _modulate(x, statistics, training, scale, shift, cells):
+    """normalised(x) * scale + shift with scale, shift float32 [Q,F] of each pixel's cell."""
+    if statistics.per_sample:
+        x = statistics(x, training=training)
+    else:  # into scale and shift: Q rows instead of all pixels
+        a, b = statistics.affine(x, training)
+        scale, shift = scale * a, scale * b + shift
+    values = tf.cast(tf.concat([scale, shift], -1), x.dtype)  # [Q,2F]
+    return spread(x, values, *cells)
+
+
+class LabelCells(NamedTuple):
+    """CLADE's condition at one resolution.
+
+    cells: of the class ids [B,h,w]; edges: 0 or 1 [B,h,w,1], None without instance edges; offsets:
+    float32 [B,h,w,2], vertical and horizontal place within the region in [-1,1], None without ICPE.
+    """
+
+    cells: Cells
+    edges: tf.Tensor | None = None
+    offsets: tf.Tensor | None = None
+
+
+class CLADE(keras.layers.Layer):
+    """Class-adaptive normalisation (Tan et al., arXiv 2012.04644): normalised(x) * scale[k] + shift[k].
+
+    k is the pixel's class; there is no "1 +". With `positions` (ICPE) scale is multiplied by 1 + w and shift
+    by 1 + b, each an affine function of the pixel's place within its region, shared by all channels. With
+    `edges` the instance edges follow as one more channel, scaled and shifted by two numbers.
+    Call: x [N,h,w,channels]; condition: LabelCells of the same h and w, batch N or 1
+    -> [N,h,w,out_channels].
+    """
+
+    def __init__(
+        self, channels, num_classes, *, edges=False, positions=False, statistics="syncbatch", init, name=None
+    ):
+        super().__init__(name=name, autocast=False)
+        self.out_channels = channels + int(edges)
+        self.statistics = make_statistics(statistics, channels, "statistics")
+        self.scale = add_array(self, "scale", init.uniform((num_classes, channels)))
+        self.shift = add_array(self, "shift", np.zeros((num_classes, channels), np.float32))
+        self.positions, self.edges = positions, edges
+        if positions:
+            self.scale_position_kernel = add_array(self, "scale_position_kernel", np.zeros(2, np.float32))
+            self.scale_position_bias = add_array(self, "scale_position_bias", np.zeros(1, np.float32))
+            self.shift_position_kernel = add_array(self, "shift_position_kernel", np.zeros(2, np.float32))
+            self.shift_position_bias = add_array(self, "shift_position_bias", np.zeros(1, np.float32))
+        if edges:
+            self.edge_kernel = add_array(self, "edge_kernel", init((1, 1))[0])
+            self.edge_bias = add_array(self, "edge_bias", np.zeros(1, np.float32))
+        self.built = True
+
+    def call(self, x, condition, training=False):
+        scale, shift = (tf.cast(v.value, tf.float32) for v in (self.scale, self.shift))  # [C,F]
+        if self.positions:
+            y = self._by_position(x, condition, training, scale, shift)
+        else:
+            y = _modulate(x, self.statistics, training, scale, shift, condition.cells)
+        if not self.edges:
+            return y
+        edges = _affine(condition.edges, self.edge_kernel, self.edge_bias, y.dtype)  # [B,h,w,1]
+        copies = tf.shape(y)[0] // tf.shape(edges)[0]
+        return tf.concat([y, tf.tile(edges, [copies, 1, 1, 1])], -1)
+
+    def _by_position(self, x, condition, training, scale, shift):
+        """The modulation with ICPE, whose scale and shift differ from pixel to pixel of a class."""
+        x, index = self.statistics(x, training=training), condition.cells.index
+        offsets = condition.offsets
+        w = _affine(offsets, self.scale_position_kernel, self.scale_position_bias, x.dtype)  # [B,h,w,1]
+        b = _affine(offsets, self.shift_position_kernel, self.shift_position_bias, x.dtype)
+        scale, shift = gather(tf.cast(scale, x.dtype), index), gather(tf.cast(shift, x.dtype), index)
+        return x * (scale * (1 + w)) + shift * (1 + b)
+
+
+def _affine(x, kernel, bias, dtype):
+    """kernel . x + bias over the last axis, in float32 until the end: [...,n] -> [...,1]."""
+    products = tf.cast(x, tf.float32) * tf.cast(kernel.value, tf.float32)
+    return tf.cast(tf.reduce_sum(products, -1, keepdims=True) + tf.cast(bias.value, tf.float32), dtype)
+
+
+class RegionCells(NamedTuple):
+    """INADE's condition at one resolution: Q pairs of class and instance occur in the N layouts.
+
+    classes, instances: int32 [Q], the two ids of each pair; cells: of pair + Q * sample, [N,h,w];
+    noise: float32 [N,I,2,Z], for scale and for shift of each instance.
+    """
+
+    classes: tf.Tensor
+    instances: tf.Tensor
+    cells: Cells
+    noise: tf.Tensor
+
+
+class INADE(keras.layers.Layer):
+    """Instance-adaptive denormalisation (Tan et al., CVPR 2021, equations 4 to 6; spec section 4).
+
+    normalised(x) * scale + shift with scale = weight[k,0] * e[i,0] + bias[k,0] and shift likewise from
+    weight[k,1], e[i,1], bias[k,1], where k is the pixel's class, i its instance and e the instance's noise
+    through one dense layer.
+    Call: x [N,h,w,channels]; condition: RegionCells of the same h, w and batch -> [N,h,w,channels].
+    """
+
+    def __init__(self, channels, num_classes, *, noise_dim, statistics="syncbatch", init, name=None):
+        super().__init__(name=name, autocast=False)
+        self.out_channels = channels
+        self.statistics = make_statistics(statistics, channels, "statistics")
+        self.weight = add_array(self, "weight", init.uniform((num_classes, 2, channels)))
+        self.bias = add_array(self, "bias", np.zeros((num_classes, 2, channels), np.float32))
+        self.projection = Dense(noise_dim, channels, init=init, name="projection")
+        self.built = True
+
+    def call(self, x, condition, training=False):
+        scale, shift = self._pair_values(condition)
+        return _modulate(x, self.statistics, training, scale, shift, condition.cells)
+
+    def _pair_values(self, condition):
+        """(scale, shift), each float32 [N*Q,F], in the order of the cells."""
+        kernel, offset = (tf.cast(v.value, tf.float32) for v in (self.projection.kernel, self.projection.bias))
+        noise = tf.gather(condition.noise, condition.instances, axis=1)  # [N,Q,2,Z]
+        projected = tf.tensordot(noise, kernel, 1) + offset  # [N,Q,2,F]
+        weight, bias = (
+            tf.gather(tf.cast(v.value, tf.float32), condition.classes) for v in (self.weight, self.bias)
+        )  # [Q,2,F]
+        values = tf.reshape(weight * projected + bias, [-1, *weight.shape[1:]])  # [N*Q,2,F]
+        return tf.unstack(values, axis=1)

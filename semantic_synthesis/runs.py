@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis.config import Config
-from semantic_synthesis.methods import METHODS
+from semantic_synthesis.methods import method_class
 from semantic_synthesis.methods.method import named_variables
 
 WEIGHTS_FILE = "weights.npz"
@@ -25,12 +25,11 @@ def build_method(config, training=True, initial_weights=True, policy=None):
 
     policy: another Keras dtype policy, for example bfloat16 to hold the weights themselves so.
     """
-    if config.method not in METHODS:
-        raise ValueError(f"--method {config.method}: unknown; expected one of {', '.join(METHODS)}")
+    make = method_class(config)
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy or _POLICIES[config.precision])
     try:
-        return METHODS[config.method](config, training=training, initial_weights=initial_weights)
+        return make(config, training=training, initial_weights=initial_weights)
     finally:
         keras.config.set_dtype_policy(previous)
 

@@ -260,5 +260,5 @@ class Trainer:
 
     @tf.function(autograph=False)
     def _render_function(self, layout, image, row):
-        style = self.method.encode_style(image, layout) or self.method.sample_style(layout, row)
+        style = self.method.sample_style(layout, row) | self.method.encode_style(image, layout)
         return self.method.synthesize(layout, style)

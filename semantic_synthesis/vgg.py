@@ -18,7 +18,7 @@ from semantic_synthesis.layers import add_array
 # Width and number of convolutions per block; the loss needs nothing after block5_conv1.
 _BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 1))
 # relu1_1 ... relu5_1, each the first convolution of its block.
-_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+TAP_WEIGHTS = {"all": (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0), "deep": (0.0, 0.0, 0.0, 1 / 4, 1.0)}
 # Index of each convolution in torchvision's `features`.
 _TORCH_INDEX = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28)
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
@@ -58,13 +58,17 @@ class VGG19Features(keras.layers.Layer):
                     features.append(x)
         return features
 
-    def loss(self, fake, real):
-        """Weighted sum over the five taps of mean |features(fake) - features(real)|; real is a constant."""
+    def loss(self, fake, real, taps="all"):
+        """Weighted sum over the five taps of mean |features(fake) - features(real)|; real is a constant.
+
+        taps: a key of TAP_WEIGHTS.
+        """
         fakes, reals = self(fake), self(tf.stop_gradient(real))
         return tf.add_n(
             [
                 w * losses.mean_absolute(f, tf.stop_gradient(r))
-                for w, f, r in zip(_WEIGHTS, fakes, reals, strict=True)
+                for w, f, r in zip(TAP_WEIGHTS[taps], fakes, reals, strict=True)
+                if w
             ]
         )
 

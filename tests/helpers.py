@@ -143,7 +143,7 @@ def shallow_networks(strides=(1,)):
             self.conv_img = Conv(4 * filters, 3, 3, padding=1, init=init, name="conv_img")
             self.built = True
 
-    module = "semantic_synthesis.methods.spade"
+    module = "semantic_synthesis.methods.conditional_gan"
     with mock.patch.multiple(module, Generator=ShallowGenerator, generator_strides=lambda depth: strides):
         yield
 

@@ -18,7 +18,7 @@ from semantic_synthesis.config import Config
 from semantic_synthesis.conversion import ConvertOptions, convert, convert_tensors
 from semantic_synthesis.conversion.reading import read_pth
 from semantic_synthesis.losses import kl_divergence
-from semantic_synthesis.methods import spade
+from semantic_synthesis.methods import conditional_gan
 from semantic_synthesis.methods.method import named_variables
 from semantic_synthesis.networks import edge_map
 
@@ -150,7 +150,7 @@ def noise(monkeypatch):
     """Lets a test choose the noise of the reparameterisation: noise(array)."""
 
     def choose(array):
-        monkeypatch.setattr(spade, "row_normal", lambda rows, size, seed=0: tf.constant(array))
+        monkeypatch.setattr(conditional_gan, "row_normal", lambda rows, size, seed=0: tf.constant(array))
 
     return choose
 

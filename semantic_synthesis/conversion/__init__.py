@@ -5,8 +5,8 @@ for every method. Such a module has
   ROLES: {flag that names a file: (what the file is, pattern of a tensor only such a file has)};
   rules(role, config) -> the rules for that file;
   infer(files, asked) -> Evidence with the options that show in the tensor shapes, among them
-    use_vae, semantic_channels (classes and instance edges), depths (those that are possible) and,
-    where the first features have a fixed size, cells.
+    use_vae, semantic_channels (classes and instance edges), no_instance where the tensors tell, depths
+    (those that are possible) and, where the first features have a fixed size, cells.
 docs/coming-from-other-repos.md says what was verified.
 """
 
@@ -20,7 +20,7 @@ from absl import logging
 
 from semantic_synthesis import runs
 from semantic_synthesis.config import REPOSITORY, Config, option
-from semantic_synthesis.conversion import spade
+from semantic_synthesis.conversion import clade, inade, spade
 from semantic_synthesis.conversion.describing import complete_config, describe_options
 from semantic_synthesis.conversion.inference import tensor_names
 from semantic_synthesis.conversion.reading import read_pth
@@ -28,7 +28,7 @@ from semantic_synthesis.conversion.rules import Source, apply_rules
 from semantic_synthesis.conversion.spectral import complete_spectral_norms
 from semantic_synthesis.methods.method import named_variables
 
-CONVERTERS = {"spade": spade}
+CONVERTERS = {"spade": spade, "clade": clade, "inade": inade}
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ConvertOptions:
 
     method: str = option("spade", "Method of the original checkpoint.")
     source: str = option("", "The original generator, for example latest_net_G.pth.")
-    encoder: str = option("", "The original image encoder, for example latest_net_E.pth.")
+    encoder: str = option("", "The original image encoder, for example latest_net_E.pth or net_IE.pth.")
     discriminator: str = option("", "The original discriminator (latest_net_D.pth), to train on from it.")
     checkpoint_dir: str = option("", "Run folder to make; default checkpoints/<method>_<dataset_mode>.")
     dataset_mode: str = option("", "Name in datasets/<name>.json, a path to such a file, or custom.")
@@ -65,6 +65,7 @@ class ConvertOptions:
     num_discriminator_filters: int = option(None, "Width of the discriminators' first layer.", kind=int)
     use_vae: bool = option(None, "The generator takes a style vector z.", kind=bool)
     z_dim: int = option(None, "Length of the style vector z.", kind=int)
+    noise_dim: int = option(None, "Length of the noise of each instance (INADE).", kind=int)
 
 
 def main(options):

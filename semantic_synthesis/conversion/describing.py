@@ -59,6 +59,8 @@ def _settle_edges(evidence, table, flags, description):
     """Adds no_instance: the semantic channels are the classes, and one more for instance edges."""
     channels, path, _ = evidence.get("semantic_channels")
     if table is None:
+        if evidence.get("no_instance"):
+            return
         if flags["no_instance"] is None:
             raise ValueError(
                 f"{path}: {channels} semantic channels are {channels} classes, or {channels - 1} "

@@ -22,38 +22,53 @@ ROLES = {
 }
 
 _BLOCK = r"(head_0|G_middle_[01]|up_[0-4])"
-_COUNTER = Ignored(r".*\.num_batches_tracked", "a count of batches; the momentum of the statistics is fixed")
+# A normaliser in the original, and in ours.
+NORM = rf"{_BLOCK}\.(norm_[01s])", r"generator/\1/\2"
+COUNTER = Ignored(r".*\.num_batches_tracked", "a count of batches; the momentum of the statistics is fixed")
 
 
 def rules(role, config):
     """The rules for one file of a run with these options."""
-    return {"source": _generator, "encoder": _encoder, "discriminator": _discriminator}[role](config)
+    return {"source": _generator, "encoder": encoder, "discriminator": discriminator}[role](config)
 
 
 def _generator(config):
-    norm, ours = rf"{_BLOCK}\.(norm_[01s])", r"generator/\1/\2"
+    norm, ours = NORM
     return [
-        *_entry(config),
-        *spectral_convolution(rf"{_BLOCK}\.(conv_[01])", ours, 3),
-        *spectral_convolution(rf"{_BLOCK}\.(conv_s)", ours, 1),
-        Rule(rf"{norm}\.param_free_norm\.running_mean", rf"{ours}/statistics/moving_mean"),
-        Rule(rf"{norm}\.param_free_norm\.running_var", rf"{ours}/statistics/moving_variance"),
+        *entry(config),
+        *backbone(),
         Rule(rf"{norm}\.mlp_shared\.0\.weight", rf"{ours}/modulation/shared_kernel", convolution),
         Rule(rf"{norm}\.mlp_shared\.0\.bias", rf"{ours}/modulation/shared_bias"),
         Rule(rf"{norm}\.mlp_gamma\.weight", rf"{ours}/modulation/kernel", convolution, (0, 2)),
         Rule(rf"{norm}\.mlp_beta\.weight", rf"{ours}/modulation/kernel", convolution, (1, 2)),
         Rule(rf"{norm}\.mlp_gamma\.bias", rf"{ours}/modulation/bias", part=(0, 2)),
         Rule(rf"{norm}\.mlp_beta\.bias", rf"{ours}/modulation/bias", part=(1, 2)),
-        Rule(r"conv_img\.weight", "generator/conv_img/kernel", convolution),
-        Rule(r"conv_img\.bias", "generator/conv_img/bias"),
-        _COUNTER,
     ]
 
 
-def _entry(config):
-    """`fc`: a convolution of the label map, or with use_vae a matrix whose rows are (16F,h,w)."""
-    if not config.use_vae:
-        return [Rule(r"fc\.weight", "fc/kernel", convolution), Rule(r"fc\.bias", "fc/bias")]
+def backbone():
+    """The generator's convolutions and statistics, which all methods that grew from SPADE share."""
+    norm, ours = NORM
+    return [
+        *spectral_convolution(rf"{_BLOCK}\.(conv_[01])", ours, 3),
+        *spectral_convolution(rf"{_BLOCK}\.(conv_s)", ours, 1),
+        Rule(rf"{norm}\.param_free_norm\.running_mean", rf"{ours}/statistics/moving_mean"),
+        Rule(rf"{norm}\.param_free_norm\.running_var", rf"{ours}/statistics/moving_variance"),
+        Rule(r"conv_img\.weight", "generator/conv_img/kernel", convolution),
+        Rule(r"conv_img\.bias", "generator/conv_img/bias"),
+        COUNTER,
+    ]
+
+
+def entry(config):
+    """`fc`: a convolution of the label map, or with use_vae a matrix."""
+    if config.use_vae:
+        return dense_entry(config)
+    return [Rule(r"fc\.weight", "fc/kernel", convolution), Rule(r"fc\.bias", "fc/bias")]
+
+
+def dense_entry(config):
+    """`fc` as a matrix, whose rows are (16F,h,w)."""
     stride = 2 ** DOUBLINGS[config.num_upsampling_layers]
     cells = (config.crop_height // stride, config.crop_size // stride)
 
@@ -67,7 +82,8 @@ def _entry(config):
     return [Rule(r"fc\.weight", "fc/kernel", weight), Rule(r"fc\.bias", "fc/bias", bias)]
 
 
-def _encoder(config):
+def encoder(config):
+    """The rules for the image encoder."""
     def head(array):
         """(Z, F*4*4), rows flattened channel-major -> (4*4*F, Z)."""
         array = array.reshape(len(array), -1, 4, 4).transpose(2, 3, 1, 0)  # [4,4,F,Z]
@@ -80,11 +96,12 @@ def _encoder(config):
         Rule(r"fc_mu\.bias", "encoder/mean/bias"),
         Rule(r"fc_var\.weight", "encoder/log_variance/kernel", head),
         Rule(r"fc_var\.bias", "encoder/log_variance/bias"),
-        _COUNTER,
+        COUNTER,
     ]
 
 
-def _discriminator(config):
+def discriminator(config):
+    """The rules for the discriminator."""
     last = config.num_discriminator_layers
     middle = "|".join(f"model{i}" for i in range(1, last))
     scale, ours = r"(discriminator_\d+)", r"discriminator/\1/\2"
@@ -93,7 +110,7 @@ def _discriminator(config):
         Rule(rf"{scale}\.(model0|model{last})\.0\.weight", rf"{ours}/kernel", convolution),
         Rule(rf"{scale}\.(model0|model{last})\.0\.bias", rf"{ours}/bias"),
         *_normed(rf"{scale}\.({middle})\.0", ours, 4, norm),
-        _COUNTER,
+        COUNTER,
     ]
 
 
@@ -121,9 +138,9 @@ def infer(files, asked):
     evidence = Evidence()
     _infer_generator(evidence, *files["source"], asked)
     if "encoder" in files:
-        _infer_encoder(evidence, *files["encoder"], asked)
+        infer_encoder(evidence, *files["encoder"], asked)
     if "discriminator" in files:
-        _infer_discriminator(evidence, *files["discriminator"], asked)
+        infer_discriminator(evidence, *files["discriminator"], asked)
     return evidence
 
 
@@ -131,15 +148,31 @@ def _infer_generator(evidence, path, tensors, asked):
     shared = shape_of(tensors, "head_0.norm_0.mlp_shared.0.weight", path)
     evidence.add("num_hidden_filters", shared[0], path, "of mlp_shared")
     evidence.add("semantic_channels", shared[1], path, "of mlp_shared")
-    width = shape_of(tensors, "head_0.conv_0.bias", path)[0]
-    evidence.add("num_generator_filters", width // 16, path, "a sixteenth of head_0's")
-    evidence.add("norm_G", _norm_G(tensors, shared[-1], asked("norm_G")), path, "by the tensors of head_0")
-    entry = shape_of(tensors, "fc.weight", path)
-    use_vae = len(entry) == 2
+    infer_backbone(evidence, path, tensors, asked, kernel_size=shared[-1])
+    infer_entry(evidence, path, tensors)
+
+
+def infer_entry(evidence, path, tensors):
+    """use_vae by the kind of `fc`, which is a matrix only then."""
+    use_vae = len(shape_of(tensors, "fc.weight", path)) == 2
     evidence.add("use_vae", use_vae, path, "fc being a matrix" if use_vae else "fc being a convolution")
     if use_vae:
-        evidence.add("z_dim", entry[1], path, "of fc")
-        evidence.add("cells", entry[0] // width, path, "of fc")
+        infer_dense_entry(evidence, path, tensors)
+
+
+def infer_dense_entry(evidence, path, tensors):
+    """z_dim and the cells of the first features."""
+    size = shape_of(tensors, "fc.weight", path)
+    evidence.add("z_dim", size[1], path, "of fc")
+    evidence.add("cells", size[0] // shape_of(tensors, "head_0.conv_0.bias", path)[0], path, "of fc")
+
+
+def infer_backbone(evidence, path, tensors, asked, kernel_size=3):
+    """Width, normalisation and depth of the generator."""
+    width = shape_of(tensors, "head_0.conv_0.bias", path)[0]
+    evidence.add("num_generator_filters", width // 16, path, "a sixteenth of head_0's")
+    norm = _norm_G(tensors, kernel_size, asked("norm_G"))
+    evidence.add("norm_G", norm, path, "by the tensors of head_0")
     most = bool(tensor_names(tensors, r"up_4\..*"))
     how = "as up_4 exists" if most else "as there is no up_4"
     evidence.add("depths", ("most",) if most else ("normal", "more"), path, how)
@@ -156,7 +189,8 @@ def _norm_G(tensors, size, wanted):
     return f"{'spectral' if spectral else ''}spade{'syncbatch' if batch else 'instance'}{size}x{size}"
 
 
-def _infer_encoder(evidence, path, tensors, asked):
+def infer_encoder(evidence, path, tensors, asked):
+    """Options of the image encoder."""
     normed = bool(tensor_names(tensors, r"layer1\.0\..*"))
     first = shape_of(tensors, "layer1.0.weight_orig" if normed else "layer1.weight_orig", path)
     evidence.add("num_encoder_filters", first[0], path, "of layer1")
@@ -166,7 +200,8 @@ def _infer_encoder(evidence, path, tensors, asked):
     evidence.add("norm_E", _norm(normed, affine, asked("norm_E")), path, "by the tensors of layer1")
 
 
-def _infer_discriminator(evidence, path, tensors, asked):
+def infer_discriminator(evidence, path, tensors, asked):
+    """Options of the discriminator."""
     scales = {name.split(".")[0] for name in tensor_names(tensors, r"discriminator_\d+\..*")}
     last = max(
         int(name.split(".")[1][5:]) for name in tensor_names(tensors, r"discriminator_0\.model\d+\..*")

@@ -4,6 +4,7 @@ from .decoding import read_image, read_instance, read_label
 from .errors import DataError, user_error
 from .geometry import fit_image, fit_label
 from .graph_decoding import decode_label_png
+from .instances import regions
 from .pipeline import Dataset, open_dataset
 from .resolving import resolve
 from .tables import ClassTable
@@ -19,6 +20,7 @@ __all__ = [
     "read_image",
     "read_instance",
     "read_label",
+    "regions",
     "resolve",
     "user_error",
 ]

@@ -24,6 +24,20 @@ def compact(instance, none_id=None):
     return ranks
 
 
+def regions(label, instance=None):
+    """Every pixel's region: its object, or its class where there is none. int32 [H, W] of 0..R-1.
+
+    label: class ids int [H, W]; instance: raw ids [H, W] or None; 0 marks pixels of no object (in maps where
+    0 is a class or an object like others, that makes the same regions). Regions of classes come first, in
+    the order of the ids, then objects in the order of theirs.
+    """
+    label = np.asarray(label)
+    if instance is None:
+        return compact(label) - 1
+    objects = compact(instance, 0)
+    return compact(np.where(objects > 0, label.max() + objects, label)) - 1
+
+
 def class_ranks(label):
     """INADE's maps for datasets without objects: each class of the picture is one instance, 0..n-1."""
     return np.unique(label, return_inverse=True)[1].reshape(label.shape).astype(np.uint16)

@@ -12,7 +12,7 @@ from . import catalogue
 from .decoding import decode_image, decode_instance, decode_label, read_bytes
 from .errors import DataError
 from .geometry import Geometry, fit_label
-from .instances import compact
+from .instances import compact, regions
 from .pairing import find_samples
 from .scanning import usable_cores
 from .scenes import SIZE_RANGE, render_scene
@@ -23,8 +23,12 @@ SCENES_CACHE_BYTES = 1 << 30
 _EPOCHS, _CROPS = 1, 2
 
 
-def open_dataset(config, split="train"):
-    """The Dataset of a resolved config; split is "train", "val" or "test"."""
+def open_dataset(config, split="train", instance_maps="objects"):
+    """The Dataset of a resolved config; split is "train", "val" or "test".
+
+    instance_maps: what batches hold as instance maps: objects (if the config uses instance maps), regions
+    (always; by class where there are no objects), or None.
+    """
     table = ClassTable.from_dict(config.class_table, "class_table of the run")
     description = catalogue.describe(config.dataset_mode)
     geometry = Geometry.of(config)
@@ -35,7 +39,7 @@ def open_dataset(config, split="train"):
     else:
         samples = find_samples(config, description, split)
         source = Files(samples, table, description)
-    return Dataset(config, table, geometry, source)
+    return Dataset(config, table, geometry, source, instance_maps)
 
 
 class Files:
@@ -120,9 +124,10 @@ class RenderedScenes:
 class Dataset:
     """A split of a dataset: `table`, `size` (samples per epoch), `has_instances` and `batches`."""
 
-    def __init__(self, config, table, geometry, source):
+    def __init__(self, config, table, geometry, source, instance_maps="objects"):
         self.table = table
-        self.has_instances = source.has_instances
+        self._regions = instance_maps == "regions"
+        self.has_instances = self._regions or (source.has_instances and instance_maps is not None)
         self.seed = config.seed
         self.count = len(source)
         self.size = max(1, int(config.prob_dataset * self.count))
@@ -136,7 +141,7 @@ class Dataset:
         """The tf.data.Dataset of the batches of steps first_step, first_step + 1, ...
 
         Elements: image float32 [B, H, W, 3] in [-1, 1]; label int32 [B, H, W] in [0, C); instance int32
-        [B, H, W] of 0 (none) and 1..I, if has_instances; row int64 [B], the number of the sample in the
+        [B, H, W], if has_instances, of 0 (none) and 1..I, or regions of 0..I-1; row int64 [B], the number of the sample in the
         whole stream, step * batch_size + position.
         Training: endless; each epoch draws `size` samples in a new order; crop and flip depend on the
         seed and the row alone. Testing: all samples once, in order, resized or cropped in the middle;
@@ -194,7 +199,11 @@ class Dataset:
             raise DataError(str(error)) from None
         maps = [box.image(image), box.map(label)]
         if self.has_instances:
-            maps.append(compact(box.map(instance), self.source.instance_none_id))
+            objects = box.map(instance) if self.source.has_instances else None
+            if self._regions:
+                maps.append(regions(maps[1], objects))
+            else:
+                maps.append(compact(objects, self.source.instance_none_id))
         return maps
 
 

@@ -16,6 +16,7 @@ from semantic_synthesis import data, runs
 from semantic_synthesis.evaluation.evaluating import EvaluateOptions, make_metrics
 from semantic_synthesis.evaluation.protocol import write_json
 from semantic_synthesis.evaluation.streams import float_to_uint8
+from semantic_synthesis.methods import instance_maps
 from semantic_synthesis.methods.method import named_variables
 from semantic_synthesis.monitoring import to_uint8
 
@@ -43,7 +44,9 @@ class TrainEval:
         changes = {"prob_dataset": 1.0, "max_dataset_size": self.options.max_images}
         if self.is_scenes and self.options.max_images:
             changes["scenes_count"] = self.options.max_images
-        self.dataset = data.open_dataset(config.replace(**changes), self.options.split)
+        self.dataset = data.open_dataset(
+            config.replace(**changes), self.options.split, instance_maps(config)
+        )
         self.method = runs.build_method(config, training=False, initial_weights=False)
         self._render = tf.function(lambda layout, rows: self._pictures(layout, rows), reduce_retracing=True)
 

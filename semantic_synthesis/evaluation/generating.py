@@ -51,7 +51,7 @@ def generate(options):
     layouts = list_pictures(options.label_dir, "label_dir")
     jobs = _jobs(options, layouts)[index::count]
     run = load_run(options.checkpoint_dir, options.precision)
-    if options.instance_dir == "" and not run.config.no_instance:
+    if options.instance_dir == "" and run.instance_maps == "objects":
         raise ValueError("this run was trained with instance maps; give --instance_dir")
     _keep_record(options, len(layouts))
     pending = [(job, out) for job in jobs for out in job.outputs if not os.path.exists(out.path)]
@@ -107,7 +107,7 @@ def _make(run, pending):
         photos = [data.fit_image(data.read_image(job.style), *run.size) for job, _ in pending]
         style = run.encode_style(np.stack(photos), layout)
     else:
-        style = run.sample_style([out.seed for _, out in pending])
+        style = run.sample_style([out.seed for _, out in pending], layout)
     for (_, out), picture in zip(pending, run.synthesize(layout, style), strict=True):
         os.makedirs(os.path.dirname(out.path), exist_ok=True)
         write_png(out.path, picture)

@@ -101,13 +101,14 @@ class RunStream:
         changes |= {"max_dataset_size": options.max_images, "prob_dataset": 1.0}
         if self.is_scenes and options.max_images:
             changes["scenes_count"] = options.max_images
-        self.dataset = data.open_dataset(config.replace(**changes), options.split)
+        config = config.replace(**changes)
+        self.dataset = data.open_dataset(config, options.split, self.run.instance_maps)
         self.index, self.count = pictures.parse_shard(options.shard)
 
     def feed(self, metrics):
         """Runs all layouts through the metrics."""
         diverse, paired = split_kinds(metrics)
-        if diverse and not self.run.sample_style([0]):
+        if diverse and not self.run.method.style_shapes:
             raise ValueError("this run takes no style (trained without --use_vae); leave lpips out")
         batches = self.dataset.batches(self.options.batch_size, training=False)
         with tqdm(total=self.dataset.count, unit="picture", dynamic_ncols=True) as bar:
@@ -128,14 +129,14 @@ class RunStream:
     def _style(self, batch, real, layout):
         if self.options.style == "real":
             return self.run.encode_style(real, layout)
-        return self.run.sample_style(batch["row"] + self.options.seed)
+        return self.run.sample_style(batch["row"] + self.options.seed, layout)
 
     def _feed_samples(self, metric, layout, rows):
         count = self.options.num_samples
         for i, row in enumerate(rows):
             one = {name: values[i : i + 1] for name, values in layout.items()}
             seeds = self.options.seed + int(row) * count + np.arange(count)
-            samples = self.run.synthesize(one, self.run.sample_style(seeds))
+            samples = self.run.synthesize(one, self.run.sample_style(seeds, one))
             metric.add_samples(self._sized(samples))
 
     def _sized(self, batch):

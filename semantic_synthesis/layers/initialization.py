@@ -45,6 +45,12 @@ class Initializer:
             return np.zeros(shape, np.float32)
         return self._rng.standard_normal(shape, np.float32) * np.float32(deviation)
 
+    def uniform(self, shape):
+        """Uniform in [0, 1) whatever the type (zeros where the type says so)."""
+        if self.init_type == "zeros":
+            return np.zeros(shape, np.float32)
+        return self._rng.random(shape, np.float32)
+
     def unit(self, size):
         """A random direction: float32 [size] of length 1 (start of the power iteration)."""
         vector = self._rng.standard_normal(size, np.float32)

@@ -15,6 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from semantic_synthesis.layers.convolution import add_array
+from semantic_synthesis.layers.spreading import find_runs, gather, spread
 
 # Above this share of distinct 5x5 patches the dense convolutions are faster (docs/performance.md).
 MOST_DISTINCT = 0.5
@@ -93,14 +94,7 @@ def plan_label(tokens, num_tokens, form="auto"):
     else:
         tf.debugging.assert_equal(exact, True, "too many distinct patches to number; use modulation auto")
     patches, triples, columns, index = (tf.cast(x, tf.int32) for x in (patches, triples, columns, index))
-    return LabelPlan(tokens, patches, triples, columns, index, *_find_runs(index), use_patches)
-
-
-def _find_runs(index):
-    """(run of each pixel [B*h*w], index of each run [R]) of int32 index [B,h,w]."""
-    flat = tf.reshape(index, [-1])
-    starts = tf.concat([[True], flat[1:] != flat[:-1]], 0)
-    return tf.cumsum(tf.cast(starts, tf.int32)) - 1, tf.boolean_mask(flat, starts)
+    return LabelPlan(tokens, patches, triples, columns, index, *find_runs(index), use_patches)
 
 
 def _number(ids, outside, axis):
@@ -167,21 +161,21 @@ class LabelModulation(keras.layers.Layer):
 
     def _by_patches(self, x, plan, fold):
         values = self._folded(self.patch_values(plan), fold)  # [Q,2F]
-        return _spread(x, values, plan.index, plan.runs, plan.run_index)
+        return spread(x, values, plan.index, plan.runs, plan.run_index)
 
     def patch_values(self, plan):
         """[Q,2F]: scale and shift, biases included, of each distinct 5x5 patch."""
         table = self._table()  # [9,T+1,hidden]
         rows, width = table.shape[1:]
         positions = plan.patches + rows * tf.range(9)  # [P,9]
-        taps = _gather(tf.reshape(table, [-1, width]), positions)  # [P,9,hidden]
+        taps = gather(tf.reshape(table, [-1, width]), positions)  # [P,9,hidden]
         hidden = tf.nn.relu(tf.reduce_sum(taps, 1) + tf.cast(self.shared_bias.value, taps.dtype))
         hidden = tf.pad(hidden, [[0, 1], [0, 0]])  # [P+1,hidden], zeros outside the map
-        strips = tf.reshape(_gather(hidden, plan.triples), [-1, 3 * width])  # [R+1,3*hidden]
+        strips = tf.reshape(gather(hidden, plan.triples), [-1, 3 * width])  # [R+1,3*hidden]
         kernel = tf.cast(self.kernel.value, self.compute_dtype)
         matrices = tf.unstack(tf.reshape(kernel, [3, 3 * width, kernel.shape[-1]]))  # 3 x [3*hidden,2F]
         columns = tf.unstack(plan.columns, axis=1)  # 3 x [Q]
-        values = [_gather(tf.matmul(strips, m), column) for m, column in zip(matrices, columns, strict=True)]
+        values = [gather(tf.matmul(strips, m), column) for m, column in zip(matrices, columns, strict=True)]
         return self._add_bias(tf.add_n(values))
 
     def _table(self):
@@ -222,39 +216,6 @@ class LabelModulation(keras.layers.Layer):
             scale, shift = tf.split(tf.cast(variable.value, tf.float32), 2, -1)
             scale += one
             variable.assign(tf.concat([scale * a, scale * b + shift], -1))
-
-
-@tf.custom_gradient
-def _gather(table, index):
-    """tf.gather(table [N,F], index) whose gradient is summed in float32, also for bfloat16 tables."""
-
-    def backward(gradient):
-        rows = tf.reshape(tf.cast(gradient, tf.float32), [-1, table.shape[1]])
-        sums = tf.math.unsorted_segment_sum(rows, tf.reshape(index, [-1]), tf.shape(table)[0])
-        return tf.cast(sums, table.dtype), None
-
-    return tf.gather(table, index), backward
-
-
-@tf.custom_gradient
-def _spread(x, values, index, runs, run_index):
-    """x * scale + shift with (scale, shift) = values[index]: x [N,h,w,F], values [Q,2F].
-
-    The gradient keeps x alone and gathers again; sums over pixels run in float32, first over runs of
-    equal pixels, then over runs of equal index, which is faster than one scattered sum.
-    """
-    halves = tf.reshape(values, [-1, values.shape[-1] // 2])  # [2Q,F]: scale and shift of a patch in turn
-    y = x * tf.gather(halves, 2 * index) + tf.gather(halves, 2 * index + 1)
-
-    def backward(dy):
-        rows = tf.cast(tf.concat([dy * x, dy], -1), tf.float32)  # [N,h,w,2F]
-        rows = tf.reshape(rows, [-1, *tf.unstack(tf.shape(index)), rows.shape[-1]])  # [N/B,B,h,w,2F]
-        rows = tf.reshape(tf.reduce_sum(rows, 0), [-1, rows.shape[-1]])  # [B*h*w,2F]
-        sums = tf.math.segment_sum(rows, runs)  # [S,2F]
-        sums = tf.math.unsorted_segment_sum(sums, run_index, tf.shape(values)[0])  # [Q,2F]
-        return dy * tf.gather(halves, 2 * index), tf.cast(sums, values.dtype), None, None, None
-
-    return y, backward
 
 
 def one_hot_semantics(tokens, num_classes, edges, dtype):

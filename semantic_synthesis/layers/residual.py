@@ -11,8 +11,9 @@ SLOPE = 0.2  # of every leaky ReLU
 class ResidualBlock(keras.layers.Layer):
     """x -> shortcut(x) + conv_1(lrelu(norm_1(conv_0(lrelu(norm_0(x)))))).
 
-    make_norm(channels, name=...) -> normaliser called as norm(x, condition, training). The shortcut is
-    conv_s(norm_s(x)), 1x1 without bias or activation, where the width changes, else the identity.
+    make_norm(channels, name=...) -> normaliser called as norm(x, condition, training), which says with
+    `out_channels` how many it gives. The shortcut is conv_s(norm_s(x)), 1x1 without bias or activation,
+    where the width changes, else the identity.
     Call: x [B,h,w,in_channels], condition as the normaliser takes it -> [B,h,w,filters].
     """
 
@@ -21,14 +22,14 @@ class ResidualBlock(keras.layers.Layer):
         middle = min(in_channels, filters)
         conv = {"padding": 1, "spectral": spectral, "init": init}
         self.norm_0 = make_norm(in_channels, name="norm_0")
-        self.conv_0 = Conv(in_channels, middle, 3, **conv, name="conv_0")
+        self.conv_0 = Conv(self.norm_0.out_channels, middle, 3, **conv, name="conv_0")
         self.norm_1 = make_norm(middle, name="norm_1")
-        self.conv_1 = Conv(middle, filters, 3, **conv, name="conv_1")
+        self.conv_1 = Conv(self.norm_1.out_channels, filters, 3, **conv, name="conv_1")
         self.norm_s = self.conv_s = None
         if in_channels != filters:
             self.norm_s = make_norm(in_channels, name="norm_s")
             self.conv_s = Conv(
-                in_channels, filters, 1, use_bias=False, spectral=spectral, init=init, name="conv_s"
+                self.norm_s.out_channels, filters, 1, use_bias=False, spectral=spectral, init=init, name="conv_s"
             )
         self.built = True
 

@@ -8,13 +8,24 @@ class Method(keras.Model):
     """A Keras model that turns layouts into pictures; one subclass per paper.
 
     The constructor creates every variable. A subclass gives
+      defaults: {option: value} for the options whose default depends on the method;
+      instance_maps(config) -> None, "objects" (0 = none) or "regions" (no pixel without one: objects, and
+        elsewhere each class of the picture; ids from 0): what `layout["instance"]` holds, if anything;
       objectives() -> {objective: [layers]}: what each objective's optimiser moves;
-      sample_style(layout, seed int64 [N]) and encode_style(image, layout) -> style, a dict of tensors
-        (empty if the model takes none);
+      style_shapes -> {name: shape without the batch}, None for one row per instance, {} if it takes none;
+      sample_style(layout, seed int64 [N]) -> style, a dict of float32 tensors [N,...];
+      encode_style(image, layout) -> the part of a style that a photo of that layout decides ({} if none);
       plan(layout) -> whatever of the layout many styles can share (nest of tensors);
       synthesize_planned(plan, style) -> float32 [N,H,W,3] in [-1,1];
       compute_losses(batch) -> {objective: {loss name: weighted float32 scalar}}, means over the batch.
     """
+
+    defaults = {}
+
+    @classmethod
+    def with_defaults(cls, config):
+        """The config with the method's own values where options that depend on the method are open."""
+        return config.replace(**{k: v for k, v in cls.defaults.items() if getattr(config, k) is None})
 
     def call(self, layout, style):
         return self.synthesize(layout, style)
@@ -61,10 +72,12 @@ def named_variables(layer, prefix=""):
 def row_normal(rows, size, seed=0):
     """Gaussian noise float32 [N,size], a function of (seed, row) alone: same row, same noise, in any batch.
 
-    rows: int64 [N], for example global sample numbers or request seeds.
+    rows: int64 [N], for example global sample numbers or request seeds; size may be a tensor, and a longer
+    draw begins with the shorter one.
     """
 
     def draw(row):
-        return tf.random.stateless_normal([size], tf.stack([tf.cast(seed, tf.int64), row]))
+        key = tf.stack([tf.cast(seed, tf.int64), row])
+        return tf.random.stateless_normal([size], key, alg="philox")
 
     return tf.map_fn(draw, tf.cast(rows, tf.int64), fn_output_signature=tf.float32)

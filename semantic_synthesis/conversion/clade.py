@@ -1,0 +1,50 @@
+"""Rules for CLADE and CLADE-ICPE (tzt101/CLADE): a SPADE with other normalisers (spec of INADE, section 12)."""
+
+import numpy as np
+
+from semantic_synthesis.conversion import spade
+from semantic_synthesis.conversion.inference import Evidence, shape_of
+from semantic_synthesis.conversion.rules import Rule
+
+ROLES = {**spade.ROLES, "source": ("generator", r"head_0\.norm_0\.class_specified_affine\.weight")}
+
+
+def rules(role, config):
+    """The rules for one file of a run with these options."""
+    if role != "source":
+        return spade.rules(role, config)
+    norm, ours = spade.NORM
+    affine = rf"{norm}\.class_specified_affine"
+    found = [
+        *spade.entry(config),
+        *spade.backbone(),
+        Rule(rf"{affine}\.weight", rf"{ours}/scale"),
+        Rule(rf"{affine}\.bias", rf"{ours}/shift"),
+    ]
+    sources = {rf"{norm}\.inst_conv": "edge"}
+    sources |= {rf"{affine}\.dist_conv_{w}": f"{part}_position" for w, part in (("w", "scale"), ("b", "shift"))}
+    for theirs, name in sources.items():  # 1x1 convolutions to one channel
+        found.append(Rule(rf"{theirs}\.weight", rf"{ours}/{name}_kernel", np.ravel))
+        found.append(Rule(rf"{theirs}\.bias", rf"{ours}/{name}_bias"))
+    return found
+
+
+def infer(files, asked):
+    """What the tensor shapes say, see conversion/spade.py."""
+    evidence = Evidence()
+    path, tensors = files["source"]
+    norm = "head_0.norm_0"
+    classes = shape_of(tensors, f"{norm}.class_specified_affine.weight", path)[0]
+    edges = f"{norm}.inst_conv.weight" in tensors
+    evidence.add("semantic_channels", classes + edges, path, "classes (and edges) of norm_0")
+    evidence.add("no_instance", not edges, path, f"as there is {'an' if edges else 'no'} inst_conv")
+    positions = f"{norm}.class_specified_affine.dist_conv_w.weight" in tensors
+    how = f"as there is {'a' if positions else 'no'} dist_conv_w"
+    evidence.add("class_positions", positions, path, how)
+    spade.infer_backbone(evidence, path, tensors, asked)
+    spade.infer_entry(evidence, path, tensors)
+    if "encoder" in files:
+        spade.infer_encoder(evidence, *files["encoder"], asked)
+    if "discriminator" in files:
+        spade.infer_discriminator(evidence, *files["discriminator"], asked)
+    return evidence

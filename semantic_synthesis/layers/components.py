@@ -1,0 +1,67 @@
+"""Connected regions of a label map and places within them, as TensorFlow operations."""
+
+import tensorflow as tf
+
+from semantic_synthesis.layers.spreading import find_runs
+
+
+def connected_regions(label):
+    """Numbers the 8-connected regions of one class: int32 [B,H,W] -> int32 [B,H,W].
+
+    A region's number is the smallest pixel number (reading order over the batch) in it. Numbers spread along
+    whole rows and columns of a region at a time, so a few rounds do for compact shapes; mazes take more.
+    """
+    count = tf.size(label)
+    numbers = tf.reshape(tf.range(count), tf.shape(label))
+    across = _line_runs(label)
+    down = _line_runs(tf.transpose(label, [0, 2, 1]))
+
+    def round_of(numbers, _):
+        spread = _run_minimum(numbers, across)
+        spread = _run_minimum(tf.transpose(spread, [0, 2, 1]), down)
+        spread = _diagonal_minimum(tf.transpose(spread, [0, 2, 1]), label, count)
+        return spread, tf.reduce_any(spread != numbers)
+
+    numbers, _ = tf.while_loop(lambda _, moved: moved, round_of, (numbers, True))
+    return numbers
+
+
+def _line_runs(label):
+    """Run of each pixel [B*h*w]: neighbours along the last axis with equal label; lines do not join."""
+    flat = tf.cast(tf.reshape(label, [-1]), tf.int64)
+    line = tf.range(tf.size(flat, tf.int64)) // tf.shape(label, tf.int64)[2]
+    return find_runs(line * (tf.reduce_max(flat) + 1) + flat)[0]
+
+
+def _run_minimum(numbers, runs):
+    minimum = tf.math.segment_min(tf.reshape(numbers, [-1]), runs)
+    return tf.reshape(tf.gather(minimum, runs), tf.shape(numbers))
+
+
+def _diagonal_minimum(numbers, label, largest):
+    """The smallest of each pixel's number and those of its diagonal neighbours of the same class."""
+    height, width = tf.shape(label)[1], tf.shape(label)[2]
+    border = [[0, 0], [1, 1], [1, 1]]
+    padded, classes = tf.pad(numbers, border, constant_values=largest), tf.pad(label, border, constant_values=-1)
+    for y, x in ((0, 0), (0, 2), (2, 0), (2, 2)):
+        same = classes[:, y : y + height, x : x + width] == label
+        numbers = tf.where(same, tf.minimum(numbers, padded[:, y : y + height, x : x + width]), numbers)
+    return numbers
+
+
+def region_offsets(label):
+    """Place of each pixel within its region, for CLADE-ICPE: int32 [B,H,W] -> float32 [B,H,W,2].
+
+    Vertical and horizontal distance to the centroid of the pixel's 8-connected region, each divided by
+    (its largest absolute value in the region + 1e-5); 0 in regions of class 0 (spec of INADE, section 12).
+    """
+    regions = connected_regions(label)
+    ids, index = tf.unique(tf.reshape(regions, [-1]))
+    count, size = tf.size(ids), tf.shape(label)
+    rows, columns = tf.meshgrid(tf.range(size[1]), tf.range(size[2]), indexing="ij")
+    place = tf.tile(tf.stack([rows, columns], -1)[None], [size[0], 1, 1, 1])  # [B,H,W,2]
+    place = tf.cast(tf.reshape(place, [-1, 2]), tf.float32)
+    offset = place - tf.gather(tf.math.unsorted_segment_mean(place, index, count), index)
+    largest = tf.math.unsorted_segment_max(tf.abs(offset), index, count) + 1e-5
+    offset = tf.reshape(offset / tf.gather(largest, index), [*tf.unstack(size), 2])
+    return tf.where((label != 0)[..., None], offset, 0.0)

@@ -1,0 +1,43 @@
+"""Values of a few distinct conditions spread over the pixels that share them, with fast exact gradients."""
+
+import tensorflow as tf
+
+
+def find_runs(index):
+    """(run of each pixel [B*h*w], index of each run [R]) of int32 index [B,h,w]."""
+    flat = tf.reshape(index, [-1])
+    starts = tf.concat([[True], flat[1:] != flat[:-1]], 0)
+    return tf.cumsum(tf.cast(starts, tf.int32)) - 1, tf.boolean_mask(flat, starts)
+
+
+@tf.custom_gradient
+def gather(table, index):
+    """tf.gather(table [N,F], index) whose gradient is summed in float32, also for bfloat16 tables."""
+
+    def backward(gradient):
+        rows = tf.reshape(tf.cast(gradient, tf.float32), [-1, table.shape[1]])
+        sums = tf.math.unsorted_segment_sum(rows, tf.reshape(index, [-1]), tf.shape(table)[0])
+        return tf.cast(sums, table.dtype), None
+
+    return tf.gather(table, index), backward
+
+
+@tf.custom_gradient
+def spread(x, values, index, runs, run_index):
+    """x * scale + shift with (scale, shift) = values[index]: x [N,h,w,F], values [Q,2F].
+
+    The gradient keeps x alone and gathers again; sums over pixels run in float32, first over runs of
+    equal pixels, then over runs of equal index, which is faster than one scattered sum.
+    """
+    halves = tf.reshape(values, [-1, values.shape[-1] // 2])  # [2Q,F]: scale and shift of a patch in turn
+    y = x * tf.gather(halves, 2 * index) + tf.gather(halves, 2 * index + 1)
+
+    def backward(dy):
+        rows = tf.cast(tf.concat([dy * x, dy], -1), tf.float32)  # [N,h,w,2F]
+        rows = tf.reshape(rows, [-1, *tf.unstack(tf.shape(index)), rows.shape[-1]])  # [N/B,B,h,w,2F]
+        rows = tf.reshape(tf.reduce_sum(rows, 0), [-1, rows.shape[-1]])  # [B*h*w,2F]
+        sums = tf.math.segment_sum(rows, runs)  # [S,2F]
+        sums = tf.math.unsorted_segment_sum(sums, run_index, tf.shape(values)[0])  # [Q,2F]
+        return dy * tf.gather(halves, 2 * index), tf.cast(sums, values.dtype), None, None, None
+
+    return y, backward

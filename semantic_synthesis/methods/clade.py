@@ -1,0 +1,54 @@
+"""CLADE: Tan et al., Efficient Semantic Image Synthesis via Class-Adaptive Normalization, TPAMI 2021.
+
+arXiv 2012.04644. `normalization.CLADE` is the class-adaptive layer, with `positions` CLADE-ICPE (intra-class
+positional encoding); all else is SPADE's (methods/spade.py). Facts: spec of INADE, section 12.
+
+Deviations from the authors' code: those of SPADE; the places of ICPE are computed from the label map the
+networks see, not read from files made at the photo's original size, so they are right after crop and flip
+(the code mirrors them upside down). As there, class 0 has no places, whatever class that is.
+"""
+
+import tensorflow as tf
+
+from semantic_synthesis.layers import label_tokens
+from semantic_synthesis.layers.components import region_offsets
+from semantic_synthesis.methods.conditional_gan import GlobalStyleGAN
+from semantic_synthesis.normalization import CLADE as CLADENorm
+from semantic_synthesis.normalization import Cells, LabelCells, parse_norm_G
+
+
+class CLADE(GlobalStyleGAN):
+    """Label map (and style vector z with use_vae) -> picture; layout and style as SPADE."""
+
+    def __init__(self, config, training=True, initial_weights=True):
+        super().__init__(config, training, initial_weights, name="clade")
+
+    def make_norm(self, channels, name):
+        """The normaliser of one place in the generator."""
+        return CLADENorm(
+            channels, self.num_classes, edges=self.edges, positions=self.config.class_positions,
+            statistics=parse_norm_G(self.config.norm_G).statistics, init=self.init, name=name,
+        )  # fmt: skip
+
+    def plan(self, layout):
+        """What depends on the layout alone: {stride: LabelCells}. Any number of styles can share it."""
+        tokens = self.tokens(layout)
+        offsets = region_offsets(layout["label"]) if self.config.class_positions else None
+
+        def condition(stride):
+            here = tokens[:, ::stride, ::stride]  # [B,h,w]
+            edges = here % 2 if self.edges else None
+            places = None if offsets is None else offsets[:, ::stride, ::stride]  # [B,h,w,2]
+            return LabelCells(
+                Cells.of(here // 2 if self.edges else here),
+                None if edges is None else tf.cast(edges, tf.float32)[..., None],
+                places,
+            )
+
+        return {stride: condition(stride) for stride in sorted(set(self.strides))}
+
+    @staticmethod
+    def tokens_of(condition):
+        """The tokens that a condition was made from."""
+        edges = None if condition.edges is None else condition.edges[..., 0]
+        return label_tokens(condition.cells.index, edges)

@@ -1,0 +1,132 @@
+"""INADE: Tan et al., Diverse Semantic Image Synthesis via Probability Distribution Modeling, CVPR 2021.
+
+arXiv 2103.06878. Section 3.2 is `normalization.INADE`, section 3.3 `instance_encoder`; backbone and
+discriminator are SPADE's. Paper symbols: noise remapping N_r = N * sigma + mu is `InstanceGaussian.sample`.
+
+Deviations from the authors' code: those of SPADE; an instance map need not exist (`instance_maps`); the
+discriminators see instance edges only unless no_instance; feature matching (feature_layers deep) takes the
+last features of discriminators of any depth, where the code drops the term below four layers; the KL term
+is a mean over the batch (the code sums: its lambda_kld at n samples per GPU is n times ours); an encoded
+style is the Gaussian's mean, scale and shift kept apart (the authors' demo mixes them up).
+"""
+
+import tensorflow as tf
+
+from semantic_synthesis import losses
+from semantic_synthesis.methods.conditional_gan import ConditionalGAN
+from semantic_synthesis.methods.instance_encoder import InstanceEncoder
+from semantic_synthesis.methods.method import row_normal
+from semantic_synthesis.normalization import INADE as INADENorm
+from semantic_synthesis.normalization import Cells, RegionCells, parse_norm_G
+
+_NOISE = 1 << 32  # keeps the seeds of instance noise apart from those of z
+
+
+class INADE(ConditionalGAN):
+    """Label map, one noise vector per instance, and one for the whole picture -> picture.
+
+    Layout: label int32 [B,H,W] in [0,C), instance int32 [B,H,W] in [0,I); the size is crop_height x
+    crop_size. Style: {"noise": float32 [N,I,2,noise_dim], for scale and for shift of each instance,
+    "z": float32 [N,Z]}. A layout of batch 1 serves N styles.
+    """
+
+    defaults = {"feature_layers": "deep", "vgg_layers": "deep"}
+
+    def __init__(self, config, training=True, initial_weights=True):
+        super().__init__(config, training, initial_weights, name="inade")
+
+    @classmethod
+    def instance_maps(cls, config):
+        """Every pixel belongs to an instance."""
+        return "regions"
+
+    def make_norm(self, channels, name):
+        """The normaliser of one place in the generator."""
+        return INADENorm(
+            channels, self.num_classes, noise_dim=self.config.noise_dim,
+            statistics=parse_norm_G(self.config.norm_G).statistics, init=self.init, name=name,
+        )  # fmt: skip
+
+    def make_entry(self):
+        """z to the first features."""
+        return self.dense_entry()
+
+    def make_encoder(self):
+        """The encoder of photos and their instances."""
+        return InstanceEncoder(self.config.num_encoder_filters, self.config.noise_dim, init=self.init)
+
+    # Styles
+
+    @property
+    def style_shapes(self):
+        """{name: shape of one style}, None for I."""
+        return {"noise": (None, 2, self.config.noise_dim), "z": (self.config.z_dim,)}
+
+    def sample_style(self, layout, seed):
+        """One random style per seed: seed int64 [N] -> {"noise", "z"}; instance i has the same noise in
+        every layout."""
+        return self._draw(layout, seed, 0)
+
+    def _draw(self, layout, rows, seed):
+        instances, size = self._count(layout), 2 * self.config.noise_dim
+        noise = row_normal(rows, instances * size, seed + _NOISE)
+        noise = tf.reshape(noise, [-1, instances, 2, self.config.noise_dim])  # [N,I,2,Z]
+        return {"noise": noise, "z": row_normal(rows, self.config.z_dim, seed)}
+
+    @staticmethod
+    def _count(layout):
+        """I: one more than the largest instance id."""
+        return tf.reduce_max(layout["instance"]) + 1
+
+    def encode_style(self, image, layout):
+        """The mean noise of the photo's instances: image float32 [N,H,W,3] in [-1,1] -> {"noise"}.
+
+        {} without encoder. z is not read from photos.
+        """
+        if self.encoder is None:
+            return {}
+        return {"noise": self.encoder(image, layout["instance"], self._count(layout)).mean}
+
+    # Pictures
+
+    def plan(self, layout):
+        """The Q pairs of class and instance in the layouts, and which of them each pixel is.
+
+        {"classes": int32 [Q], "instances": int32 [Q], "index": int32 [B,H,W]}.
+        """
+        instances = tf.cast(self._count(layout), tf.int64)
+        keys = tf.cast(layout["label"], tf.int64) * instances + tf.cast(layout["instance"], tf.int64)
+        pairs, index = tf.unique(tf.reshape(keys, [-1]))
+        return {
+            "classes": tf.cast(pairs // instances, tf.int32),
+            "instances": tf.cast(pairs % instances, tf.int32),
+            "index": tf.reshape(index, tf.shape(keys)),
+        }
+
+    def synthesize_planned(self, plan, style, training=False):
+        """Pictures float32 [N,H,W,3] in [-1,1] for a plan of batch 1 or N and a style of batch N."""
+        samples = tf.range(tf.shape(style["noise"])[0])[:, None, None]
+        index = plan["index"] + tf.size(plan["classes"]) * samples  # [N,H,W]
+        conditions = {
+            stride: RegionCells(
+                plan["classes"], plan["instances"], Cells.of(index[:, ::stride, ::stride]), style["noise"]
+            )
+            for stride in set(self.strides)
+        }
+        ordered = [conditions[stride] for stride in self.strides]
+        return self.generator(self.enter(style["z"]), ordered, training=training)
+
+    # Training
+
+    def compute_losses(self, batch):
+        """One forward pass for both objectives; see Method. Losses are already weighted."""
+        config = self.config
+        layout = {"label": batch["label"], "instance": batch["instance"]}
+        style, divergence = self._draw(layout, batch["row"], config.seed), {}
+        if self.encoder is not None:
+            posterior = self.encoder(batch["image"], layout["instance"], self._count(layout))
+            style["noise"] = posterior.sample(style["noise"])
+            divergence["KLD"] = config.lambda_kld / 2 * losses.kl_divergence(*posterior)
+        fake = self.synthesize_planned(self.plan(layout), style, training=True)
+        terms = self.adversarial_terms(layout, fake, batch["image"])
+        return terms | {"generator": divergence | terms["generator"]}
