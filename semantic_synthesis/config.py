@@ -225,7 +225,13 @@ class OneOptions:
         str(REPOSITORY / "datasets" / "scenes" / "lake_label.png"), "Label map: index, palette or RGB PNG."
     )
     instance_filename: str = option("", "Instance map, for runs trained with one.")
-    style_filename: str = option("", "Photo whose style the picture takes; empty: random styles.")
+    style_filename: str = option(
+        "", "Photo whose style the picture takes (INADE: of the same layout); empty: random styles."
+    )
+    restyle: tuple = option(
+        (), "REGION=SOURCE[@SHARE], may be repeated (INADE): all, class:NAME or instance:ID takes its style from "
+        "seed:N, PHOTO or PHOTO,LABELMAP; @0.5 goes half the way.",
+    )  # fmt: skip
     results_dir: str = option("results", "Where the pictures go.")
     seed: int = option(0, "Seed of the first random style.")
     num_samples: int = option(1, "Number of random styles, seeds seed, seed + 1, ...")
@@ -302,6 +308,8 @@ def define_flags(options, **defaults):
             flags.DEFINE_enum(option.name, default, choices, text)
         elif kind is bool:
             flags.DEFINE_boolean(option.name, default, text)
+        elif kind is tuple:
+            flags.DEFINE_multi_string(option.name, list(default), text)
         else:
             define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}[kind]
             define(option.name, default, text, allow_override=True)  # absl.logging owns a log_dir

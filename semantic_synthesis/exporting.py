@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from semantic_synthesis import data, serving_files
 from semantic_synthesis.config import Config
+from semantic_synthesis.methods import method_class
 from semantic_synthesis.runs import open_run
 from semantic_synthesis.serving_graph import MOST_PIXELS, ServingGraph
 
@@ -90,11 +91,11 @@ def _output_size(options, config):
         raise ValueError(
             f"--output_height {asked[0]} --output_width {asked[1]}; expected two positive sizes or two zeros"
         )
-    if not config.use_vae:
+    if not method_class(config).fixed_size(config):
         return asked if any(asked) else (None, None)
     if any(asked) and asked != native:
         raise ValueError(
-            f"--output_height {asked[0]} --output_width {asked[1]}; this run (use_vae) makes pictures of"
+            f"--output_height {asked[0]} --output_width {asked[1]}; this run makes pictures of"
             f" {native[0]} rows and {native[1]} columns only; leave the flags out"
         )
     return native

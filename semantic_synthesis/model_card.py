@@ -61,6 +61,11 @@ _INSTANCE_RULE = """
 - `instance`, `instance_png_bytes`: instance ids at the label map's size, 0 for none; PNG with one channel of
   8 or 16 bits, or RGB as r + 256 g + 65536 b."""
 _STYLE_RULE = "\n- `style_image_bytes`: JPEG or PNG of any size."
+_REGION_RULE = """
+- A style has one row of `noise` per region of the layout: first the classes of pixels without an object (in the
+  order of their indices), then the objects (in the order of their ids). `regions` gives the row of every pixel,
+  `sample_style` and `encode_style` give rows, any of which may be replaced before `synthesize_style`. Rows
+  beyond the last region are not used. A photo must show the layout it comes with."""
 
 
 def model_card(export, run_dir):
@@ -76,7 +81,8 @@ def model_card(export, run_dir):
         last=table.num_classes - 1, classes=table.num_classes, size=_size(export),
         instances="" if config.no_instance else _INSTANCE_RULE,
         seed="Equal seeds give equal styles." if random else "Without effect: this run has no random style.",
-        style=_STYLE_RULE if "png_style" in export.signatures else "",
+        style=(_STYLE_RULE if "png_style" in export.signatures else "")
+        + (_REGION_RULE if "regions" in export.signatures else ""),
         metrics=_metrics(run_dir), options=json.dumps(_options(config), indent=1),
     )  # fmt: skip
 
@@ -104,13 +110,14 @@ def _licence(config):
 def _signature_rows(export):
     for signature, function in sorted(export.signatures.items()):
         for name, spec in sorted(function.structured_input_signature[0][0].items()):
-            yield f"| `{signature}` | in `{name}` | {_describe(spec)} |"
+            yield f"| `{signature}` | in `{name}` | {_describe(name, spec)} |"
         for name, spec in sorted(function.structured_outputs.items()):
-            yield f"| | out `{name}` | {_describe(spec)} |"
+            yield f"| | out `{name}` | {_describe(name, spec)} |"
 
 
-def _describe(spec):
-    sizes = ["N", *(str(size) if size else "HW"[i] for i, size in enumerate(spec.shape[1:]))]
+def _describe(name, spec):
+    free = "I" if name == "noise" else "HW"
+    sizes = ["N", *(str(size) if size else free[i] for i, size in enumerate(spec.shape[1:]))]
     return f"{spec.dtype.name} [{', '.join(sizes)}]"
 
 

@@ -207,7 +207,9 @@ class INADE(keras.layers.Layer):
 
     def _pair_values(self, condition):
         """(scale, shift), each float32 [N*Q,F], in the order of the cells."""
-        kernel, offset = (tf.cast(v.value, tf.float32) for v in (self.projection.kernel, self.projection.bias))
+        kernel, offset = (
+            tf.cast(v.value, tf.float32) for v in (self.projection.kernel, self.projection.bias)
+        )
         noise = tf.gather(condition.noise, condition.instances, axis=1)  # [N,Q,2,Z]
         projected = tf.tensordot(noise, kernel, 1) + offset  # [N,Q,2,F]
         weight, bias = (

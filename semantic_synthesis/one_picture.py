@@ -8,6 +8,7 @@ import numpy as np
 from semantic_synthesis import data
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.monitoring import contact_sheet, write_png
+from semantic_synthesis.restyling import apply_edits, parse_edit
 
 _MOST_PIXELS = 2**26
 
@@ -21,6 +22,7 @@ def make_pictures(options):
     """
     if options.num_samples < 1:
         raise ValueError(f"--num_samples {options.num_samples}; expected 1 or more")
+    edits = [parse_edit(text) for text in options.restyle]
     run = load_run(options.checkpoint_dir, options.precision)
     label = data.read_label(options.label_filename, run.table)
     instance = data.read_instance(options.instance_filename) if options.instance_filename else None
@@ -32,6 +34,7 @@ def make_pictures(options):
     height, width = _output_size(options, label)
     layout = run.layout(label, instance)
     style, seeds, photo = _styles(options, run, layout)
+    style = apply_edits(run, edits, label, instance, style)
     pictures = [data.fit_image(picture, height, width) for picture in run.synthesize(layout, style)]
     sheet = [run.table.colorize(label)] + ([photo] if photo is not None else []) + pictures
     sheet = [
@@ -54,9 +57,9 @@ def _styles(options, run, layout):
     """(style, seeds of the pictures or [None], style photo or None)."""
     if options.style_filename:
         photo = data.read_image(options.style_filename)
-        return run.encode_style(photo, layout), [None], photo
+        return run.encode_style(photo, layout, options.seed), [None], photo
     seeds = list(range(options.seed, options.seed + options.num_samples))
-    style = run.sample_style(seeds)
+    style = run.sample_style(seeds, layout)
     return style, (seeds if style else [None]), None
 
 

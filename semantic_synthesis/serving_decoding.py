@@ -24,6 +24,13 @@ def fit_map(ids, height, width):
     return tf.gather(tf.gather(ids, centres(size[0], height)), centres(size[1], width), axis=1)
 
 
+def number_regions(label, instance):
+    """int32 [h,w] each -> int32 [h,w]: data.regions."""
+    objects = tf.cast(instance, tf.int64) + 2**33  # after all classes
+    keys = tf.reshape(tf.where(instance == 0, tf.cast(label, tf.int64), objects), [-1])
+    return tf.reshape(tf.searchsorted(tf.sort(tf.unique(keys)[0]), keys), tf.shape(label))
+
+
 def fit_photo(image, height, width):
     """uint8 [h,w,3] -> uint8 [height,width,3]: axes that shrink are averaged, then the others enlarged.
 

@@ -122,7 +122,7 @@ def example_inputs(export):
         found[signature] = {
             name: values[name].astype(spec.dtype.as_numpy_dtype)
             if name in values
-            else np.zeros([1, *spec.shape[1:]], spec.dtype.as_numpy_dtype)
+            else np.zeros([1, *(n or config.num_classes for n in spec.shape[1:])], spec.dtype.as_numpy_dtype)
             for name, spec in specs.items()
         }
     return found

@@ -10,7 +10,14 @@ import tensorflow as tf
 
 from semantic_synthesis import data
 from semantic_synthesis.data.graph_decoding import decode_label_png
-from semantic_synthesis.serving_decoding import decode_instance_png, decode_photo, fit_map, fit_photo, require
+from semantic_synthesis.serving_decoding import (
+    decode_instance_png,
+    decode_photo,
+    fit_map,
+    fit_photo,
+    number_regions,
+    require,
+)
 
 MOST_PIXELS = 2**22  # of one picture, where the size is free: several GB of features at full width
 _SHOWN_IDS = 20
@@ -31,14 +38,12 @@ class ServingGraph:
         self.height, self.width = size
         self.stride = method.strides[0]
         self.takes_instances = not config.no_instance
-        self.style = self._style_specs(method.sample_style(None, tf.constant([0], tf.int64)))
-        grey = tf.zeros([1, *self.native, 3])
-        self.encodes = bool(method.encode_style(grey, None))
+        self.regions = method.instance_maps(config) == "regions"
+        self.style = {
+            name: tf.TensorSpec([None, *shape], tf.float32, name)
+            for name, shape in method.style_shapes.items()
+        }
         self._render = tf.function(self._pictures, autograph=False)
-
-    @staticmethod
-    def _style_specs(style):
-        return {name: tf.TensorSpec([None, *x.shape[1:]], x.dtype, name) for name, x in style.items()}
 
     # Signatures
 
@@ -57,21 +62,37 @@ class ServingGraph:
         }
         if self.style:
             found["synthesize_style"] = _trace(self._from_ids, maps | self.style)
-        if self.encodes:
-            image = tf.TensorSpec([None, *self.native, 3], tf.uint8, "image")
-            found["encode_style"] = _trace(self._encode_images, {"image": image})
+        if self.method.encoded:
+            image = {"image": tf.TensorSpec([None, *self.native, 3], tf.uint8, "image")}
+            found["encode_style"] = _trace(self._encode_images, image | (maps if self.regions else {}))
             found["png_style"] = _trace(self._from_png, files | photo)
+        if self.regions:
+            found["sample_style"] = _trace(self._sample, maps | seed)
+            found["regions"] = _trace(self._number_regions, maps)
         return found
 
     def _from_ids(self, inputs):
         """{label, (instance), seed or style} -> {image: uint8 [N,H,W,3]}."""
-        inputs = dict(_same_rows(inputs))
+        inputs = self._checked_maps(dict(_same_rows(inputs)))
+        output = tf.TensorSpec([self.height, self.width, 3], tf.uint8)
+        return {"image": self._map_rows(self._synthesize, inputs, output)}
+
+    def _checked_maps(self, inputs):
+        """The inputs with label and instance maps of a right size and known class ids."""
         for name in ("label", "instance"):
             if name in inputs:
                 inputs[name] = self._check_size(inputs[name], name)
-        inputs["label"] = self._check_ids(inputs["label"])
-        output = tf.TensorSpec([self.height, self.width, 3], tf.uint8)
-        return {"image": self._map_rows(self._synthesize, inputs, output)}
+        return inputs | {"label": self._check_ids(inputs["label"])}
+
+    def _sample(self, inputs):
+        """{label, (instance), seed} -> {style name: float32 [N,...]}, one row of noise per region."""
+        return self._styles(self._checked_maps(dict(_same_rows(inputs))))
+
+    def _number_regions(self, inputs):
+        """{label, (instance)} -> {region: int32 [N,H,W]}: which row of the style paints each pixel."""
+        inputs = self._checked_maps(dict(_same_rows(inputs)))
+        output = tf.TensorSpec([self.height, self.width], tf.int32)
+        return {"region": self._map_rows(lambda rows: self._layout(rows)["instance"], inputs, output)}
 
     def _from_png(self, inputs):
         """{label_png_bytes, (instance_png_bytes), seed or style_image_bytes} -> {image_png_bytes: [N]}."""
@@ -82,11 +103,35 @@ class ServingGraph:
         }
 
     def _encode_images(self, inputs):
-        """{image: uint8 [N,H,W,3] of the run's size} -> {style name: float32 [N,...]}."""
-        inputs = _same_rows(inputs)
+        """{image: uint8 [N,H,W,3] of the run's size, (label, instance)} -> {style name: float32 [N,...]}."""
+        inputs = dict(_same_rows(inputs))
         image = _check_exact(inputs["image"], "image", *self.native)
-        output = {name: tf.TensorSpec(spec.shape[1:], spec.dtype) for name, spec in self.style.items()}
-        return self._map_rows(lambda rows: self._encode(rows["image"]), {"image": image}, output)
+        if self.regions:
+            inputs = self._checked_maps(inputs)
+        return self._styles(inputs | {"image": image})
+
+    def _styles(self, inputs):
+        """Styles of seeds or photos; rows with fewer regions than others are filled up with zeros."""
+        names = self.method.encoded if "image" in inputs else list(self.style)
+        output = {name: tf.TensorSpec(self.style[name].shape[1:], tf.float32) for name in names}
+        if not self.regions:
+            return self._map_rows(self._style_of, inputs, output)
+        spec = tf.TensorSpec([], tf.int32)
+        counts = tf.map_fn(
+            lambda row: tf.reduce_max(self._layout(tf.nest.map_structure(lambda x: x[None], row))["instance"]),
+            {name: inputs[name] for name in ("label", "instance") if name in inputs}, fn_output_signature=spec,
+        )  # fmt: skip
+        most = tf.reduce_max(counts) + 1
+
+        def filled(rows):
+            style = self._style_of(rows)
+            for name, x in style.items():
+                if self.style[name].shape[1] is None:
+                    missing = most - tf.shape(x)[1]
+                    style[name] = tf.pad(x, [[0, 0], [0, missing]] + [[0, 0]] * (x.shape.rank - 2))
+            return style
+
+        return self._map_rows(filled, inputs, output)
 
     # Rows: each of these takes and returns batches
 
@@ -118,29 +163,59 @@ class ServingGraph:
         else:
             spec = tf.TensorSpec([*self.native, 3], tf.uint8)
             photos = tf.map_fn(self._style_photo, rows["style_image_bytes"], fn_output_signature=spec)
-            known |= self._encode(photos)
+            known["image"] = photos
         return tf.map_fn(tf.io.encode_png, self._synthesize(known), fn_output_signature=tf.string)
 
-    def _synthesize(self, rows):
-        layout = {name: rows[name] for name in ("label", "instance") if name in rows}
+    def _layout(self, rows):
+        """The method's layout of checked maps."""
+        layout = {"label": rows["label"]}
         if self.takes_instances:
-            layout["instance"] = _check_like(layout["instance"], layout["label"])
-        style = {name: rows[name] for name in self.style if name in rows}
-        if "seed" in rows:
-            style = self.method.sample_style(layout, rows["seed"])
+            layout["instance"] = _check_like(rows["instance"], rows["label"])
+        if self.regions:
+            objects = layout.get("instance", tf.zeros_like(rows["label"]))
+            spec = tf.TensorSpec([self.height, self.width], tf.int32)
+            layout["instance"] = tf.map_fn(
+                lambda maps: number_regions(*maps), (rows["label"], objects), fn_output_signature=spec
+            )
+        return layout
+
+    def _style_of(self, rows, layout=None):
+        """The part of a style that photos decide, or the whole style of seeds."""
+        layout = self._layout(rows) if self.regions and layout is None else layout
+        if "image" not in rows:
+            return self.method.sample_style(layout, rows["seed"])
+        return self.method.encode_style(tf.cast(rows["image"], tf.float32) / 127.5 - 1.0, layout)
+
+    def _synthesize(self, rows):
+        layout = self._layout(rows)
+        if "seed" in rows or "image" in rows:
+            seeds = rows.get("seed", tf.zeros(tf.shape(rows["label"])[:1], tf.int64))
+            style = self.method.sample_style(layout, seeds)
+            style |= self._style_of(rows, layout) if "image" in rows else {}
+        else:
+            style = {name: self._enough_rows(rows[name], name, layout) for name in self.style}
         # Equal shapes everywhere, so that all signatures share one trace of the generator.
         count = None if self.batch_rows else 1
-        return self._render(
-            *tf.nest.map_structure(lambda x: tf.ensure_shape(x, [count, *x.shape[1:]]), (layout, style))
-        )
+        style = {n: tf.ensure_shape(x, [count, *self.style[n].shape[1:]]) for n, x in style.items()}
+        layout = {n: tf.ensure_shape(x, [count, *x.shape[1:]]) for n, x in layout.items()}
+        return self._render(layout, style)
+
+    def _enough_rows(self, x, name, layout):
+        """A style tensor, after a check that it has a row for every region if it has rows of regions."""
+        if self.style[name].shape[1] is not None:
+            return x
+        needed = tf.reduce_max(layout["instance"]) + 1
+        check = require(
+            tf.shape(x)[1] >= needed,
+            f"{name}: ", tf.shape(x)[1], " rows; the layout has ", needed, " regions (signature regions)",
+        )  # fmt: skip
+        with tf.control_dependencies([check]):
+            return tf.identity(x)
 
     def _pictures(self, layout, style):
         """uint8 [B,H,W,3], truncated as monitoring.to_uint8."""
         picture = tf.clip_by_value(self.method.synthesize(layout, style), -1.0, 1.0)
         return tf.cast((picture + 1.0) * 127.5, tf.uint8)
-
-    def _encode(self, images):
-        return self.method.encode_style(tf.cast(images, tf.float32) / 127.5 - 1.0, None)
 
     def _style_photo(self, photo):
         return fit_photo(decode_photo(photo, "style_image_bytes"), *self.native)

@@ -19,7 +19,12 @@ from semantic_synthesis.inference import load_run
 from semantic_synthesis.runs import build_method, save_weights
 
 STRIDES = (2, 1)
-RUNS = {"styled": {"use_vae": True}, "free": {"no_instance": False}}
+RUNS = {
+    "styled": {"use_vae": True},
+    "free": {"no_instance": False},
+    "regions": {"method": "inade", "no_instance": False, "use_vae": True, "noise_dim": 3},
+    "classes": {"method": "clade", "class_positions": True},
+}
 
 
 @functools.cache
@@ -32,7 +37,8 @@ def folder():
 
 @functools.cache
 def run_dir(name):
-    """A run with random weights: "styled" has an encoder, "free" none but instance edges."""
+    """A run with random weights: "styled" has an encoder, "free" none but instance edges, the others are
+    INADE and CLADE-ICPE."""
     path = folder() / "runs" / name
     config = tiny_config(path, **RUNS[name])
     with shallow_networks(STRIDES):
@@ -88,7 +94,7 @@ def in_process(name, label, seeds, instance=None):
     run, found = synthesizer(name), []
     for i, seed in enumerate(seeds):
         layout = run.layout(label[i], None if instance is None else instance[i])
-        found.append(run.synthesize(layout, run.sample_style([seed])))
+        found.append(run.synthesize(layout, run.sample_style([seed], layout)))
     return np.concatenate(found)
 
 

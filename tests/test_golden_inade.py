@@ -69,7 +69,10 @@ def config():
 
 @functools.cache
 def model():
-    shapes = {"source": reference.generator_shapes(4, 3, 2, 4, cells=4), "encoder": reference.encoder_shapes(4, 2)}
+    shapes = {
+        "source": reference.generator_shapes(4, 3, 2, 4, cells=4),
+        "encoder": reference.encoder_shapes(4, 2),
+    }
     files = {role: (role, reference.filled(of_file)) for role, of_file in shapes.items()}
     arrays = convert_tensors(config(), files)[0]
     built = runs.build_method(config(), training=False, initial_weights=False)

@@ -22,7 +22,9 @@ def rules(role, config):
         Rule(rf"{affine}\.bias", rf"{ours}/shift"),
     ]
     sources = {rf"{norm}\.inst_conv": "edge"}
-    sources |= {rf"{affine}\.dist_conv_{w}": f"{part}_position" for w, part in (("w", "scale"), ("b", "shift"))}
+    sources |= {
+        rf"{affine}\.dist_conv_{w}": f"{part}_position" for w, part in (("w", "scale"), ("b", "shift"))
+    }
     for theirs, name in sources.items():  # 1x1 convolutions to one channel
         found.append(Rule(rf"{theirs}\.weight", rf"{ours}/{name}_kernel", np.ravel))
         found.append(Rule(rf"{theirs}\.bias", rf"{ours}/{name}_bias"))

@@ -84,6 +84,7 @@ def dense_entry(config):
 
 def encoder(config):
     """The rules for the image encoder."""
+
     def head(array):
         """(Z, F*4*4), rows flattened channel-major -> (4*4*F, Z)."""
         array = array.reshape(len(array), -1, 4, 4).transpose(2, 3, 1, 0)  # [4,4,F,Z]

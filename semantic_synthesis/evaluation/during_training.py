@@ -44,9 +44,7 @@ class TrainEval:
         changes = {"prob_dataset": 1.0, "max_dataset_size": self.options.max_images}
         if self.is_scenes and self.options.max_images:
             changes["scenes_count"] = self.options.max_images
-        self.dataset = data.open_dataset(
-            config.replace(**changes), self.options.split, instance_maps(config)
-        )
+        self.dataset = data.open_dataset(config.replace(**changes), self.options.split, instance_maps(config))
         self.method = runs.build_method(config, training=False, initial_weights=False)
         self._render = tf.function(lambda layout, rows: self._pictures(layout, rows), reduce_retracing=True)
 

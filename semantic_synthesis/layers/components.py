@@ -42,7 +42,10 @@ def _diagonal_minimum(numbers, label, largest):
     """The smallest of each pixel's number and those of its diagonal neighbours of the same class."""
     height, width = tf.shape(label)[1], tf.shape(label)[2]
     border = [[0, 0], [1, 1], [1, 1]]
-    padded, classes = tf.pad(numbers, border, constant_values=largest), tf.pad(label, border, constant_values=-1)
+    padded, classes = (
+        tf.pad(numbers, border, constant_values=largest),
+        tf.pad(label, border, constant_values=-1),
+    )
     for y, x in ((0, 0), (0, 2), (2, 0), (2, 2)):
         same = classes[:, y : y + height, x : x + width] == label
         numbers = tf.where(same, tf.minimum(numbers, padded[:, y : y + height, x : x + width]), numbers)

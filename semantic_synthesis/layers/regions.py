@@ -42,7 +42,9 @@ def _around(x, outside, strides):
     """The 3x3 neighbourhood of every strides-th pixel: [B,h,w] -> [B,h',w',9], row by row."""
     height, width = tf.shape(x)[1], tf.shape(x)[2]
     padded = tf.pad(x, [[0, 0], [1, 1], [1, 1]], constant_values=outside)
-    shifts = [padded[:, r : r + height : strides, c : c + width : strides] for r in range(3) for c in range(3)]
+    shifts = [
+        padded[:, r : r + height : strides, c : c + width : strides] for r in range(3) for c in range(3)
+    ]
     return tf.stack(shifts, -1)
 
 

@@ -29,7 +29,13 @@ class ResidualBlock(keras.layers.Layer):
         if in_channels != filters:
             self.norm_s = make_norm(in_channels, name="norm_s")
             self.conv_s = Conv(
-                self.norm_s.out_channels, filters, 1, use_bias=False, spectral=spectral, init=init, name="conv_s"
+                self.norm_s.out_channels,
+                filters,
+                1,
+                use_bias=False,
+                spectral=spectral,
+                init=init,
+                name="conv_s",
             )
         self.built = True
 

@@ -137,6 +137,11 @@ class GlobalStyleGAN(ConditionalGAN):
     The KL term is a mean over the batch, where the authors' code sums.
     """
 
+    @classmethod
+    def fixed_size(cls, config):
+        """The dense layer after z decides the size; without z the networks are convolutional throughout."""
+        return config.use_vae
+
     def make_entry(self):
         """z, or the label map itself, to the first features."""
         if self.config.use_vae:
@@ -155,6 +160,11 @@ class GlobalStyleGAN(ConditionalGAN):
     def style_shapes(self):
         """{name: shape of one style}."""
         return {"z": (self.config.z_dim,)} if self.encoder else {}
+
+    @property
+    def encoded(self):
+        """Photos decide all of the style."""
+        return ("z",) if self.encoder else ()
 
     def sample_style(self, layout, seed):
         """One random style per seed: seed int64 [N] -> {"z": [N,Z]} ({} without an encoder)."""

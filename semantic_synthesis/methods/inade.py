@@ -40,6 +40,11 @@ class INADE(ConditionalGAN):
         """Every pixel belongs to an instance."""
         return "regions"
 
+    @classmethod
+    def fixed_size(cls, config):
+        """The dense layer after z decides the size."""
+        return True
+
     def make_norm(self, channels, name):
         """The normaliser of one place in the generator."""
         return INADENorm(
@@ -61,6 +66,11 @@ class INADE(ConditionalGAN):
     def style_shapes(self):
         """{name: shape of one style}, None for I."""
         return {"noise": (None, 2, self.config.noise_dim), "z": (self.config.z_dim,)}
+
+    @property
+    def encoded(self):
+        """Photos decide the noise of instances, not z."""
+        return ("noise",) if self.encoder else ()
 
     def sample_style(self, layout, seed):
         """One random style per seed: seed int64 [N] -> {"noise", "z"}; instance i has the same noise in

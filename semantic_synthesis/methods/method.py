@@ -11,16 +11,23 @@ class Method(keras.Model):
       defaults: {option: value} for the options whose default depends on the method;
       instance_maps(config) -> None, "objects" (0 = none) or "regions" (no pixel without one: objects, and
         elsewhere each class of the picture; ids from 0): what `layout["instance"]` holds, if anything;
+      fixed_size(config) -> whether pictures are always crop_height x crop_size;
       objectives() -> {objective: [layers]}: what each objective's optimiser moves;
       style_shapes -> {name: shape without the batch}, None for one row per instance, {} if it takes none;
       sample_style(layout, seed int64 [N]) -> style, a dict of float32 tensors [N,...];
-      encode_style(image, layout) -> the part of a style that a photo of that layout decides ({} if none);
+      encode_style(image, layout) -> the part of a style that a photo of that layout decides, of which
+        `encoded` lists the names;
       plan(layout) -> whatever of the layout many styles can share (nest of tensors);
       synthesize_planned(plan, style) -> float32 [N,H,W,3] in [-1,1];
       compute_losses(batch) -> {objective: {loss name: weighted float32 scalar}}, means over the batch.
     """
 
     defaults = {}
+
+    @property
+    def encoded(self):
+        """Names of the style tensors that `encode_style` gives; () without an encoder."""
+        return ()
 
     @classmethod
     def with_defaults(cls, config):

@@ -1,0 +1,148 @@
+"""Exported runs of INADE (a style per region) and CLADE-ICPE (places within regions, in the graph)."""
+
+import exports
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_exporting import call
+
+from semantic_synthesis import data
+from semantic_synthesis.layers.components import connected_regions, region_offsets
+from semantic_synthesis.serving_decoding import number_regions
+
+
+def test_signatures():
+    found = {
+        name: {key: spec.shape.as_list() for key, spec in function.structured_input_signature[1].items()}
+        for name, function in exports.loaded("regions").items()
+    }
+    maps = {"label": [None, 32, 32], "instance": [None, 32, 32]}
+    assert found["synthesize_style"] == maps | {"noise": [None, None, 2, 3], "z": [None, 4]}
+    assert found["encode_style"] == maps | {"image": [None, 32, 32, 3]}
+    assert found["sample_style"] == found["serving_default"] == maps | {"seed": [None]}
+    assert found["regions"] == maps
+    assert set(found) == {"serving_default", "png", "png_style", "synthesize_style", "encode_style",
+                          "sample_style", "regions"}  # fmt: skip
+
+
+def test_pixels_are_those_in_process():
+    label, instance = exports.layouts(3)
+    expected = exports.in_process("regions", label, [1, 2, 3], instance)
+    found = call("regions", "serving_default", label=label, instance=instance, seed=[1, 2, 3])["image"]
+    exports.assert_same_pixels(found, expected)
+    alone = call("regions", "serving_default", label=label[2:], instance=instance[2:], seed=[3])["image"]
+    np.testing.assert_array_equal(alone[0], found[2])
+    files = {
+        "label_png_bytes": [exports.png(x) for x in label],
+        "instance_png_bytes": [exports.png(x.astype(np.uint16)) for x in instance],
+    }
+    found = call("regions", "png", **files, seed=[1, 2, 3])["image_png_bytes"]
+    exports.assert_same_pixels(exports.unpacked(found), expected)
+
+
+def test_one_row_of_a_style_can_be_replaced():
+    label, instance = exports.layouts(3)
+    maps = {"label": label, "instance": instance}
+    regions = call("regions", "regions", **maps)["region"]
+    for i in range(3):
+        np.testing.assert_array_equal(regions[i], data.regions(label[i], instance[i]))
+    assert len(set(regions.max((1, 2)))) > 1, "layouts with different numbers of regions"
+    style = call("regions", "sample_style", **maps, seed=[4, 5, 6])
+    assert style["noise"].shape == (3, regions.max() + 1, 2, 3)
+    whole = call("regions", "serving_default", **maps, seed=[4, 5, 6])["image"]
+    again = call("regions", "synthesize_style", **maps, **style)["image"]
+    np.testing.assert_array_equal(again, whole)
+    style["noise"][0, regions[0, 0, 0]] = 3.0
+    edited = call("regions", "synthesize_style", **maps, **style)["image"]
+    assert (edited[0] != whole[0]).any() and (edited[1:] == whole[1:]).all()
+
+
+def test_styles_of_photos():
+    label, instance = exports.layouts(2)
+    photos = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    run = exports.synthesizer("regions")
+    found = call("regions", "encode_style", image=photos, label=label, instance=instance)
+    assert set(found) == {"noise"}
+    for i in range(2):
+        layout = run.layout(label[i], instance[i])
+        style = run.encode_style(photos[i], layout)
+        count = style["noise"].shape[1]
+        np.testing.assert_allclose(found["noise"][i, :count], style["noise"][0], rtol=1e-4, atol=1e-5)
+        assert (found["noise"][i, count:] == 0).all()
+        files = {
+            "label_png_bytes": [exports.png(label[i])],
+            "instance_png_bytes": [exports.png(instance[i].astype(np.uint16))],
+            "style_image_bytes": [exports.png(photos[i])],
+        }
+        pictures = exports.unpacked(call("regions", "png_style", **files)["image_png_bytes"])
+        exports.assert_same_pixels(pictures, run.synthesize(layout, style))
+
+
+def test_too_few_rows_are_refused():
+    label, instance = exports.layouts(1)
+    noise, z = np.zeros((1, 1, 2, 3)), np.zeros((1, 4))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="noise: 1 rows; the layout has [0-9]+ regions"):
+        call("regions", "synthesize_style", label=label, instance=instance, noise=noise, z=z)
+
+
+def test_clade_with_places():
+    label, _ = exports.layouts(2)
+    expected = exports.in_process("classes", label, [0, 0])
+    exports.assert_same_pixels(
+        call("classes", "serving_default", label=label, seed=[0, 0])["image"], expected
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_number_regions(seed):
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 5, (9, 7))
+    instance = rng.choice([0, 0, 3, 70000, -2, 2**31 - 1], (9, 7)).astype(np.int32)
+    found = number_regions(tf.constant(label, tf.int32), tf.constant(instance)).numpy()
+    # classes of pixels without an object ascending, then objects ascending
+    classes = np.unique(label[instance == 0])
+    objects = np.unique(instance[instance != 0])
+    expected = np.where(
+        instance == 0,
+        np.searchsorted(classes, label),
+        len(classes) + np.searchsorted(objects, instance),
+    )
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(data.regions(label, instance), expected)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_connected_regions(seed):
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 2 + seed % 3, (2, 13, 17))
+    found = connected_regions(tf.constant(label, tf.int32)).numpy()
+    assert not set(found[0].ravel()) & set(found[1].ravel())
+    for sample, values in enumerate(label):
+        for value in np.unique(values):
+            count, expected = cv2.connectedComponents((values == value).astype(np.uint8), connectivity=8)
+            pairs = set(zip(expected[values == value], found[sample][values == value], strict=True))
+            assert len(pairs) == count - 1 == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+
+
+def test_connected_regions_of_a_long_path():
+    """A path that winds over the whole map is one region, and so is what lies between its windings."""
+    label = np.zeros((1, 21, 20), np.int32)
+    label[0, ::2] = 1
+    label[0, 1::4, -1] = label[0, 3::4, 0] = 1
+    found = connected_regions(tf.constant(label)).numpy()
+    assert len(set(found[label == 1])) == 1
+    assert len(set(found[label == 0])) == 10
+
+
+def test_region_offsets():
+    """A 3x5 block of class 1 in class 0; by the spec, section 12."""
+    label = np.zeros((1, 8, 9), np.int32)
+    label[0, 2:5, 3:8] = 1
+    found = region_offsets(tf.constant(label)).numpy()[0]
+    assert (found[label[0] == 0] == 0).all()
+    np.testing.assert_allclose(found[2:5, 3:8, 0], np.repeat([[-1], [0], [1]], 5, 1) / (1 + 1e-5), rtol=1e-6)
+    np.testing.assert_allclose(
+        found[2:5, 3:8, 1], np.repeat([np.arange(-2, 3)], 3, 0) / (2 + 1e-5), rtol=1e-6
+    )

@@ -1,0 +1,201 @@
+"""--restyle: its grammar, and that an edit reaches the regions it names and no others."""
+
+import cv2
+import numpy as np
+import pytest
+from helpers import write_run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from semantic_synthesis.config import OneOptions
+from semantic_synthesis.data.scenes import render_scene
+from semantic_synthesis.inference import load_run
+from semantic_synthesis.one_picture import make_pictures
+from semantic_synthesis.restyling import (
+    Edit,
+    apply_edits,
+    list_regions,
+    mix_rows,
+    parse_edit,
+    select,
+)
+
+SIZE = 64
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("class:tree=seed:7", Edit("", "class", "tree", seed=7)),
+        ("instance:3=seed:-2@0.5", Edit("", "instance", "3", seed=-2, share=0.5)),
+        ("all=a/b.jpg", Edit("", "all", photo="a/b.jpg")),
+        (
+            " class: palm tree = p.jpg , m.png @1",
+            Edit("", "class", "palm tree", photo="p.jpg", label="m.png"),
+        ),
+        ("all=me@home.jpg", Edit("", "all", photo="me@home.jpg")),
+        ("all=me@home.jpg@0", Edit("", "all", photo="me@home.jpg", share=0.0)),
+    ],
+)
+def test_grammar(text, expected):
+    found = parse_edit(text)
+    assert found == Edit(**{**vars(expected), "text": text})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "tree", "class:=seed:1", "tree=seed:1", "instance:x=seed:1", "all=", "all=@0.5", "all=seed:x",
+             "all=seed:1@2", "all=seed:99999999999999999999", "all:x=seed:1", "instance:=a.jpg"],
+)  # fmt: skip
+def test_grammar_errors(text):
+    with pytest.raises(ValueError, match="--restyle"):
+        parse_edit(text)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_an_edit_or_an_error(text):
+    try:
+        found = parse_edit(text)
+    except ValueError as error:
+        assert "\n" not in text or str(error)
+    else:
+        assert found.kind in ("all", "class", "instance") and 0 <= found.share <= 1
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny INADE run, a scene's maps as files and a photo."""
+    path = tmp_path_factory.mktemp("restyle")
+    options = {"method": "inade", "crop_size": SIZE, "aspect_ratio": 1.0, "noise_dim": 4}
+    write_run(path / "run", **options, no_instance=False)
+    for name, seed in (("map", 5), ("other", 9)):
+        found = render_scene(seed, SIZE, SIZE)
+        cv2.imwrite(str(path / f"{name}.png"), found.label)
+        cv2.imwrite(str(path / f"{name}_instance.png"), found.instance)
+        cv2.imwrite(str(path / f"{name}.jpg"), found.image[..., ::-1])
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    return load_run(str(folder / "run"))
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return render_scene(5, SIZE, SIZE)
+
+
+def edited_rows(run, scene, *texts):
+    """(regions, rows that change, style before, style after) of edits of one sample."""
+    style = run.sample_style([1], run.layout(scene.label, scene.instance))
+    edits = [parse_edit(text) for text in texts]
+    after = apply_edits(run, edits, scene.label, scene.instance, style)
+    before, found = style["noise"].numpy(), after["noise"].numpy()
+    np.testing.assert_array_equal(style["z"], after["z"])
+    changed = {int(row) for row in np.unique(np.nonzero(before != found)[1])}
+    return list_regions(run, scene.label, scene.instance), changed, before, found
+
+
+def test_regions(run, scene):
+    regions = list_regions(run, scene.label, scene.instance)
+    layout = run.layout(scene.label, scene.instance)
+    assert [r.row for r in regions] == list(range(layout["instance"].max() + 1))
+    for region in regions:
+        inside = layout["instance"][0] == region.row
+        assert (scene.label[inside] == region.class_id).mean() > 0.5
+        assert set(scene.instance[inside]) == {region.instance}
+    by_class = list_regions(run, scene.label)
+    assert [r.class_id for r in by_class] == list(np.unique(scene.label))
+    assert {r.instance for r in by_class} == {0}
+
+
+def test_class(run, scene):
+    regions, changed, _, after = edited_rows(run, scene, "class:tree=seed:9")
+    tree = run.table.names.index("tree")
+    assert changed == {r.row for r in regions if r.class_id == tree} and len(changed) > 1
+    other = run.sample_style([9], run.layout(scene.label, scene.instance))["noise"].numpy()
+    rows = sorted(changed)
+    np.testing.assert_array_equal(after[:, rows], other[:, rows])
+
+
+def test_instance_and_share(run, scene):
+    regions, _, _, _ = edited_rows(run, scene)
+    chosen = next(r for r in regions if r.instance)
+    _, changed, before, half = edited_rows(run, scene, f"instance:{chosen.instance}=seed:9@0.5")
+    assert changed == {chosen.row}
+    _, _, _, whole = edited_rows(run, scene, f"instance:{chosen.instance}=seed:9")
+    np.testing.assert_allclose(half, (before + whole) / 2, atol=1e-6)
+    _, changed, _, _ = edited_rows(run, scene, f"instance:{chosen.instance}=seed:9@0")
+    assert changed == set()
+
+
+def test_photo_of_the_layout(run, scene, folder):
+    _, changed, _, after = edited_rows(run, scene, f"class:sky={folder / 'map.jpg'}")
+    photo = cv2.imread(str(folder / "map.jpg"))[..., ::-1]
+    encoded = run.encode_style(photo, run.layout(scene.label, scene.instance))["noise"].numpy()
+    assert len(changed) == 1
+    np.testing.assert_array_equal(after[:, sorted(changed)], encoded[:, sorted(changed)])
+
+
+def test_photo_with_its_own_map(run, scene, folder):
+    other = render_scene(9, SIZE, SIZE)
+    source = f"{folder / 'other.jpg'},{folder / 'other.png'}"
+    regions, changed, _, after = edited_rows(run, scene, f"all={source}")
+    shared = set(np.unique(other.label))
+    assert changed == {r.row for r in regions if r.class_id in shared} and changed
+    photo = cv2.imread(str(folder / "other.jpg"))[..., ::-1]
+    encoded = run.encode_style(photo, run.layout(other.label))["noise"].numpy()
+    rows = {r.class_id: r.row for r in list_regions(run, other.label)}
+    for region in regions:
+        if region.class_id in shared:
+            np.testing.assert_array_equal(after[0, region.row], encoded[0, rows[region.class_id]])
+
+
+def test_errors(run, scene, folder):
+    for text, words in {
+        "class:car=seed:1": ("no class car", "house"),
+        "instance:999=seed:1": ("no instance 999", "(tree)"),
+        f"all={folder / 'none.jpg'}": ("none.jpg", "no such file"),
+    }.items():
+        with pytest.raises((ValueError, FileNotFoundError)) as error:
+            edited_rows(run, scene, text)
+        assert all(word in str(error.value) for word in words)
+    table = run.table
+    regions = [r for r in list_regions(run, scene.label) if table.names[r.class_id] != "sky"]
+    with pytest.raises(ValueError, match="the layout has no sky; it has"):
+        select(parse_edit("class:sky=seed:1"), regions, table)
+    with pytest.raises(ValueError, match="give one with --instance_filename"):
+        select(parse_edit("instance:1=seed:1"), list_regions(run, scene.label), table)
+
+
+def test_one_style_for_the_picture_cannot_be_edited(tmp_path, folder):
+    write_run(tmp_path / "run", crop_size=SIZE, aspect_ratio=1.0)
+    options = OneOptions(
+        str(tmp_path / "run"),
+        str(folder / "map.png"),
+        restyle=("all=seed:1",),
+        results_dir=str(tmp_path / "out"),
+    )
+    with pytest.raises(ValueError, match="one style for the whole picture"):
+        make_pictures(options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures(folder, tmp_path):
+    """An edited picture differs from the plain one; without an instance map, regions are the classes."""
+    options = {"label_filename": str(folder / "map.png"), "results_dir": str(tmp_path), "num_samples": 2}
+    maps = {"instance_filename": str(folder / "map_instance.png")}
+    found = []
+    for extra in ({}, {"restyle": ("class:tree=seed:5",)}, maps):
+        paths = make_pictures(OneOptions(str(folder / "run"), **options, **extra))
+        found.append([cv2.imread(path).astype(int) for path in paths[:2]])
+    for sample in range(2):
+        assert np.abs(found[0][sample] - found[1][sample]).max() > 2
+        assert np.abs(found[0][sample] - found[2][sample]).max() > 2
+
+
+def test_mixing_leaves_other_tensors_alone():
+    style = {"noise": np.zeros((2, 3, 1), np.float32), "z": np.ones((2, 4), np.float32)}
+    mixed = mix_rows(style, {"noise": np.full((1, 3, 1), 4.0, np.float32)}, [1], 0.25)
+    np.testing.assert_array_equal(mixed["noise"][:, :, 0], [[0, 1, 0]] * 2)
+    assert mixed["z"] is style["z"] and (style["noise"] == 0).all()
