@@ -14,19 +14,27 @@ import numpy as np
 import tensorflow as tf
 from measuring import COCO, interleaved_medians, label_maps, matrix_peak, peak_memory_mb, report_peak_memory
 
+from semantic_synthesis import data
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers import plan_label
 from semantic_synthesis.runs import build_method
 
 CLASSES = 183
+METHODS = {
+    "SPADE, patches": {"method": "spade"},
+    "CLADE": {"method": "clade"},
+    "CLADE-ICPE": {"method": "clade", "class_positions": True},
+    "INADE": {"method": "inade"},
+}
 VARIANTS = (("dense", "float32"), ("patches", "float32"), ("dense", "bfloat16"), ("patches", "bfloat16"))
 
 
-def generator(form, precision, height, width):
+def generator(form, precision, height, width, **changes):
     """An inference model: full width, random weights, everything folded."""
     config = Config(
         class_table={"names": ["class"] * CLASSES}, crop_size=width, aspect_ratio=width / height,
         num_upsampling_layers="normal", no_instance=True, modulation=form, precision=precision,
+        **changes,
     )  # fmt: skip
     method = build_method(config, training=False, policy=precision)
     method.fold()
@@ -69,6 +77,38 @@ def measure(height, width, batch, label, runs, peaks):
     row = {"size": f"{width}x{height}", "batch": batch, **interleaved_medians({**functions, **plans}, runs)}
     row |= {f"floor {precision}": operations / peak for precision, peak in peaks.items()}
     return row
+
+
+def methods(label, runs):
+    """{"method precision": seconds per picture, plan included} of SPADE on patches, CLADE and INADE.
+
+    Every class of the map is an instance, as INADE has it for datasets without objects.
+    """
+    height, width = label.shape[1:]
+    instance = np.stack([data.regions(one) for one in label])
+    layout = {"label": tf.constant(label), "instance": tf.constant(instance)}
+    functions = {}
+    for name, changes in METHODS.items():
+        for precision in ("float32", "bfloat16"):
+            method = generator("patches", precision, height, width, **changes)
+            style = method.sample_style(layout, tf.zeros([len(label)], tf.int64))
+            render = tf.function(method.synthesize)
+            functions[f"{name} {precision}"] = lambda render=render, style=style: render(
+                layout, style
+            ).numpy()
+    return interleaved_medians(functions, runs)
+
+
+def methods_table(medians):
+    """The medians of `methods` as a Markdown table, with ratios to SPADE on patches."""
+    lines = ["| method | float32 | to SPADE | bfloat16 | to SPADE |", "|---|---|---|---|---|"]
+    for name in METHODS:
+        cells = []
+        for precision in ("float32", "bfloat16"):
+            seconds = medians[f"{name} {precision}"]
+            cells += [f"{seconds:.3f} s", f"{seconds / medians[f'SPADE, patches {precision}']:.2f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def noise(runs):
@@ -135,13 +175,16 @@ def main():
                 measure(height, width, batch, label_maps(options.labels, height, width, batch), runs, peaks)
             )
             sys.stderr.write(f"{rows[-1]}\n")
+    others = methods(label_maps(options.labels, 256, 256, 1), options.runs)
     noisy, resident = noise(3), memory(options.labels)
     print(table(rows, peaks))
+    print(f"\nOther methods, 256x256, batch 1, plan included:\n\n{methods_table(others)}")
     print(f"\nRandom label noise 256x256, float32: rule / dense = {noisy['auto'] / noisy['dense']:.2f}")
     print("Peak memory, one picture 256x256: " + ", ".join(f"{k} {v:.0f} MB" for k, v in resident.items()))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
-            json.dump({"rows": rows, "peaks": peaks, "noise": noisy, "memory_mb": resident}, file, indent=1)
+            found = {"rows": rows, "peaks": peaks, "methods": others, "noise": noisy, "memory_mb": resident}
+            json.dump(found, file, indent=1)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,12 @@ Columns: mIoU ratio = the judge's mIoU on the run's pictures / on real pictures 
 Distance = Frechet distance to the real pictures in the judge's features; the row "real" is the distance of
 the real pictures to those of as many other layouts, the floor at this number of images.
 Diversity = mean over pairs of styles of the squared difference of the judge's unit-length features, mean
-over its four maps: over the picture, and averaged within each class region first (every region counts alike,
-large or small). It is no LPIPS. ms per image: a new layout and a new style, batch 1, median of 20.
+over its four maps: over the picture, and averaged within each instance first (every object counts alike, large
+or small, and every class without objects). It is no LPIPS. Own colour = standard deviation over styles, in
+1/255, of an object's mean colour less that of all objects of its class in the picture: how far single
+objects vary by themselves. Edit inside, edit outside (methods with a style per instance): the same feature
+difference when the style of one object alone is drawn anew, in the object and elsewhere.
+ms per image: a new layout and a new style, batch 1, median of 20.
 """
 
 import argparse
@@ -36,6 +40,7 @@ from semantic_synthesis.evaluation.statistics import Gaussian, Moments, frechet_
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.methods.method import named_variables
 from semantic_synthesis.monitoring import contact_sheet, write_png
+from semantic_synthesis.restyling import mix_rows
 
 BATCH, TIMED, SHEET_ROWS = 10, 20, 6
 
@@ -77,26 +82,28 @@ class RealScores:
 def score_run(run, judge, real, count, samples, diverse):
     """The table row of a run."""
     confusion, moments, diversities = Confusion(len(CLASSES)), Moments(judge.dims), []
-    takes_style = bool(run.sample_style([0]))
     for rows, _, labels, instances in scene_batches(count, run.size):
         layout = layout_of(run, labels, instances)
-        pictures = run.synthesize(layout, run.sample_style(rows))
+        pictures = run.synthesize(layout, run.sample_style(rows, layout))
         score_batch(confusion, judge, pictures, labels)
         moments.update(judge.features(pictures))
-        for i, row in enumerate(rows) if takes_style else ():
+        for i, row in enumerate(rows) if run.method.style_shapes else ():
             if len(diversities) < diverse:
                 one = {name: values[i : i + 1] for name, values in layout.items()}
                 seeds = np.arange(samples) + int(row) * samples
-                diversities.append(diversity(judge, run.synthesize(one, run.sample_style(seeds)), labels[i]))
-    whole, regions = np.mean(diversities, 0) if diversities else (0.0, 0.0)
+                diversities.append(style_figures(run, judge, one, seeds, labels[i], instances[i]))
+    styles = (
+        {name: float(np.nanmean([d[name] for d in diversities])) for name in diversities[0]}
+        if diversities
+        else {}
+    )
     distance = frechet_distance(Gaussian.of(moments), Gaussian.of(real.moments))
     return {
         "run": os.path.basename(os.path.normpath(run.config.checkpoint_dir)),
         "method": run.config.method, "size": f"{run.size[1]}x{run.size[0]}", "layouts": count,
         "mIoU": confusion.mean_iou, "mIoU ratio": confusion.mean_iou / real.confusion.mean_iou,
         "pixel accuracy": confusion.pixel_accuracy, "distance": distance,
-        "diversity": float(whole), "diversity in regions": float(regions),
-        "ms per image": milliseconds(run), "parameters": generator_parameters(run),
+        **styles, "ms per image": milliseconds(run), "parameters": generator_parameters(run),
         "weights sha256": run_sha256(run.config.checkpoint_dir)[:12],
     }  # fmt: skip
 
@@ -105,17 +112,54 @@ def layout_of(run, labels, instances):
     return run.layout(labels, None if run.config.no_instance else instances)
 
 
-def diversity(judge, samples, label):
-    """(over the picture, mean over the class regions) of uint8 [S,H,W,3] of one layout [H,W]."""
+def style_figures(run, judge, layout, seeds, label, instance):
+    """{column: figure} of one layout in the styles of some seeds."""
+    style, regions = run.sample_style(seeds, layout), data.regions(label, instance)
+    pictures = run.synthesize(layout, style)
+    field = feature_difference(judge, pictures, label.shape)
+    found = {
+        "diversity": field.mean(),
+        "diversity in instances": by_region(field, regions).mean(),
+        "own colour": own_color(pictures, label, instance),
+    }
+    objects = [i for i in np.unique(instance) if i and (instance == i).sum() > 50]
+    if run.instance_maps == "regions" and objects:
+        chosen = instance == objects[int(seeds[0]) % len(objects)]
+        row = int(np.bincount(layout["instance"][0][chosen]).argmax())
+        one = {name: np.repeat(np.asarray(x)[:1], len(seeds), 0) for name, x in style.items()}
+        source = {name: style[name] for name in one if None in run.method.style_shapes[name]}
+        edited = run.synthesize(layout, mix_rows(one, source, [row]))
+        field = feature_difference(judge, edited, label.shape)
+        found |= {"edit inside": field[chosen].mean(), "edit outside": field[~chosen].mean()}
+    return found
+
+
+def feature_difference(judge, samples, size):
+    """Mean over pairs of uint8 [S,H,W,3] of the difference of the judge's features: float [H,W]."""
     maps = [m / (np.linalg.norm(m, axis=-1, keepdims=True) + 1e-6) for m in judge.maps(samples)]
-    whole, regions = [], []
+    fields = []
     for i, j in itertools.combinations(range(len(samples)), 2):
-        fields = [((m[i] - m[j]) ** 2).sum(-1) for m in maps]
-        field = np.mean([data.fit_label(f, *label.shape) for f in fields], 0)  # [H,W]
-        sums, sizes = np.bincount(label.ravel(), field.ravel()), np.bincount(label.ravel())
-        whole.append(field.mean())
-        regions.append((sums[sizes > 0] / sizes[sizes > 0]).mean())
-    return np.mean(whole), np.mean(regions)
+        differences = [((m[i] - m[j]) ** 2).sum(-1) for m in maps]
+        fields.append(np.mean([data.fit_label(d, *size) for d in differences], 0))
+    return np.mean(fields, 0)
+
+
+def by_region(field, regions):
+    """Means of float [H,W] over the regions int [H,W]."""
+    return np.bincount(regions.ravel(), field.ravel()) / np.bincount(regions.ravel())
+
+
+def own_color(pictures, label, instance):
+    """See the module's docstring; nan for layouts without two larger objects of one class."""
+    ids = [i for i in np.unique(instance) if i and (instance == i).sum() > 50]
+    classes = np.array([np.bincount(label[instance == i]).argmax() for i in ids])
+    colors = np.array([[p[instance == i].mean(0) for i in ids] for p in pictures])  # [S,I,3]
+    found = []
+    for value in np.unique(classes):
+        group = colors[:, classes == value]
+        if group.shape[1] > 1:
+            found.append((group - group.mean(1, keepdims=True)).std(0).mean())
+    return float(np.mean(found)) if found else float("nan")
 
 
 def milliseconds(run):
@@ -125,7 +169,7 @@ def milliseconds(run):
         for i, row in enumerate(rows):
             start = time.perf_counter()
             layout = layout_of(run, labels[i : i + 1], instances[i : i + 1])
-            run.synthesize(layout, run.sample_style([int(row)]))
+            run.synthesize(layout, run.sample_style([int(row)], layout))
             times.append(time.perf_counter() - start)
     return float(np.median(times[3:]) * 1e3)
 
@@ -142,7 +186,8 @@ def picture_sheet(runs, size):
     columns = [next(iter(runs)).table.colorize(labels), images]
     for run in runs:
         rows, _, labels, instances = next(scene_batches(SHEET_ROWS, run.size))
-        pictures = run.synthesize(layout_of(run, labels, instances), run.sample_style(rows))
+        layout = layout_of(run, labels, instances)
+        pictures = run.synthesize(layout, run.sample_style(rows, layout))
         columns.append(np.stack([data.fit_image(picture, *size) for picture in pictures]))
     return contact_sheet(columns)
 

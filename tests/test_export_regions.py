@@ -81,7 +81,7 @@ def test_styles_of_photos():
 def test_too_few_rows_are_refused():
     label, instance = exports.layouts(1)
     noise, z = np.zeros((1, 1, 2, 3)), np.zeros((1, 4))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="noise: 1 rows; the layout has [0-9]+ regions"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"noise: 1 rows; the layout has [0-9]+ regions"):
         call("regions", "synthesize_style", label=label, instance=instance, noise=noise, z=z)
 
 

@@ -141,8 +141,8 @@ class Dataset:
         """The tf.data.Dataset of the batches of steps first_step, first_step + 1, ...
 
         Elements: image float32 [B, H, W, 3] in [-1, 1]; label int32 [B, H, W] in [0, C); instance int32
-        [B, H, W], if has_instances, of 0 (none) and 1..I, or regions of 0..I-1; row int64 [B], the number of the sample in the
-        whole stream, step * batch_size + position.
+        [B, H, W], if has_instances, of 0 (none) and 1..I, or regions of 0..I-1; row int64 [B], the number of
+        the sample in the whole stream, step * batch_size + position.
         Training: endless; each epoch draws `size` samples in a new order; crop and flip depend on the
         seed and the row alone. Testing: all samples once, in order, resized or cropped in the middle;
         the last batch may be smaller.

@@ -1,5 +1,7 @@
 """What SPADE, CLADE and INADE share: backbone, multiscale discriminator and the losses on its features."""
 
+from typing import ClassVar
+
 import tensorflow as tf
 
 from semantic_synthesis import losses
@@ -27,7 +29,7 @@ class ConditionalGAN(Method):
     move once per step.
     """
 
-    defaults = {"feature_layers": "all", "vgg_layers": "all"}
+    defaults: ClassVar[dict] = {"feature_layers": "all", "vgg_layers": "all"}
 
     def __init__(self, config, training, initial_weights, name):
         super().__init__(name=name)

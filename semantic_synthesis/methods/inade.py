@@ -10,6 +10,8 @@ is a mean over the batch (the code sums: its lambda_kld at n samples per GPU is 
 style is the Gaussian's mean, scale and shift kept apart (the authors' demo mixes them up).
 """
 
+from typing import ClassVar
+
 import tensorflow as tf
 
 from semantic_synthesis import losses
@@ -30,7 +32,7 @@ class INADE(ConditionalGAN):
     "z": float32 [N,Z]}. A layout of batch 1 serves N styles.
     """
 
-    defaults = {"feature_layers": "deep", "vgg_layers": "deep"}
+    defaults: ClassVar[dict] = {"feature_layers": "deep", "vgg_layers": "deep"}
 
     def __init__(self, config, training=True, initial_weights=True):
         super().__init__(config, training, initial_weights, name="inade")

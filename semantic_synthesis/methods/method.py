@@ -1,5 +1,7 @@
 """What every method is to trainer, inference, export and evaluation."""
 
+from typing import ClassVar
+
 import keras
 import tensorflow as tf
 
@@ -22,7 +24,7 @@ class Method(keras.Model):
       compute_losses(batch) -> {objective: {loss name: weighted float32 scalar}}, means over the batch.
     """
 
-    defaults = {}
+    defaults: ClassVar[dict] = {}
 
     @property
     def encoded(self):
