@@ -1,4 +1,4 @@
-"""Writes the demo layouts and style pictures of datasets/scenes from held-out scenes.
+"""Writes the demo layouts and style pictures (with label maps) of datasets/scenes from held-out scenes.
 
 python recipes/demo_layouts.py. Label maps are RGB in the class table's colours, instance maps 16-bit.
 """
@@ -21,4 +21,6 @@ for name, seed in LAYOUTS.items():
     write_png(str(FOLDER / f"{name}_label.png"), COLORS[scene.label])
     cv2.imwrite(str(FOLDER / f"{name}_instance.png"), scene.instance)
 for look, seed in STYLES.items():
-    write_png(str(FOLDER / f"style_{look}.png"), render_scene(HELD_OUT + seed, look=look).image)
+    scene = render_scene(HELD_OUT + seed, look=look)
+    write_png(str(FOLDER / f"style_{look}.png"), scene.image)
+    write_png(str(FOLDER / f"style_{look}_label.png"), COLORS[scene.label])
