@@ -185,10 +185,12 @@ DISTRIBUTION_CASES = {
     "patches": {**_ALL, "modulation": "patches", "use_vae": False, "D_steps_per_G": 2},
     "auto bfloat16": {**_ALL, "modulation": "auto", "precision": "bfloat16"},
     "dense bfloat16": {**_ALL, "modulation": "dense", "precision": "bfloat16", "use_vae": False},
+    "inade": {**_ALL, "crop_size": 32, "method": "inade", "no_instance": False, "noise_dim": 3},
+    "clade": {**_ALL, "method": "clade", "no_instance": False, "class_positions": True},
     "whole": _WHOLE,
     "whole bfloat16": {**_WHOLE, "precision": "bfloat16"},
 }
-QUICK_CASES = ("auto", "dense", "patches bfloat16")
+QUICK_CASES = ("auto", "dense", "patches bfloat16", "inade")
 
 
 def wait_for(condition, process, seconds=900):

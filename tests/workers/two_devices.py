@@ -21,6 +21,7 @@ import helpers
 import numpy as np
 
 from semantic_synthesis.data import open_dataset
+from semantic_synthesis.methods import instance_maps
 from semantic_synthesis.training import Trainer, make_strategy
 
 STEPS = 3
@@ -33,7 +34,8 @@ def train(options, strategy, networks):
     """{name: array}: losses of every step and the state before the first and after the last."""
     with tempfile.TemporaryDirectory() as folder, networks:
         config = helpers.tiny_config(folder, **options)
-        trainer = Trainer(config, open_dataset(config), strategy)
+        dataset = open_dataset(config, instance_maps=instance_maps(config))
+        trainer = Trainer(config, dataset, strategy)
         for optimizer in trainer.optimizers.values():
             optimizer.epsilon = EPSILON
         found = {f"before/{name}": array for name, array in helpers.state_arrays(trainer).items()}
