@@ -24,9 +24,21 @@ def photo(look):
 
 # Layout, look to begin with, edits.
 ROWS = (
-    ("village", "day", ("instance:25=seed:3", "instance:20=seed:4", "instance:23=seed:7", f"class:sky={photo('sunset')}")),
-    ("fields", "sunset", ("instance:23=seed:1", "instance:22=seed:2", "class:field=seed:3", f"all={photo('winter')}")),
-    ("river", "overcast", ("instance:25=seed:6", "instance:27=seed:2", "class:tree=seed:1", f"all={photo('day')}")),
+    (
+        "village",
+        "day",
+        ("instance:25=seed:3", "instance:20=seed:4", "instance:23=seed:7", f"class:sky={photo('sunset')}"),
+    ),
+    (
+        "fields",
+        "sunset",
+        ("instance:23=seed:1", "instance:22=seed:2", "class:field=seed:3", f"all={photo('winter')}"),
+    ),
+    (
+        "river",
+        "overcast",
+        ("instance:25=seed:6", "instance:27=seed:2", "class:tree=seed:1", f"all={photo('day')}"),
+    ),
 )
 
 

@@ -76,6 +76,9 @@ class Config:
     class_positions: bool = option(False, "CLADE-ICPE: scale and shift also depend on the place in a region.")
     use_vae: bool = option(False, "Train an image encoder, which reads styles from photos.")
     z_dim: int = option(256, "Length of the style vector z.")
+    prior_share: float = option(
+        0.0, "Share of the samples that train with random styles, without a photo to match (use_vae)."
+    )
     noise_dim: int = option(64, "Length of the noise of each instance, for scale and for shift (INADE).")
     num_encoder_filters: int = option(64, "Width of the encoder's first layer.")
     encoder_size: int = option(256, "Pictures are resized to this square for the encoder.")

@@ -87,18 +87,40 @@ class ConditionalGAN(Method):
 
     # Training
 
-    def adversarial_terms(self, layout, fake, real):
-        """{objective: {loss: weighted scalar}} of fakes and reals [B,H,W,3] from one discriminator call."""
+    def random_rows(self, rows):
+        """bool [B]: which samples (numbers int64 [B]) train with random styles, evenly spread (prior_share).
+
+        Not in the papers' code; BicycleGAN (Zhu et al., NeurIPS 2017) trains on both kinds of style. Without
+        it the networks see encoded styles alone, and random ones look right only as far as the KL term makes
+        the two alike.
+        """
+        share = self.config.prior_share
+        number = tf.cast(rows % 1_000_000, tf.float64)
+        return tf.floor((number + 1) * share) > tf.floor(number * share)
+
+    def adversarial_terms(self, layout, fake, real, unpaired=None):
+        """{objective: {loss: weighted scalar}} of fakes and reals [B,H,W,3] from one discriminator call.
+
+        unpaired: bool [B], the fakes that need not match their photo: their terms of feature matching and
+        VGG loss are 0, in means over all samples.
+        """
         config = self.config
         fakes, reals = self._judge(layout, fake, real)
         judged_fake, judged_real = [f[-1] for f in fakes], [r[-1] for r in reals]
         terms = {"GAN": losses.adversarial(judged_fake, True, config.gan_mode, for_generator=True)}
         if not config.no_feature_loss:
-            matching = losses.feature_matching(fakes, reals, config.feature_layers)
+            matched = fakes
+            if unpaired is not None:
+                matched = [
+                    [_paired(f, r, unpaired) for f, r in zip(*scale, strict=True)]
+                    for scale in zip(fakes, reals, strict=True)
+                ]
+            matching = losses.feature_matching(matched, reals, config.feature_layers)
             terms["GAN_Feat"] = config.lambda_features * matching
         if self.vgg is not None:
             weight = self.vgg.default_weight if config.lambda_vgg is None else config.lambda_vgg
-            terms["VGG"] = weight * self.vgg.loss(fake, real, config.vgg_layers)
+            matched = fake if unpaired is None else _paired(fake, real, unpaired)
+            terms["VGG"] = weight * self.vgg.loss(matched, real, config.vgg_layers)
         judged = {
             "D_Fake": losses.adversarial(judged_fake, False, config.gan_mode),
             "D_real": losses.adversarial(judged_real, True, config.gan_mode),
@@ -129,6 +151,11 @@ class ConditionalGAN(Method):
         """{objective: layers it trains}."""
         trained = [self.fc, self.generator] + ([self.encoder] if self.encoder else [])
         return {"generator": trained, "discriminator": [self.discriminator]}
+
+
+def _paired(fake, real, unpaired):
+    """fake [B,...] with real, a constant, in the unpaired rows: the difference to real is then 0 there."""
+    return tf.where(tf.reshape(unpaired, [-1, 1, 1, 1]), tf.stop_gradient(real), fake)
 
 
 class GlobalStyleGAN(ConditionalGAN):
@@ -189,12 +216,15 @@ class GlobalStyleGAN(ConditionalGAN):
         """One forward pass for both objectives; see Method. Losses are already weighted."""
         config = self.config
         layout = {key: batch[key] for key in ("label", "instance") if key in batch}
-        style, divergence = {}, {}
+        style, divergence, unpaired = {}, {}, None
         if self.encoder is not None:
             mean, log_variance = self.encoder(batch["image"], training=True)
             noise = row_normal(batch["row"], config.z_dim, config.seed)
             style["z"] = mean + tf.exp(0.5 * log_variance) * noise
+            if config.prior_share:
+                unpaired = self.random_rows(batch["row"])
+                style["z"] = tf.where(unpaired[:, None], noise, style["z"])
             divergence["KLD"] = config.lambda_kld * losses.kl_divergence(mean, log_variance)
         fake = self.synthesize_planned(self.plan(layout), style, training=True)
-        terms = self.adversarial_terms(layout, fake, batch["image"])
+        terms = self.adversarial_terms(layout, fake, batch["image"], unpaired)
         return terms | {"generator": divergence | terms["generator"]}

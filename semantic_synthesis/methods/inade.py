@@ -134,11 +134,15 @@ class INADE(ConditionalGAN):
         """One forward pass for both objectives; see Method. Losses are already weighted."""
         config = self.config
         layout = {"label": batch["label"], "instance": batch["instance"]}
-        style, divergence = self._draw(layout, batch["row"], config.seed), {}
+        style, divergence, unpaired = self._draw(layout, batch["row"], config.seed), {}, None
         if self.encoder is not None:
             posterior = self.encoder(batch["image"], layout["instance"], self._count(layout))
-            style["noise"] = posterior.sample(style["noise"])
+            noise = posterior.sample(style["noise"])
+            if config.prior_share:
+                unpaired = self.random_rows(batch["row"])
+                noise = tf.where(unpaired[:, None, None, None], style["noise"], noise)
+            style["noise"] = noise
             divergence["KLD"] = config.lambda_kld / 2 * losses.kl_divergence(*posterior)
         fake = self.synthesize_planned(self.plan(layout), style, training=True)
-        terms = self.adversarial_terms(layout, fake, batch["image"])
+        terms = self.adversarial_terms(layout, fake, batch["image"], unpaired)
         return terms | {"generator": divergence | terms["generator"]}
