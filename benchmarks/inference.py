@@ -74,7 +74,11 @@ def measure(height, width, batch, label, runs, peaks):
         if form == "patches":
             plans[f"plan {precision}"] = plan
             operations = remaining_operations(method, label)
-    row = {"size": f"{width}x{height}", "batch": batch, **interleaved_medians({**functions, **plans}, runs)}
+    row = {
+        "size": f"{width}x{height}",
+        "batch": batch,
+        **interleaved_medians({**functions, **plans}, runs, warm_up=1 if batch > 1 else 2),
+    }
     row |= {f"floor {precision}": operations / peak for precision, peak in peaks.items()}
     return row
 

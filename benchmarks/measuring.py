@@ -12,11 +12,11 @@ import tensorflow as tf
 COCO = Path(__file__).resolve().parents[2] / "shared" / "data" / "coco_stuff" / "train_label"
 
 
-def interleaved_medians(functions, runs):
+def interleaved_medians(functions, runs, warm_up=2):
     """Median seconds per function, run in turn (A B C A B C ...) so that drifts of the machine hit all alike."""
     for function in functions.values():
-        function()
-        function()
+        for _ in range(warm_up):
+            function()
     times = {name: [] for name in functions}
     for _ in range(runs):
         for name, function in functions.items():
@@ -60,13 +60,13 @@ def label_maps(folder, height, width, count):
     return np.stack(maps).astype(np.int32)
 
 
-def peak_memory_mb(arguments):
-    """Peak resident megabytes of a fresh Python process that ends by calling report_peak_memory(); median of 3.
+def peak_memory_mb(arguments, processes=3):
+    """Peak resident megabytes of a fresh Python process that ends by calling report_peak_memory(); a median.
 
     With one malloc arena: what freed memory glibc keeps per thread varies by 5 % from run to run.
     """
     environment, found = {**os.environ, "MALLOC_ARENA_MAX": "1"}, []
-    for _ in range(3):
+    for _ in range(processes):
         done = subprocess.run(
             [sys.executable, *arguments], capture_output=True, text=True, check=True, env=environment
         )

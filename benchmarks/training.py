@@ -73,11 +73,15 @@ def main():
         label = label_maps(options.labels, height, width, batch)
         functions = {f"{f} {p}": step_function(f, p, label) for f, p in VARIANTS}
         rows.append(
-            {"size": f"{width}x{height}", "batch": batch, **interleaved_medians(functions, options.runs)}
+            {
+                "size": f"{width}x{height}",
+                "batch": batch,
+                **interleaved_medians(functions, options.runs, warm_up=1),
+            }
         )
         sys.stderr.write(f"{rows[-1]}\n")
     common = [__file__, "--labels", options.labels, "--one"]
-    resident = {f"{f} {p}": peak_memory_mb([*common, f, p]) for f, p in VARIANTS}
+    resident = {f"{f} {p}": peak_memory_mb([*common, f, p], processes=1) for f, p in VARIANTS}
     print(table(rows, resident))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
