@@ -191,3 +191,12 @@ def test_encoder_in_bfloat16_and_absent_instances():
         assert (a[:, 1].numpy() == 0).all() and (a[:, 3].numpy() == 0).all()
         assert np.abs(a[:, 0]).max() > 0.1
         np.testing.assert_allclose(a, b, atol=0.05 * np.abs(a).max())
+
+
+@pytest.mark.parametrize("norm, told_apart", [("instance", False), ("none", True)])
+def test_encoder_norm_decides_whether_mean_colors_are_seen(norm, told_apart):
+    encoder = InstanceEncoder(4, 5, norm=norm, init=Initializer("xavier", 1.0))
+    image, instance = inputs(1, 3, classes=1, size=(32, 32))
+    # One region; a picture three times as bright. Its borders see zero padding, a trace of the brightness.
+    dark, bright = (encoder(image * share, instance, tf.constant(1)).mean.numpy() for share in (0.3, 0.9))
+    assert (np.abs(bright - dark).max() > 0.5 * np.abs(bright).max()) == told_apart

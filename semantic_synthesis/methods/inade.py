@@ -18,6 +18,7 @@ from semantic_synthesis import losses
 from semantic_synthesis.methods.conditional_gan import ConditionalGAN
 from semantic_synthesis.methods.instance_encoder import InstanceEncoder
 from semantic_synthesis.methods.method import row_normal
+from semantic_synthesis.networks import parse_norm
 from semantic_synthesis.normalization import INADE as INADENorm
 from semantic_synthesis.normalization import Cells, RegionCells, parse_norm_G
 
@@ -60,7 +61,12 @@ class INADE(ConditionalGAN):
 
     def make_encoder(self):
         """The encoder of photos and their instances."""
-        return InstanceEncoder(self.config.num_encoder_filters, self.config.noise_dim, init=self.init)
+        config, norm = self.config, parse_norm(self.config.norm_E, "norm_E")
+        if norm not in ("instance", "none"):
+            raise ValueError(
+                f"norm_E is {config.norm_E!r}; INADE's encoder takes spectralinstance or spectralnone"
+            )
+        return InstanceEncoder(config.num_encoder_filters, config.noise_dim, norm=norm, init=self.init)
 
     # Styles
 

@@ -32,11 +32,14 @@ class InstanceGaussian(NamedTuple):
 class InstanceEncoder(keras.layers.Layer):
     """Region convolutions down to a sixteenth and up again, then means over the instances.
 
+    norm: instance (the paper's) or none. Instance norm subtracts a photo's mean colours, so that the encoder
+    tells a grey sky from an orange one by the regions' borders at best; without it they reach the heads.
+
     Call: image float32 [B,H,W,3] in [-1,1], instance int32 [B,H,W] in [0,I), num_instances I; H and W
     multiples of 16 -> InstanceGaussian.
     """
 
-    def __init__(self, filters, noise_dim, *, init, name="encoder"):
+    def __init__(self, filters, noise_dim, *, norm="instance", init, name="encoder"):
         super().__init__(name=name, autocast=False)
         f, options = filters, {"init": init}
         widths = [3, f, 2 * f, 4 * f, 8 * f]
@@ -49,7 +52,7 @@ class InstanceEncoder(keras.layers.Layer):
             RegionConv(4 * f, f, **options, name="up2"),
             RegionConv(2 * f, f, **options, name="up3"),
         ]
-        self.norms = [InstanceNorm(None, name=f"norm{i}") for i in range(8)]  # no variables
+        self.norms = [_make_norm(norm, f"norm{i}") for i in range(8)]  # no variables
         self.heads = [Conv(f, noise_dim, 3, padding=1, **options, name=name) for name in _HEADS]
         self.built = True
 
@@ -79,6 +82,10 @@ class InstanceEncoder(keras.layers.Layer):
         size = kernel.shape[-1] // 4
         pooled = tf.reshape(pooled, [-1, num_instances, 2, 2, size])  # [B,I,scale or shift,mean or log,Z]
         return InstanceGaussian(*tf.unstack(pooled, axis=3))
+
+
+def _make_norm(kind, name):
+    return InstanceNorm(None, name=name) if kind == "instance" else tf.identity
 
 
 def _activate(x):
