@@ -2,6 +2,7 @@
 
 python benchmarks/inference.py --json docs/performance_inference.json
 python benchmarks/training.py --json docs/performance_training.json
+python benchmarks/parts.py --out docs/performance_parts.txt
 python benchmarks/report.py
 """
 
@@ -46,6 +47,7 @@ def main():
     text = text.replace("INFERENCE", inference.table(ours["rows"], ours["peaks"]))
     text = text.replace("METHODS", inference.methods_table(ours["methods"]))
     text = text.replace("NOISE", f"{noise:.2f}").replace("MEMORY_OF_ONE", memory)
+    text = text.replace("PARTS", (DOCS / "performance_parts.txt").read_text(encoding="utf-8").strip())
     text = text.replace("TRAINING", training.table(steps["rows"], steps["memory_mb"]))
     (DOCS / "performance.md").write_text(text, encoding="utf-8")
 

@@ -23,8 +23,9 @@ def main(arguments):
     words = [word for word in arguments if not word.startswith("-")][:2]
     name = next((n for n in (" ".join(words), *words[:1]) if n in COMMANDS), None)
     if name is None or arguments[: len(name.split())] != name.split():
+        group = [n for n in COMMANDS if words and n.split()[0] == words[0] and " " in n]
         asked = f"unknown command {' '.join(words)!r}; " if words else ""
-        sys.stderr.write(f"error: {asked}expected one of: {', '.join(COMMANDS)}\n")
+        sys.stderr.write(f"error: {asked}expected one of: {', '.join(group or COMMANDS)}\n")
         sys.exit(2)
     from semantic_synthesis import command_line  # not above: it imports TensorFlow
     from semantic_synthesis.config import define_flags, from_flags

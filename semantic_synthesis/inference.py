@@ -37,6 +37,7 @@ class Synthesizer:
         # Plans of different layouts have different sizes: reduce_retracing keeps one graph for all of them.
         self._plan = tf.function(method.plan, autograph=False, reduce_retracing=True)
         self._render = tf.function(method.synthesize_planned, autograph=False, reduce_retracing=True)
+        self._sample = tf.function(method.sample_style, autograph=False, reduce_retracing=True)
         self._encode = tf.function(method.encode_style, autograph=False, reduce_retracing=True)
 
     def layout(self, label, instance=None):
@@ -51,8 +52,9 @@ class Synthesizer:
             maps["instance"] = np.asarray(instance)
         if self.instance_maps == "objects" and instance is None:
             raise ValueError("this run was trained with instance maps; give one (--instance_filename)")
-        wrong = np.setdiff1d(maps["label"], np.arange(self.table.num_classes))
-        if wrong.size:
+        low, high = maps["label"].min(initial=0), maps["label"].max(initial=0)
+        if low < 0 or high >= self.table.num_classes:
+            wrong = np.setdiff1d(maps["label"], np.arange(self.table.num_classes))
             raise ValueError(
                 f"label ids {wrong.tolist()} unknown; expected 0 to {self.table.num_classes - 1}"
             )
@@ -73,7 +75,7 @@ class Synthesizer:
 
         layout: of batch 1 or N, needed by methods with a style per region.
         """
-        return self.method.sample_style(self._needed(layout), tf.constant(seeds, tf.int64))
+        return self._sample(self._needed(layout), tf.constant(seeds, tf.int64))
 
     def _needed(self, layout):
         if layout is None and self.instance_maps == "regions":

@@ -14,7 +14,7 @@ _PLACES = {"checkpoint_dir", "log_dir", "results_dir", "dataroot", "image_dir", 
 _CARD = """\
 # {name}, version {version}
 
-A {method} generator ({precision}): a label map goes in, a picture that looks like a photo comes out.
+A generator ({method}, {precision}): a label map goes in, a picture that looks like a photo comes out.
 Written by semantic-synthesis {package} from the run `{run}`.
 
 ## Data and licence

@@ -22,6 +22,10 @@ def make_pictures(options):
     """
     if options.num_samples < 1:
         raise ValueError(f"--num_samples {options.num_samples}; expected 1 or more")
+    if options.style_filename and options.num_samples > 1:
+        raise ValueError(
+            f"--num_samples {options.num_samples} with --style_filename: a photo gives one style; leave one out"
+        )
     edits = [parse_edit(text) for text in options.restyle]
     run = load_run(options.checkpoint_dir, options.precision)
     label = data.read_label(options.label_filename, run.table)
@@ -31,6 +35,8 @@ def make_pictures(options):
             f"{options.instance_filename}: size {instance.shape[::-1]} differs from the label map's "
             f"{label.shape[::-1]}; expected maps of one picture"
         )
+    if instance is not None and (message := data.odd_objects(label, instance)):
+        raise ValueError(f"{options.instance_filename}: {message}")
     height, width = _output_size(options, label)
     layout = run.layout(label, instance)
     style, seeds, photo = _styles(options, run, layout)

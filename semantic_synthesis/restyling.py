@@ -20,7 +20,7 @@ GRAMMAR = (
     "expected REGION=SOURCE[@SHARE] with REGION all, class:NAME or instance:ID and SOURCE seed:N, PHOTO or "
     "PHOTO,LABELMAP, for example class:tree=seed:7 or instance:3=photo.jpg,map.png@0.5"
 )
-_SHOWN = 20
+_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,16 @@ def select(edit, regions, table):
     chosen = [r for r in regions if r.instance == int(edit.name) != 0]
     if not chosen:
         there = [f"{r.instance} ({table.names[r.class_id]})" for r in regions if r.instance]
-        listed = ", ".join(there[:_SHOWN]) + (" ..." if len(there) > _SHOWN else "")
+        if not there:
+            raise ValueError(
+                f"--restyle {edit.text}: no object has an id here; give an instance map with --instance_filename"
+            )
+        listed = ", ".join(there[:_SHOWN])
+        if len(there) > _SHOWN:
+            listed += f" and {len(there) - _SHOWN} more, up to {regions[-1].instance}"
+        zero = " (0 marks pixels without an object)" if int(edit.name) == 0 else ""
         raise ValueError(
-            f"--restyle {edit.text}: no instance {edit.name} in the instance map; "
-            + (f"it has {listed}" if there else "it has none: give one with --instance_filename")
+            f"--restyle {edit.text}: no instance {edit.name} in the instance map{zero}; it has {listed}"
         )
     return chosen
 
@@ -159,7 +165,11 @@ def apply_edits(run, edits, label, instance, style):
     regions, layout = list_regions(run, label, instance), run.layout(label, instance)
     for edit in edits:
         chosen = select(edit, regions, run.table)
-        rows, source = _source(run, edit, chosen, len(regions), layout)
+        try:
+            rows, source = _source(run, edit, chosen, len(regions), layout)
+        except OSError as error:
+            hint = f"; a seed is written seed:{edit.photo}" if edit.photo.lstrip("-").isdecimal() else ""
+            raise ValueError(f"--restyle {edit.text}: {error}{hint}") from None
         style = mix_rows(style, source, rows, edit.share)
     return style
 

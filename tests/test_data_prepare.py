@@ -10,7 +10,7 @@ from fixtures_data import encode_png, label_map, photo, write_folders, write_pic
 
 from semantic_synthesis.config import Config
 from semantic_synthesis.data import open_dataset, read_instance, resolve
-from semantic_synthesis.data.instances import class_ranks, connected_components, polygon_mask
+from semantic_synthesis.data.instances import class_ranks, connected_components, odd_objects, polygon_mask
 from semantic_synthesis.data.prepare import CELEBA_PARTS, COMMANDS
 
 
@@ -63,6 +63,40 @@ def test_check_notices_photos_among_the_label_maps(tmp_path, capsys):
     assert "like photos" in capsys.readouterr().out
 
 
+def test_check_lists_every_file_of_swapped_folders(tmp_path, capsys):
+    images, labels = write_folders(tmp_path)
+    assert run("check", image_dir=labels, label_dir=images) == 1
+    found = capsys.readouterr().out
+    assert found.count("label map is a JPEG") == 3 and found.count("folders are not swapped") == 3
+
+
+def test_check_reads_instance_maps(tmp_path, capsys):
+    images, labels = write_folders(tmp_path)
+    instances = tmp_path / "instances"
+    own = connected_components(label_map((0, 1, 2), seed=0))
+    write_picture(instances / "0.png", own.astype(np.uint8))
+    write_picture(instances / "1.jpg", photo(24, 32))
+    noise = np.random.default_rng(0).integers(1, 9, (24, 32), dtype=np.uint8)
+    write_picture(instances / "2.png", noise)
+    assert run("check", image_dir=images, label_dir=labels, instance_dir=str(instances)) == 1
+    found = [line for line in capsys.readouterr().out.splitlines() if "instances/" in line]
+    assert len(found) == 2
+    assert "1.jpg: instance map is a JPEG" in found[0] and "RGB (r + 256 g" in found[0]
+    assert "2.png: neighbouring pixels mostly belong to different objects" in found[1]
+
+
+def test_objects_lie_within_classes():
+    label = np.repeat([[0, 1, 2, 3]], 8, 0).repeat(4, 1)  # four stripes of 4 x 8 pixels
+    own = np.where(label > 1, label + 5, 0)
+    assert odd_objects(label, own) is None
+    assert odd_objects(label, np.zeros_like(label)) is None
+    sloppy = np.roll(own, 1, 1)  # of each object a quarter lies in the neighbour
+    assert "only 75% of the objects' pixels" in odd_objects(label, sloppy)
+    sloppy[own == 7] = 7
+    assert odd_objects(label, sloppy) is None  # 28 of 32 + 3
+    assert "different objects" in odd_objects(label, np.arange(128).reshape(8, 16))
+
+
 @pytest.mark.parametrize("form", ["ids", "palette", "colors"])
 def test_describe_drafts_a_dataset_that_trains(form, tmp_path):
     images, labels = write_folders(tmp_path, ids=(0, 2, 255))
@@ -105,6 +139,19 @@ def test_instances_of_inade(tmp_path):
     written = read_instance(tmp_path / "instances/training/ADE_train_2.png")
     np.testing.assert_array_equal(written, class_ranks(label_map([0, 5, 150], seed=2)))
     config = resolve(Config(dataset_mode="ade20k", dataroot=str(tmp_path), no_instance=False))
+    assert open_dataset(config).has_instances
+
+
+def test_instance_folder_of_a_named_dataset(tmp_path):
+    """--instance_dir replaces the dataset's own place, for writing and for reading."""
+    root, target = tmp_path / "ade", str(tmp_path / "instances")
+    write_picture(root / "images/training/ADE_train_1.jpg", photo(seed=1))
+    write_picture(root / "annotations/training/ADE_train_1.png", label_map([0, 5, 150], seed=1))
+    assert run("instances", dataset_mode="ade20k", dataroot=str(root), instance_dir=target) == 0
+    assert not (root / "instances").exists()
+    written = read_instance(f"{target}/ADE_train_1.png")
+    np.testing.assert_array_equal(written, class_ranks(label_map([0, 5, 150], seed=1)))
+    config = resolve(Config(dataset_mode="ade20k", dataroot=str(root), instance_dir=target))
     assert open_dataset(config).has_instances
 
 

@@ -62,26 +62,43 @@ def test_two_devices_train_as_one(trained, name):
         k for k in one if k.startswith("loss/")
     }
     half = options.get("precision") == "bfloat16"
-    # float32: sums over the batch in another order, 2^-24 per addition. bfloat16: activations do not depend
-    # on how the batch is split (statistics are float32), so the losses of the first step agree as closely.
+    # float32: sums over the batch in another order, 2^-24 per addition. bfloat16: a convolution may sum in
+    # another order under another number of threads, and its result is rounded to 8 bits.
     # Gradients are summed over samples and rounded to 8 bits, once on one device, twice on two: 2^-8 of the
-    # largest terms, a larger share of what is left where terms cancel (up to a fifth was measured in the
-    # mean over a variable, mostly below 5 %). A wrong scale would be 50 % or more.
+    # largest terms, a larger share of what is left where terms cancel. Such noise has no direction, a wrong
+    # scale has: the slope of one movement over the other stays near 1.
     for key in (key for key in one if key.startswith("loss/")):
         assert len(one[key]) == 3 and np.isfinite(one[key]).all()
-        np.testing.assert_allclose(two[key][0], one[key][0], rtol=1e-5, atol=1e-6)
+        first = 1e-3 if half else 1e-5
+        np.testing.assert_allclose(two[key][0], one[key][0], rtol=first, atol=first / 10)
         tolerance = 1e-2 if half else 1e-5
         np.testing.assert_allclose(two[key], one[key], rtol=tolerance, atol=tolerance / 10)
+    slopes = {}
     for key in (key for key in one if key.startswith("after/")):
         before = one[key.replace("after/", "before/", 1)]
         assert np.array_equal(before, two[key.replace("after/", "before/", 1)])
         movement = np.abs(one[key].astype(float) - before)
         difference = np.abs(two[key].astype(float) - one[key])
-        if not half:  # 2e-7: rounding noise of gradients that are zero
-            assert movement.max() > 0, key
-            assert difference.max() <= 2e-4 * movement.max() + 2e-7, key
-        elif "conv_0/bias" not in key:  # a normalisation cancels it: its gradient is rounding noise
-            assert difference.mean() <= 0.3 * movement.mean() + 2e-7, key
+        assert half or movement.max() > 0, key  # bfloat16: a sum of few signs may be 0
+        if not half:  # 2e-6: rounding noise of gradients that are zero
+            assert difference.max() <= 2e-4 * movement.max() + 2e-6, key
+        elif not any(f"{name}/bias" in key for name in CANCELLED) and movement.any():
+            slopes[key] = slope(one[key] - before.astype(float), two[key] - before.astype(float))
+    if half:
+        values = np.array(list(slopes.values()))
+        assert abs(np.median(values) - 1) < 0.03
+        # The whole generator begins with maps of one pixel, where batch norm over 4 values amplifies the noise.
+        outside = {key: value for key, value in slopes.items() if abs(value - 1) > 0.3}
+        assert len(outside) <= (0.1 if options.get("whole") else 0) * len(slopes), outside
+
+
+# A normalisation follows these and cancels their biases, whose gradients are rounding noise.
+CANCELLED = ("fc", "conv_0", "conv_1")
+
+
+def slope(x, y):
+    """Least squares y = slope * x."""
+    return float(np.vdot(x, y) / np.vdot(x, x))
 
 
 def test_every_kind_of_state_is_compared(trained):

@@ -1,6 +1,7 @@
 """Layers against slow NumPy loops, PyTorch's formulas and finite differences."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -103,6 +104,38 @@ def test_convolution_with_explicit_padding(size, kernel, strides, padding):
         window = padded[:, i * strides :, j * strides :][:, :kernel, :kernel]
         expected[:, i, j] = np.einsum("bhwi,hwio->bo", window, weights)
     close(convolve(x, weights, strides, padding), expected, 1e-4)
+
+
+def test_wide_kernels_on_small_maps_are_the_same_convolution(monkeypatch):
+    """The product of windows against conv2d, gradients included; larger maps and unknown sizes keep conv2d."""
+    module = sys.modules[Conv.__module__]
+    x, kernel = tf.constant(normal((2, 4, 6, 5))), tf.constant(normal((3, 3, 5, 7), 1))
+
+    def results():
+        with tf.GradientTape() as tape:
+            tape.watch([x, kernel])
+            y = convolve(x, kernel, 1, 1)
+            loss = tf.reduce_sum(y * normal(y.shape, 2))
+        return [y, *tape.gradient(loss, [x, kernel])]
+
+    def products(shape):
+        """How many matrix products a convolution of this shape is traced to."""
+        graph = (
+            tf.function(lambda x: convolve(x, kernel, 1, 1)).get_concrete_function(tf.TensorSpec(shape)).graph
+        )
+        return sum(operation.type == "MatMul" for operation in graph.get_operations())
+
+    assert products((2, 4, 6, 5)) == 0
+    expected = results()
+    monkeypatch.setattr(module, "WIDE_CHANNELS", 35)
+    assert [products(s) for s in ((2, 4, 6, 5), (2, 32, 16, 5), (2, 32, 17, 5), (None, 4, 6, 5))] == [
+        1,
+        1,
+        0,
+        0,
+    ]
+    for found, known in zip(results(), expected, strict=True):
+        close(found, known, 1e-5)
 
 
 # Statistics

@@ -72,6 +72,8 @@ def folder(tmp_path_factory):
         cv2.imwrite(str(path / f"{name}.png"), found.label)
         cv2.imwrite(str(path / f"{name}_instance.png"), found.instance)
         cv2.imwrite(str(path / f"{name}.jpg"), found.image[..., ::-1])
+    cv2.imwrite(str(path / "photo.png"), np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3)))
+    cv2.imwrite(str(path / "stripes.png"), np.repeat(np.arange(1, SIZE + 1)[:, None] // 8, SIZE, 1))
     return path
 
 
@@ -155,16 +157,18 @@ def test_errors(run, scene, folder):
     for text, words in {
         "class:car=seed:1": ("no class car", "house"),
         "instance:999=seed:1": ("no instance 999", "(tree)"),
-        f"all={folder / 'none.jpg'}": ("none.jpg", "no such file"),
+        "instance:0=seed:1": ("no instance 0", "0 marks pixels without an object"),
+        f"all={folder / 'none.jpg'}": (f"--restyle all={folder}", "none.jpg", "no such file"),
+        "class:tree=5": ("--restyle class:tree=5", "no such file", "a seed is written seed:5"),
     }.items():
-        with pytest.raises((ValueError, FileNotFoundError)) as error:
+        with pytest.raises(ValueError) as error:
             edited_rows(run, scene, text)
         assert all(word in str(error.value) for word in words)
     table = run.table
     regions = [r for r in list_regions(run, scene.label) if table.names[r.class_id] != "sky"]
     with pytest.raises(ValueError, match="the layout has no sky; it has"):
         select(parse_edit("class:sky=seed:1"), regions, table)
-    with pytest.raises(ValueError, match="give one with --instance_filename"):
+    with pytest.raises(ValueError, match="give an instance map with --instance_filename"):
         select(parse_edit("instance:1=seed:1"), list_regions(run, scene.label), table)
 
 
@@ -192,6 +196,21 @@ def test_pictures(folder, tmp_path):
     for sample in range(2):
         assert np.abs(found[0][sample] - found[1][sample]).max() > 2
         assert np.abs(found[0][sample] - found[2][sample]).max() > 2
+
+
+def test_maps_and_options_that_contradict_each_other(folder, tmp_path):
+    options = {"label_filename": str(folder / "map.png"), "results_dir": str(tmp_path / "out")}
+    for change, message in (
+        ({"instance_filename": str(folder / "photo.png")}, "photo.png: neighbouring pixels mostly"),
+        ({"instance_filename": str(folder / "stripes.png")}, "stripes.png: only .*instance map of another"),
+        (
+            {"style_filename": str(folder / "map.jpg"), "num_samples": 3},
+            "--num_samples 3 with --style_filename",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_pictures(OneOptions(str(folder / "run"), **options, **change))
+    assert not (tmp_path / "out").exists()
 
 
 def test_mixing_leaves_other_tensors_alone():

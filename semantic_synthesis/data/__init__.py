@@ -4,7 +4,7 @@ from .decoding import read_image, read_instance, read_label
 from .errors import DataError, user_error
 from .geometry import fit_image, fit_label
 from .graph_decoding import decode_label_png
-from .instances import regions
+from .instances import odd_objects, regions
 from .pipeline import Dataset, open_dataset
 from .resolving import resolve
 from .tables import ClassTable
@@ -16,6 +16,7 @@ __all__ = [
     "decode_label_png",
     "fit_image",
     "fit_label",
+    "odd_objects",
     "open_dataset",
     "read_image",
     "read_instance",

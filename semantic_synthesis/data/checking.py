@@ -8,6 +8,7 @@ import numpy as np
 from .decoding import decode_image, decode_instance, decode_label, read_bytes
 from .errors import DataError
 from .geometry import Geometry
+from .instances import odd_objects
 from .pairing import find_samples
 from .pipeline import size_message
 from .scanning import map_files
@@ -62,11 +63,9 @@ class Report:
         for note in self.notes:
             yield f"  note: {note}"
         common = sorted(self.sizes.items(), key=lambda item: -item[1])
-        yield (
-            "  sizes: "
-            + ", ".join(f"{size} ({count})" for size, count in common[:6])
-            + (f" and {len(common) - 6} others" if len(common) > 6 else "")
-        )
+        listed = ", ".join(f"{size} ({count})" for size, count in common[:6])
+        if listed:
+            yield f"  sizes: {listed}" + (f" and {len(common) - 6} others" if len(common) > 6 else "")
         total = max(1, self.pixels.sum())
         for index in np.argsort(-self.pixels, kind="stable"):
             if self.pixels[index]:
@@ -118,7 +117,7 @@ def _add_notes(report, photo_like):
             f" {photo_like[0]}"
         )
     unseen = [report.table.names[i] for i in np.flatnonzero(report.files == 0)]
-    if unseen and report.samples:
+    if unseen and report.pixels.any():
         names = ", ".join(unseen[:10]) + (", ..." if len(unseen) > 10 else "")
         report.notes.append(f"{len(unseen)} of {report.table.num_classes} classes never appear: {names}")
 
@@ -146,6 +145,10 @@ def check_sample(sample, table, geometry, resize_maps):
         for path, map_ in maps:
             if map_ is not None and map_.shape != image.shape[:2] and not resize_maps:
                 problems.append(size_message(path, map_, sample.image, image))
+    instance = maps[-1][1] if len(maps) == 2 else None
+    comparable = label is not None and instance is not None and label.shape == instance.shape
+    if comparable and (odd := odd_objects(label, instance)):
+        problems.append(f"{sample.instance}: {odd}")
     size = None if image is None else f"{image.shape[1]}x{image.shape[0]}"
     pixels = None if label is None else np.bincount(label.ravel(), minlength=table.num_classes)
     return problems, size, pixels, label is not None and looks_like_photo(label)

@@ -18,6 +18,7 @@ from .tables import NO_CLASS, describe_ids, pack_colors
 
 MAX_PIXELS = 1 << 27
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp")
+INSTANCE_FORMATS = "a PNG with object ids in one channel (8 or 16 bits) or in RGB (r + 256 g + 65536 b)"
 LABEL_FORMATS = "a PNG with class ids in one channel (8 or 16 bits), a palette, or the table's RGB colours"
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -90,7 +91,7 @@ def decode_label(data, table, source):
 
 def decode_instance(data, source):
     """An instance map's bytes -> int32 [H, W] of raw ids; `source` names the file in errors."""
-    header, samples = decode_samples(data, source)
+    header, samples = decode_samples(data, source, "instance map", INSTANCE_FORMATS)
     if header.color_type in (_RGB, _RGBA):
         samples = pack_colors(samples[..., ::-1])  # [H, W]: r + 256 g + 65536 b
     return samples.astype(np.int32)
@@ -107,7 +108,7 @@ class PngHeader:
     palette: np.ndarray = None
 
 
-def decode_samples(data, source):
+def decode_samples(data, source, noun="label map", formats=LABEL_FORMATS):
     """A map's PNG bytes -> (PngHeader, stored values).
 
     The values are uint8 or uint16 [H, W] (grey samples or palette indices, never scaled), or uint8
@@ -116,18 +117,18 @@ def decode_samples(data, source):
     kind = _kind(data)
     if kind == "JPEG":
         raise DataError(
-            f"{source}: label map is a JPEG, whose compression changes class ids; expected {LABEL_FORMATS};"
+            f"{source}: {noun} is a JPEG, whose compression changes ids; expected {formats};"
             " export the map as PNG again, or, if this is a photo, check that the folders are not swapped"
         )
     if kind != "PNG":
         found = kind or f"unknown, starts with {data[:8]!r}"
-        raise DataError(f"{source}: label map's format is {found}; expected {LABEL_FORMATS}")
+        raise DataError(f"{source}: {noun}'s format is {found}; expected {formats}")
     header, chunks = _png_chunks(data, source)
     if header.bit_depth == 16 and header.color_type != _GREY:
-        raise DataError(f"{source}: label map has 16 bits per colour; expected {LABEL_FORMATS}")
+        raise DataError(f"{source}: {noun} has 16 bits per colour; expected {formats}")
     samples = _decode(_plain_png(header, chunks), cv2.IMREAD_UNCHANGED, source)
     if samples.ndim == 3:
-        samples = _without_alpha(samples, source)
+        samples = _without_alpha(samples, source, noun)
         if header.color_type == _GREY_ALPHA:
             samples = samples[..., 0]
     elif header.bit_depth < 8:
@@ -238,13 +239,13 @@ def _check_jpeg(data, source):
         raise DataError(f"{source}: damaged or cut off JPEG; copy or export it again")
 
 
-def _without_alpha(samples, source):
+def _without_alpha(samples, source, noun):
     """[H, W, 3 or 4] as cv2 orders channels -> RGB [H, W, 3]; transparent pixels are errors."""
     if samples.shape[-1] == 4:
         transparent = int(np.count_nonzero(samples[..., 3] != 255))
         if transparent:
             raise DataError(
-                f"{source}: label map has {transparent} transparent pixels, whose class is open;"
+                f"{source}: {noun} has {transparent} transparent pixels, whose class is open;"
                 " fill them and save without transparency"
             )
     return np.ascontiguousarray(samples[..., 2::-1])  # [H, W, 3]

@@ -9,6 +9,7 @@ from .decoding import PICTURE_SUFFIXES
 from .errors import DataError
 
 NOUNS = {"image": "photo", "label": "label map", "instance": "instance map"}
+_ANY = "**/{stem}.*"
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ def find_places(config, description, split):
     root = _root(config, description)
     layout = _present_layout(description, split, root)
     places = {kind: [(root, pattern) for pattern in patterns_of(layout, kind)] for kind in MAPS}
+    if config.instance_dir:
+        places["instance"] = [(_folder("instance", config.instance_dir), _ANY)]
     return places, _read_list(root, layout["list"]) if "list" in layout else None
 
 
@@ -108,9 +111,13 @@ def _custom_places(config):
     for kind, folder in folders.items():
         if not folder and kind != "instance":
             raise DataError(f"--{kind}_dir is missing; your own dataset needs --image_dir and --label_dir")
-        if folder and not os.path.isdir(folder):
-            raise FileNotFoundError(f"--{kind}_dir {folder}: no such folder; check the path")
-    return {kind: [(folder, "**/{stem}.*")] if folder else [] for kind, folder in folders.items()}
+    return {kind: [(_folder(kind, path), _ANY)] if path else [] for kind, path in folders.items()}
+
+
+def _folder(kind, path):
+    if not os.path.isdir(path):
+        raise FileNotFoundError(f"--{kind}_dir {path}: no such folder; check the path")
+    return path
 
 
 def _no_instances_message(description):

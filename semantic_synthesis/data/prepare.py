@@ -20,6 +20,7 @@ from .geometry import fit_label
 from .pairing import find_places, find_samples, path_of
 from .scanning import map_files
 from .scenes import CLASSES, COLORS, render_scene
+from .tables import ClassTable
 from .writing import write_png, write_text
 
 CELEBA_PARTS = (
@@ -71,15 +72,19 @@ def _table_for_check(config, description, split):
     samples = []
     if description.table is None and not config.semantic_label_path:
         samples = find_samples(config, description, split, report=lambda message: None)
-        samples = [s for s in samples if _is_id_map(s.label)] or samples
+        channels = [_dimensions(sample.label) for sample in samples]
+        if not any(channels):  # no map can be read: the check says so file by file
+            return ClassTable.create(description.name, [0])
+        samples = [s for s, n in zip(samples, channels, strict=True) if n == 2] or samples
     return resolving.class_table(config, description, samples)
 
 
-def _is_id_map(path):
+def _dimensions(path):
+    """2 for a map of ids, 3 for one of colours, 0 for a file that cannot be read."""
     try:
-        return decode_samples(read_bytes(path), path)[1].ndim == 2
+        return decode_samples(read_bytes(path), path)[1].ndim
     except (DataError, FileNotFoundError):
-        return False
+        return 0
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ class InstancesOptions:
     dataroot: str = option("", "Root folder of a named dataset.")
     image_dir: str = option("", "Folder of photos (your own dataset).")
     label_dir: str = option("", "Folder of label maps (your own dataset).")
-    instance_dir: str = option("", "Folder to write to (your own dataset).")
+    instance_dir: str = option("", "Folder to write to; a named dataset has one of its own.")
     split: str = option("train", "Which split: train, val or test.")
     annotations: str = option("", "COCO's instances_<split>2017.json.")
 

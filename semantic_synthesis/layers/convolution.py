@@ -12,6 +12,10 @@ import tensorflow as tf
 
 from semantic_synthesis.layers.initialization import Initializer
 
+# Input times output channels from which, and pixels of a batch up to which, a matrix product is the faster
+# convolution on CPUs.
+WIDE_CHANNELS, WIDE_PIXELS = 2**20, 1024
+
 
 def add_array(layer, name, array, trainable=True):
     """A float32-by-policy variable of `layer` that starts as `array` (NumPy)."""
@@ -96,11 +100,32 @@ def convolve(x, kernel, strides, padding):
     Never by TensorFlow's EXPLICIT padding: on CPUs its gradients leave oneDNN and are 2 (float32) to 100
     (bfloat16) times slower.
     """
-    if strides == 1 and 2 * padding + 1 == kernel.shape[0]:
+    same = strides == 1 and 2 * padding + 1 == kernel.shape[0]
+    if same and padding and _is_wide(x, kernel):
+        return _convolve_wide(x, kernel, padding)
+    if same:
         return tf.nn.conv2d(x, kernel, 1, "SAME")
     if padding:
         x = tf.pad(x, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
     return tf.nn.conv2d(x, kernel, strides, "VALID")
+
+
+def _is_wide(x, kernel):
+    """Whether a small map meets a large kernel, on a CPU: there oneDNN spends most of its time on reordering
+    the kernel, and one matrix product is up to twice as fast (docs/performance.md)."""
+    if None in x.shape or kernel.shape[2] * kernel.shape[3] < WIDE_CHANNELS:
+        return False
+    return math.prod(x.shape[:3]) <= WIDE_PIXELS and not tf.config.list_physical_devices("GPU")
+
+
+def _convolve_wide(x, kernel, padding):
+    """Stride-1 convolution that keeps the size, as one product of all windows with the kernel."""
+    height, width, size = x.shape[1], x.shape[2], 2 * padding + 1
+    x = tf.pad(x, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
+    windows = [x[:, i : i + height, j : j + width] for i in range(size) for j in range(size)]
+    windows = tf.reshape(tf.concat(windows, -1), [-1, math.prod(kernel.shape[:3])])  # [B*H*W,k*k*I]
+    y = tf.matmul(windows, tf.reshape(kernel, [-1, kernel.shape[3]]))
+    return tf.reshape(y, [-1, height, width, kernel.shape[3]])
 
 
 class Dense(_Linear):

@@ -160,7 +160,9 @@ class LabelModulation(keras.layers.Layer):
         )
 
     def _by_patches(self, x, plan, fold):
-        values = self._folded(self.patch_values(plan), fold)  # [Q,2F]
+        # The values do not depend on x; without this all layers' would be made first and wait in memory.
+        with tf.control_dependencies([x]):
+            values = self._folded(self.patch_values(plan), fold)  # [Q,2F]
         return spread(x, values, plan.index, plan.runs, plan.run_index)
 
     def patch_values(self, plan):
