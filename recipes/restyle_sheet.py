@@ -27,17 +27,22 @@ ROWS = (
     (
         "village",
         "day",
-        ("instance:25=seed:3", "instance:20=seed:4", "instance:23=seed:7", f"class:sky={photo('sunset')}"),
-    ),
-    (
-        "fields",
-        "sunset",
-        ("instance:23=seed:1", "instance:22=seed:2", "class:field=seed:3", f"all={photo('winter')}"),
+        ("instance:25=seed:7", "instance:20=seed:0", "instance:23=seed:8", f"class:sky={photo('sunset')}"),
     ),
     (
         "river",
         "overcast",
-        ("instance:25=seed:6", "instance:27=seed:2", "class:tree=seed:1", f"all={photo('day')}"),
+        (
+            "instance:27=seed:11",
+            "instance:25=seed:3",
+            f"class:grass={photo('day')}",
+            f"all={photo('winter')}",
+        ),
+    ),
+    (
+        "lake",
+        "sunset",
+        ("instance:11=seed:0", "instance:8=seed:8", f"all={photo('night')}@0.5", f"all={photo('night')}"),
     ),
 )
 
