@@ -7,7 +7,8 @@ picture per run). Layouts are the scenes 1,000,000, 1,000,001, ... which no gene
 
 Columns: mIoU ratio = the judge's mIoU on the run's pictures / on real pictures of the same layouts.
 Distance = Frechet distance to the real pictures in the judge's features; the row "real" is the distance of
-the real pictures to those of as many other layouts, the floor at this number of images.
+the real pictures to those of as many other layouts, the floor at this number of images. "photo": the same
+with the styles that the run's encoder reads from the layouts' real pictures, instead of random ones.
 Diversity = mean over pairs of styles of the squared difference of the judge's unit-length features, mean
 over its four maps: over the picture, and averaged within each instance first (every object counts alike, large
 or small, and every class without objects). It is no LPIPS. Own colour = standard deviation over styles, in
@@ -81,12 +82,16 @@ class RealScores:
 
 def score_run(run, judge, real, count, samples, diverse):
     """The table row of a run."""
-    confusion, moments, diversities = Confusion(len(CLASSES)), Moments(judge.dims), []
-    for rows, _, labels, instances in scene_batches(count, run.size):
+    diversities, scores = (
+        [],
+        {"random": Scores(judge), **({"photo": Scores(judge)} if run.method.encoded else {})},
+    )
+    for rows, images, labels, instances in scene_batches(count, run.size):
         layout = layout_of(run, labels, instances)
-        pictures = run.synthesize(layout, run.sample_style(rows, layout))
-        score_batch(confusion, judge, pictures, labels)
-        moments.update(judge.features(pictures))
+        scores["random"].add(run.synthesize(layout, run.sample_style(rows, layout)), labels)
+        if "photo" in scores:
+            style = run.encode_style(images, layout)
+            scores["photo"].add(run.synthesize(layout, style), labels)
         for i, row in enumerate(rows) if run.method.style_shapes else ():
             if len(diversities) < diverse:
                 one = {name: values[i : i + 1] for name, values in layout.items()}
@@ -97,15 +102,33 @@ def score_run(run, judge, real, count, samples, diverse):
         if diversities
         else {}
     )
-    distance = frechet_distance(Gaussian.of(moments), Gaussian.of(real.moments))
-    return {
+    confusion = scores["random"].confusion
+    found = {
         "run": os.path.basename(os.path.normpath(run.config.checkpoint_dir)),
         "method": run.config.method, "size": f"{run.size[1]}x{run.size[0]}", "layouts": count,
         "mIoU": confusion.mean_iou, "mIoU ratio": confusion.mean_iou / real.confusion.mean_iou,
-        "pixel accuracy": confusion.pixel_accuracy, "distance": distance,
+        "pixel accuracy": confusion.pixel_accuracy, "distance": scores["random"].distance(real),
         **styles, "ms per image": milliseconds(run), "parameters": generator_parameters(run),
         "weights sha256": run_sha256(run.config.checkpoint_dir)[:12],
     }  # fmt: skip
+    if "photo" in scores:
+        found["mIoU ratio, photo"] = scores["photo"].confusion.mean_iou / real.confusion.mean_iou
+        found["distance, photo"] = scores["photo"].distance(real)
+    return found
+
+
+class Scores:
+    """What the judge reads in the pictures of one way of choosing styles."""
+
+    def __init__(self, judge):
+        self.judge, self.confusion, self.moments = judge, Confusion(len(CLASSES)), Moments(judge.dims)
+
+    def add(self, pictures, labels):
+        score_batch(self.confusion, self.judge, pictures, labels)
+        self.moments.update(self.judge.features(pictures))
+
+    def distance(self, real):
+        return frechet_distance(Gaussian.of(self.moments), Gaussian.of(real.moments))
 
 
 def layout_of(run, labels, instances):
