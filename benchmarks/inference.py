@@ -12,7 +12,15 @@ import sys
 
 import numpy as np
 import tensorflow as tf
-from measuring import COCO, interleaved_medians, label_maps, matrix_peak, peak_memory_mb, report_peak_memory
+from measuring import (
+    COCO,
+    interleaved_medians,
+    label_maps,
+    label_source,
+    matrix_peak,
+    peak_memory_mb,
+    report_peak_memory,
+)
 
 from semantic_synthesis import data
 from semantic_synthesis.config import Config
@@ -49,20 +57,36 @@ def calls(method, label):
     return lambda: render(ready, {}).numpy(), lambda: plan(layout)[1].tokens.numpy()
 
 
+def convolutions(method):
+    """[(convolution, stride)] of the generator, the first and the last included."""
+    blocks = zip(method.generator.blocks, method.strides, strict=True)
+    found = [(c, s) for b, s in blocks for c in (b.conv_0, b.conv_1, b.conv_s) if c is not None]
+    return [(method.fc, method.strides[0]), *found, (method.generator.conv_img, 1)]
+
+
+def modulations(method, label):
+    """[(LabelModulation, LabelPlan)] of the generator for label maps [B,h,w]."""
+    plans = {s: plan_label(tf.constant(label[:, ::s, ::s]), CLASSES) for s in set(method.strides)}
+    blocks = zip(method.generator.blocks, method.strides, strict=True)
+    return [
+        (n.modulation, plans[s]) for b, s in blocks for n in (b.norm_0, b.norm_1, b.norm_s) if n is not None
+    ]
+
+
+def convolution_operations(method, label):
+    """FLOPs of all convolutions for label maps [B,h,w]."""
+    return sum(2 * label.size // s**2 * int(np.prod(c.kernel.shape)) for c, s in convolutions(method))
+
+
+def patch_operations(method, label):
+    """FLOPs of all matrix products on distinct patches of label maps [B,h,w]."""
+    jobs = modulations(method, label)
+    return sum(2 * plan.triples.shape[0] * int(np.prod(m.kernel.shape)) for m, plan in jobs)
+
+
 def remaining_operations(method, label):
     """FLOPs of one call in the patch form: convolutions, and matrix products on distinct patches."""
-    batch, height, width = label.shape
-    total = (
-        2 * 9 * (height // 32) * (width // 32) * CLASSES * method.generator.blocks[0].conv_0.kernel.shape[2]
-    )
-    plans = {s: plan_label(tf.constant(label[:, ::s, ::s]), CLASSES) for s in set(method.strides)}
-    for block, stride in zip(method.generator.blocks, method.strides, strict=True):
-        pixels, plan = height * width // stride**2, plans[stride]
-        convs = [c for c in (block.conv_0, block.conv_1, block.conv_s) if c is not None]
-        total += sum(2 * pixels * int(np.prod(c.kernel.shape)) for c in convs)
-        for norm in (n for n in (block.norm_0, block.norm_1, block.norm_s) if n is not None):
-            total += 2 * plan.triples.shape[0] * int(np.prod(norm.modulation.kernel.shape)) / batch
-    return batch * (total + 2 * height * width * int(np.prod(method.generator.conv_img.kernel.shape)))
+    return convolution_operations(method, label) + patch_operations(method, label)
 
 
 def measure(height, width, batch, label, runs, peaks):
@@ -131,9 +155,13 @@ def memory(labels):
     return {f"{f} {p}": peak_memory_mb([*common, f, p]) for f, p in VARIANTS}
 
 
-def table(rows, peaks):
+def table(rows, peaks, labels):
     """The rows as a Markdown table."""
-    lines = ["Matrix peak: " + ", ".join(f"{p} {v / 1e9:.0f} GFLOP/s" for p, v in peaks.items()), ""]
+    lines = [
+        f"Label maps: {labels}. Matrix peak: "
+        + ", ".join(f"{p} {v / 1e9:.0f} GFLOP/s" for p, v in peaks.items()),
+        "",
+    ]
     lines += [
         "| size | batch | dense f32 | patches f32 | ratio | dense bf16 | patches bf16 | ratio to dense f32 "
         "| plan | f32 / floor | bf16 / floor |",
@@ -182,13 +210,21 @@ def main():
             sys.stderr.write(f"{rows[-1]}\n")
     others = methods(label_maps(options.labels, 256, 256, 1), options.runs)
     noisy, resident = noise(3), memory(options.labels)
-    print(table(rows, peaks))
+    source = label_source(options.labels)
+    print(table(rows, peaks, source))
     print(f"\nOther methods, 256x256, batch 1, plan included:\n\n{methods_table(others)}")
     print(f"\nRandom label noise 256x256, float32: rule / dense = {noisy['auto'] / noisy['dense']:.2f}")
     print("Peak memory, one picture 256x256: " + ", ".join(f"{k} {v:.0f} MB" for k, v in resident.items()))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
-            found = {"rows": rows, "peaks": peaks, "methods": others, "noise": noisy, "memory_mb": resident}
+            found = {
+                "labels": source,
+                "rows": rows,
+                "peaks": peaks,
+                "methods": others,
+                "noise": noisy,
+                "memory_mb": resident,
+            }
             json.dump(found, file, indent=1)
 
 

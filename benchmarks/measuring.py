@@ -60,6 +60,12 @@ def label_maps(folder, height, width, count):
     return np.stack(maps).astype(np.int32)
 
 
+def label_source(folder):
+    """Where `label_maps` takes its maps from, for the record."""
+    count = len(list(Path(folder).glob("*.png"))) if folder else 0
+    return f"{count} index PNGs of {'/'.join(Path(folder).parts[-2:])}" if count else "rendered scenes"
+
+
 def peak_memory_mb(arguments, processes=3):
     """Peak resident megabytes of a fresh Python process that ends by calling report_peak_memory(); a median.
 
@@ -81,4 +87,12 @@ def report_peak_memory():
     print(int(peak.split()[1]) / 1024)
 
 
-__all__ = ["COCO", "interleaved_medians", "label_maps", "matrix_peak", "peak_memory_mb", "report_peak_memory"]
+__all__ = [
+    "COCO",
+    "interleaved_medians",
+    "label_maps",
+    "label_source",
+    "matrix_peak",
+    "peak_memory_mb",
+    "report_peak_memory",
+]

@@ -2,55 +2,50 @@
 
 256x256, batch 1, full width, 183 classes. Each part runs alone, on constants of the shapes it meets in the
 generator: the convolutions, and the patch values (tables, matrix products on distinct patches). What is left of
-the whole is normalisation, activation, enlargement and the spreading of scale and shift over the pixels. Beside
-each, the time that its operations would take at the matrix peak.
+the whole is normalisation, activation, enlargement and the spreading of scale and shift over the pixels. "By
+conv2d" is the whole without the matrix products that take the place of wide convolutions. Beside each, the time
+that its operations would take at the matrix peak.
 """
 
 import argparse
 
-import numpy as np
 import tensorflow as tf
-from inference import CLASSES, generator
+from inference import (
+    calls,
+    convolution_operations,
+    convolutions,
+    generator,
+    modulations,
+    patch_operations,
+    remaining_operations,
+)
 from measuring import COCO, interleaved_medians, label_maps, matrix_peak
 
-from semantic_synthesis.layers import plan_label
+from semantic_synthesis.layers import convolution
 
 
-def convolutions(method, height, width, dtype):
-    """(function that runs every 3x3 and 1x1 convolution of the blocks and the last one, their FLOPs)."""
-    jobs, operations = [], 0
-    for block, stride in zip(method.generator.blocks, method.strides, strict=True):
-        for conv in (c for c in (block.conv_0, block.conv_1, block.conv_s) if c is not None):
-            jobs.append((conv, stride))
-    jobs.append((method.generator.conv_img, 1))
-    inputs = []
-    for conv, stride in jobs:
-        shape = conv.kernel.shape
-        x = tf.cast(tf.random.normal([1, height // stride, width // stride, shape[2]]), dtype)
-        inputs.append(x)
-        operations += 2 * height * width // stride**2 * int(np.prod(shape))
-
-    @tf.function
-    def run():
-        return [tf.reduce_sum(conv(x)[0, 0, 0]) for (conv, _), x in zip(jobs, inputs, strict=True)]
-
-    return lambda: run()[-1].numpy(), operations
+def convolve_all(method, label, dtype):
+    """A function that runs every convolution of the generator."""
+    jobs = []
+    for conv, stride in convolutions(method):
+        size = (label.shape[1] // stride, label.shape[2] // stride, conv.kernel.shape[2])
+        jobs.append((conv, tf.cast(tf.random.normal([1, *size]), dtype)))
+    run = tf.function(lambda: [conv(x)[0, 0, 0, 0] for conv, x in jobs])
+    return lambda: run()[-1].numpy()
 
 
-def patch_values(method, label):
-    """(function that evaluates every normaliser on the distinct patches, the FLOPs of its products)."""
-    plans = {s: plan_label(tf.constant(label[:, ::s, ::s]), CLASSES) for s in set(method.strides)}
-    jobs, operations = [], 0
-    for block, stride in zip(method.generator.blocks, method.strides, strict=True):
-        for norm in (n for n in (block.norm_0, block.norm_1, block.norm_s) if n is not None):
-            jobs.append((norm.modulation, plans[stride]))
-            operations += 2 * plans[stride].triples.shape[0] * int(np.prod(norm.modulation.kernel.shape))
+def evaluate_patches(method, label):
+    """A function that evaluates every normaliser on the distinct patches."""
+    jobs = modulations(method, label)
+    run = tf.function(lambda: [modulation.patch_values(plan)[0, 0] for modulation, plan in jobs])
+    return lambda: run()[-1].numpy()
 
-    @tf.function
-    def run():
-        return [tf.reduce_sum(m.patch_values(plan)[0]) for m, plan in jobs]
 
-    return lambda: run()[-1].numpy(), operations
+def whole(method, label):
+    """A function that makes a picture from a ready plan."""
+    call, _ = calls(method, label)
+    call()  # traced here, under the present WIDE_CHANNELS
+    return call
 
 
 def main():
@@ -66,21 +61,23 @@ def main():
     lines = ["| precision | part | time | at matrix peak | ratio |", "|---|---|---|---|---|"]
     for precision in ("float32", "bfloat16"):
         peak, method = matrix_peak(precision), generator("patches", precision, 256, 256)
-        plan, render = tf.function(method.plan), tf.function(method.synthesize_planned)
-        ready = plan({"label": tf.constant(label)})
-        convs, conv_operations = convolutions(method, 256, 256, precision)
-        values, value_operations = patch_values(method, label)
         functions = {
-            "convolutions": convs,
-            "patch values": values,
-            "whole": lambda render=render, ready=ready: render(ready, {}).numpy(),
+            "convolutions": convolve_all(method, label, precision),
+            "patch values": evaluate_patches(method, label),
+            "whole": whole(method, label),
         }
+        products, convolution.WIDE_CHANNELS = convolution.WIDE_CHANNELS, float("inf")
+        functions["whole, all convolutions by conv2d"] = whole(method, label)
+        convolution.WIDE_CHANNELS = products
         times = interleaved_medians(functions, 9)
-        operations = {"convolutions": conv_operations, "patch values": value_operations}
-        operations["whole"] = conv_operations + value_operations
         times["the rest"] = times["whole"] - times["convolutions"] - times["patch values"]
+        operations = {
+            "convolutions": convolution_operations(method, label),
+            "patch values": patch_operations(method, label),
+            "the rest": 0,
+        }
         for part, seconds in times.items():
-            least = operations.get(part, 0) / peak
+            least = operations.get(part, remaining_operations(method, label)) / peak
             ratio = f"{seconds / least:.2f}" if least else ""
             lines.append(
                 f"| {precision} | {part} | {1e3 * seconds:.0f} ms | {1e3 * least:.0f} ms | {ratio} |"

@@ -44,11 +44,11 @@ def main():
     noise = ours["noise"]["auto"] / ours["noise"]["dense"]
     memory = ", ".join(f"{name} {value:.0f} MB" for name, value in ours["memory_mb"].items())
     text = (DOCS / "performance_head.txt").read_text(encoding="utf-8")
-    text = text.replace("INFERENCE", inference.table(ours["rows"], ours["peaks"]))
+    text = text.replace("INFERENCE", inference.table(ours["rows"], ours["peaks"], ours["labels"]))
     text = text.replace("METHODS", inference.methods_table(ours["methods"]))
     text = text.replace("NOISE", f"{noise:.2f}").replace("MEMORY_OF_ONE", memory)
     text = text.replace("PARTS", (DOCS / "performance_parts.txt").read_text(encoding="utf-8").strip())
-    text = text.replace("TRAINING", training.table(steps["rows"], steps["memory_mb"]))
+    text = text.replace("TRAINING", training.table(steps["rows"], steps["memory_mb"], steps["labels"]))
     (DOCS / "performance.md").write_text(text, encoding="utf-8")
 
 

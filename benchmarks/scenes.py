@@ -56,18 +56,28 @@ def scene_batches(count, size, first=0):
         yield rows, images, labels.astype(np.int32), instances.astype(np.int32)
 
 
-class RealScores:
+class Scores:
+    """What the judge reads in the pictures of one way of choosing styles."""
+
+    def __init__(self, judge):
+        self.judge, self.confusion, self.moments = judge, Confusion(len(CLASSES)), Moments(judge.dims)
+
+    def add(self, pictures, labels):
+        score_batch(self.confusion, self.judge, pictures, labels)
+        self.moments.update(self.judge.features(pictures))
+
+    def distance(self, real):
+        return frechet_distance(Gaussian.of(self.moments), Gaussian.of(real.moments))
+
+
+class RealScores(Scores):
     """mIoU, features and floor of the real pictures of one size."""
 
     def __init__(self, judge, count, size):
-        self.confusion, self.moments, others = (
-            Confusion(len(CLASSES)),
-            Moments(judge.dims),
-            Moments(judge.dims),
-        )
+        super().__init__(judge)
         for _, images, labels, _ in scene_batches(count, size):
-            score_batch(self.confusion, judge, images, labels)
-            self.moments.update(judge.features(images))
+            self.add(images, labels)
+        others = Moments(judge.dims)
         for _, images, _, _ in scene_batches(count, size, first=count):
             others.update(judge.features(images))
         self.floor = frechet_distance(Gaussian.of(self.moments), Gaussian.of(others))
@@ -82,10 +92,9 @@ class RealScores:
 
 def score_run(run, judge, real, count, samples, diverse):
     """The table row of a run."""
-    diversities, scores = (
-        [],
-        {"random": Scores(judge), **({"photo": Scores(judge)} if run.method.encoded else {})},
-    )
+    diversities, scores = [], {"random": Scores(judge)}
+    if run.method.encoded:
+        scores["photo"] = Scores(judge)
     for rows, images, labels, instances in scene_batches(count, run.size):
         layout = layout_of(run, labels, instances)
         scores["random"].add(run.synthesize(layout, run.sample_style(rows, layout)), labels)
@@ -115,20 +124,6 @@ def score_run(run, judge, real, count, samples, diverse):
         found["mIoU ratio, photo"] = scores["photo"].confusion.mean_iou / real.confusion.mean_iou
         found["distance, photo"] = scores["photo"].distance(real)
     return found
-
-
-class Scores:
-    """What the judge reads in the pictures of one way of choosing styles."""
-
-    def __init__(self, judge):
-        self.judge, self.confusion, self.moments = judge, Confusion(len(CLASSES)), Moments(judge.dims)
-
-    def add(self, pictures, labels):
-        score_batch(self.confusion, self.judge, pictures, labels)
-        self.moments.update(self.judge.features(pictures))
-
-    def distance(self, real):
-        return frechet_distance(Gaussian.of(self.moments), Gaussian.of(real.moments))
 
 
 def layout_of(run, labels, instances):

@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 import tensorflow as tf
-from measuring import COCO, interleaved_medians, label_maps, peak_memory_mb, report_peak_memory
+from measuring import COCO, interleaved_medians, label_maps, label_source, peak_memory_mb, report_peak_memory
 
 from semantic_synthesis.config import Config
 from semantic_synthesis.training import Trainer
@@ -39,10 +39,11 @@ def step_function(form, precision, label):
     return lambda: float(trainer.train_step(example)["generator"]["GAN"])
 
 
-def table(rows, resident):
+def table(rows, resident, labels):
     """The rows as a Markdown table, peak memory below."""
     names = [f"{f} {p}" for f, p in VARIANTS]
-    lines = ["| size | batch | " + " | ".join(names) + " | dense / patches f32 | dense f32 / patches bf16 |"]
+    lines = [f"Label maps: {labels}.", ""]
+    lines += ["| size | batch | " + " | ".join(names) + " | dense / patches f32 | dense f32 / patches bf16 |"]
     lines.append("|---" * (len(names) + 4) + "|")
     for r in rows:
         cells = " | ".join(f"{r[name]:.2f} s" for name in names)
@@ -82,10 +83,11 @@ def main():
             }
         )
         sys.stderr.write(f"{rows[-1]}\n")
-    print(table(rows, resident))
+    source = label_source(options.labels)
+    print(table(rows, resident, source))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
-            json.dump({"rows": rows, "memory_mb": resident}, file, indent=1)
+            json.dump({"labels": source, "rows": rows, "memory_mb": resident}, file, indent=1)
 
 
 if __name__ == "__main__":

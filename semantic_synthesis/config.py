@@ -70,7 +70,8 @@ class Config:
         "spectralspadesyncbatch3x3", "Generator normalisation: [spectral]spade<type><k>x<k>."
     )
     norm_E: str = option(
-        "spectralinstance", "Encoder normalisation: spectral<none|batch|sync_batch|instance>."
+        "spectralinstance",
+        "Encoder normalisation: spectral<none|batch|sync_batch|instance> (INADE: none or instance).",
     )
     norm_D: str = option("spectralinstance", "Discriminator normalisation, as norm_E.")
     class_positions: bool = option(False, "CLADE-ICPE: scale and shift also depend on the place in a region.")

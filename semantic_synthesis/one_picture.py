@@ -28,15 +28,7 @@ def make_pictures(options):
         )
     edits = [parse_edit(text) for text in options.restyle]
     run = load_run(options.checkpoint_dir, options.precision)
-    label = data.read_label(options.label_filename, run.table)
-    instance = data.read_instance(options.instance_filename) if options.instance_filename else None
-    if instance is not None and instance.shape != label.shape:
-        raise ValueError(
-            f"{options.instance_filename}: size {instance.shape[::-1]} differs from the label map's "
-            f"{label.shape[::-1]}; expected maps of one picture"
-        )
-    if instance is not None and (message := data.odd_objects(label, instance)):
-        raise ValueError(f"{options.instance_filename}: {message}")
+    label, instance = data.read_layout(options.label_filename, run.table, options.instance_filename)
     height, width = _output_size(options, label)
     layout = run.layout(label, instance)
     style, seeds, photo = _styles(options, run, layout)

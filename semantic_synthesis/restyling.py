@@ -86,7 +86,10 @@ class Region(NamedTuple):
 
 def list_regions(run, label, instance=None):
     """The Regions of one layout: label int [h,w] and, where known, instance int [h,w] as read from files."""
-    layout = run.layout(label, instance)
+    return _regions_of(run, run.layout(label, instance), instance)
+
+
+def _regions_of(run, layout, instance=None):
     classes, rows = layout["label"][0], layout["instance"][0]
     objects = np.zeros_like(rows) if instance is None else data.fit_label(np.asarray(instance), *run.size)
     found = []
@@ -162,7 +165,8 @@ def apply_edits(run, edits, label, instance, style):
             f"--restyle {edits[0].text}: this run ({run.config.method}) has one style for the whole picture; "
             "expected a run with a style per region, such as checkpoints/demo_inade"
         )
-    regions, layout = list_regions(run, label, instance), run.layout(label, instance)
+    layout = run.layout(label, instance)
+    regions = _regions_of(run, layout, instance)
     for edit in edits:
         chosen = select(edit, regions, run.table)
         try:
@@ -188,12 +192,13 @@ def _source(run, edit, chosen, count, layout):
             f"{edit.label}: {label.shape[1]}x{label.shape[0]} pixels, but {edit.photo} has "
             f"{photo.shape[1]}x{photo.shape[0]}; expected the photo's own label map"
         )
-    by_class = {region.class_id: region.row for region in list_regions(run, label)}
+    theirs = run.layout(label)
+    by_class = {region.class_id: region.row for region in _regions_of(run, theirs)}
     chosen = [region for region in chosen if region.class_id in by_class]
     if not chosen:
         there = ", ".join(run.table.names[c] for c in sorted(by_class))
         raise ValueError(f"--restyle {edit.text}: {edit.label} holds no such class; it has {there}")
-    encoded = per_region(run, run.encode_style(photo, run.layout(label)))
+    encoded = per_region(run, run.encode_style(photo, theirs))
     source = {}
     for name, values in encoded.items():
         source[name] = np.zeros([1, count, *values.shape[2:]], np.float32)

@@ -10,7 +10,8 @@ from fixtures_data import encode_png, label_map, photo, write_folders, write_pic
 
 from semantic_synthesis.config import Config
 from semantic_synthesis.data import open_dataset, read_instance, resolve
-from semantic_synthesis.data.instances import class_ranks, connected_components, odd_objects, polygon_mask
+from semantic_synthesis.data.checking import odd_objects
+from semantic_synthesis.data.instances import class_ranks, connected_components, polygon_mask
 from semantic_synthesis.data.prepare import CELEBA_PARTS, COMMANDS
 
 

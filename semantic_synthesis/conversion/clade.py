@@ -45,8 +45,5 @@ def infer(files, asked):
     evidence.add("class_positions", positions, path, how)
     spade.infer_backbone(evidence, path, tensors, asked)
     spade.infer_entry(evidence, path, tensors)
-    if "encoder" in files:
-        spade.infer_encoder(evidence, *files["encoder"], asked)
-    if "discriminator" in files:
-        spade.infer_discriminator(evidence, *files["discriminator"], asked)
+    spade.infer_others(evidence, files, asked)
     return evidence

@@ -24,12 +24,12 @@ ROLES = {
 _BLOCK = r"(head_0|G_middle_[01]|up_[0-4])"
 # A normaliser in the original, and in ours.
 NORM = rf"{_BLOCK}\.(norm_[01s])", r"generator/\1/\2"
-COUNTER = Ignored(r".*\.num_batches_tracked", "a count of batches; the momentum of the statistics is fixed")
+_COUNTER = Ignored(r".*\.num_batches_tracked", "a count of batches; the momentum of the statistics is fixed")
 
 
 def rules(role, config):
     """The rules for one file of a run with these options."""
-    return {"source": _generator, "encoder": encoder, "discriminator": discriminator}[role](config)
+    return {"source": _generator, "encoder": _encoder, "discriminator": discriminator}[role](config)
 
 
 def _generator(config):
@@ -56,7 +56,7 @@ def backbone():
         Rule(rf"{norm}\.param_free_norm\.running_var", rf"{ours}/statistics/moving_variance"),
         Rule(r"conv_img\.weight", "generator/conv_img/kernel", convolution),
         Rule(r"conv_img\.bias", "generator/conv_img/bias"),
-        COUNTER,
+        _COUNTER,
     ]
 
 
@@ -82,9 +82,7 @@ def dense_entry(config):
     return [Rule(r"fc\.weight", "fc/kernel", weight), Rule(r"fc\.bias", "fc/bias", bias)]
 
 
-def encoder(config):
-    """The rules for the image encoder."""
-
+def _encoder(config):
     def head(array):
         """(Z, F*4*4), rows flattened channel-major -> (4*4*F, Z)."""
         array = array.reshape(len(array), -1, 4, 4).transpose(2, 3, 1, 0)  # [4,4,F,Z]
@@ -97,7 +95,7 @@ def encoder(config):
         Rule(r"fc_mu\.bias", "encoder/mean/bias"),
         Rule(r"fc_var\.weight", "encoder/log_variance/kernel", head),
         Rule(r"fc_var\.bias", "encoder/log_variance/bias"),
-        COUNTER,
+        _COUNTER,
     ]
 
 
@@ -111,7 +109,7 @@ def discriminator(config):
         Rule(rf"{scale}\.(model0|model{last})\.0\.weight", rf"{ours}/kernel", convolution),
         Rule(rf"{scale}\.(model0|model{last})\.0\.bias", rf"{ours}/bias"),
         *_normed(rf"{scale}\.({middle})\.0", ours, 4, norm),
-        COUNTER,
+        _COUNTER,
     ]
 
 
@@ -138,11 +136,16 @@ def infer(files, asked):
     """
     evidence = Evidence()
     _infer_generator(evidence, *files["source"], asked)
+    infer_others(evidence, files, asked)
+    return evidence
+
+
+def infer_others(evidence, files, asked):
+    """Options of image encoder and discriminator, where there are files of them."""
     if "encoder" in files:
-        infer_encoder(evidence, *files["encoder"], asked)
+        _infer_encoder(evidence, *files["encoder"], asked)
     if "discriminator" in files:
         infer_discriminator(evidence, *files["discriminator"], asked)
-    return evidence
 
 
 def _infer_generator(evidence, path, tensors, asked):
@@ -190,8 +193,7 @@ def _norm_G(tensors, size, wanted):
     return f"{'spectral' if spectral else ''}spade{'syncbatch' if batch else 'instance'}{size}x{size}"
 
 
-def infer_encoder(evidence, path, tensors, asked):
-    """Options of the image encoder."""
+def _infer_encoder(evidence, path, tensors, asked):
     normed = bool(tensor_names(tensors, r"layer1\.0\..*"))
     first = shape_of(tensors, "layer1.0.weight_orig" if normed else "layer1.weight_orig", path)
     evidence.add("num_encoder_filters", first[0], path, "of layer1")

@@ -5,15 +5,16 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from .decoding import decode_image, decode_instance, decode_label, read_bytes
+from .decoding import decode_image, decode_instance, decode_label, read_bytes, read_instance, read_label
 from .errors import DataError
 from .geometry import Geometry
-from .instances import odd_objects
+from .instances import compact
 from .pairing import find_samples
 from .pipeline import size_message
 from .scanning import map_files
 
 PHOTO_LIKE = 0.3
+MIN_SHARE = 0.8
 
 
 @dataclass
@@ -157,6 +158,50 @@ def check_sample(sample, table, geometry, resize_maps):
 def looks_like_photo(label):
     """Whether fewer than PHOTO_LIKE of horizontal neighbours are equal; label maps have mostly equal ones."""
     return label.shape[1] > 1 and np.mean(label[:, 1:] == label[:, :-1]) < PHOTO_LIKE
+
+
+def odd_objects(label, instance):
+    """What is wrong with an instance map beside its label map, as a phrase for a message, or None.
+
+    label, instance: int [H, W] of one size. An object lies within one class, but for its edges: if on average
+    less than MIN_SHARE of an object has the class of most of it, or hardly two neighbours are one object, the
+    file is something else: a photo, or another picture's map.
+    """
+    objects = compact(instance, 0)
+    inside = objects > 0
+    if not inside.any():
+        return None
+    if looks_like_photo(instance):
+        return "neighbouring pixels mostly belong to different objects; is this a photo? Expected object ids"
+    classes = int(label.max()) + 1
+    keys = objects[inside].astype(np.int64) * classes + label[inside]
+    counts = np.bincount(keys, minlength=(objects.max() + 1) * classes).reshape(-1, classes)  # [I+1, C]
+    share = counts.max(1).sum() / inside.sum()
+    if share < MIN_SHARE:
+        return (
+            f"only {share:.0%} of the objects' pixels have their object's class in the label map; is this the"
+            " instance map of another picture?"
+        )
+    return None
+
+
+def read_layout(label_path, table, instance_path=""):
+    """A label map file and, unless "" or None, its instance map file -> int32 [H, W] classes and ids (or None).
+
+    Errors: DataError, one line, for what is wrong with either, for unequal sizes and for `odd_objects`.
+    """
+    label = read_label(label_path, table)
+    if not instance_path:
+        return label, None
+    instance = read_instance(instance_path)
+    if instance.shape != label.shape:
+        raise DataError(
+            f"{instance_path}: {instance.shape[1]}x{instance.shape[0]} pixels, but {label_path} has"
+            f" {label.shape[1]}x{label.shape[0]}; expected maps of one picture and of equal sizes"
+        )
+    if odd := odd_objects(label, instance):
+        raise DataError(f"{instance_path}: {odd}")
+    return label, instance
 
 
 def draw_palette(table):

@@ -3,8 +3,6 @@
 import cv2
 import numpy as np
 
-MIN_SHARE = 0.8
-
 
 def compact(instance, none_id=None):
     """Raw ids int [H, W] -> int32 [H, W] of 1..I in the order of the raw ids; `none_id` becomes 0."""
@@ -86,29 +84,3 @@ def coco_polygons(label, annotations):
             points = np.asarray(part, float).reshape(-1, 2) - 1
             instance[polygon_mask(points, *label.shape)] = number
     return instance
-
-
-def odd_objects(label, instance):
-    """What is wrong with an instance map beside its label map, as a phrase for a message, or None.
-
-    label, instance: int [H, W] of one size. An object lies within one class, but for its edges: if on average
-    less than MIN_SHARE of an object has the class of most of it, or hardly two neighbours are one object, the
-    file is something else: a photo, or another picture's map.
-    """
-    objects = compact(instance, 0)
-    inside = objects > 0
-    if not inside.any():
-        return None
-    same = np.mean(instance[:, 1:] == instance[:, :-1]) if instance.shape[1] > 1 else 1.0
-    if same < 0.3:
-        return "neighbouring pixels mostly belong to different objects; is this a photo? Expected object ids"
-    classes = int(label.max()) + 1
-    keys = objects[inside].astype(np.int64) * classes + label[inside]
-    counts = np.bincount(keys, minlength=(objects.max() + 1) * classes).reshape(-1, classes)  # [I+1, C]
-    share = counts.max(1).sum() / inside.sum()
-    if share < MIN_SHARE:
-        return (
-            f"only {share:.0%} of the objects' pixels have their object's class in the label map; is this the"
-            " instance map of another picture?"
-        )
-    return None

@@ -116,14 +116,7 @@ def _make(run, pending):
 def _layout(run, jobs):
     parts = []
     for job in jobs:
-        label = data.read_label(job.label, run.table)
-        instance = data.read_instance(job.instance) if job.instance else None
-        if instance is not None and instance.shape != label.shape:
-            raise ValueError(
-                f"{job.instance}: {instance.shape[1]}x{instance.shape[0]} pixels, but {job.label} has "
-                f"{label.shape[1]}x{label.shape[0]}; expected equal sizes"
-            )
-        parts.append(run.layout(label, instance))
+        parts.append(run.layout(*data.read_layout(job.label, run.table, job.instance)))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
