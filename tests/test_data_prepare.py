@@ -9,7 +9,7 @@ import pytest
 from fixtures_data import encode_png, label_map, photo, write_folders, write_picture
 
 from semantic_synthesis.config import Config
-from semantic_synthesis.data import open_dataset, read_instance, resolve
+from semantic_synthesis.data import ClassTable, DataError, open_dataset, read_instance, read_layout, resolve
 from semantic_synthesis.data.checking import odd_objects
 from semantic_synthesis.data.instances import class_ranks, connected_components, polygon_mask
 from semantic_synthesis.data.prepare import CELEBA_PARTS, COMMANDS
@@ -94,6 +94,24 @@ def test_objects_lie_within_classes():
     assert odd_objects(label, np.roll(own, 1, 1)) is None  # an eighth of each object lies in the next class
     assert "only 75% of the objects' pixels" in odd_objects(label, np.roll(own, 2, 1))
     assert "different objects" in odd_objects(label, np.arange(256).reshape(8, 32))
+
+
+def test_read_layout(tmp_path):
+    table = ClassTable.create("three", [0, 1, 2])
+    label = label_map((0, 1, 2))
+    objects = connected_components(label).astype(np.uint8)
+    for name, values in {"label": label, "objects": objects, "small": objects[:-1]}.items():
+        write_picture(tmp_path / f"{name}.png", values)
+    rows = np.repeat(np.arange(1, 25, dtype=np.uint8)[:, None], 32, 1)
+    write_picture(tmp_path / "rows.png", rows)
+    path = lambda name: str(tmp_path / f"{name}.png")  # noqa: E731
+    found = read_layout(path("label"), table, path("objects"))
+    np.testing.assert_array_equal(found, [label, objects])
+    assert read_layout(path("label"), table)[1] is None
+    with pytest.raises(DataError, match=r"small.png: 32x23 pixels, but .*label.png has 32x24"):
+        read_layout(path("label"), table, path("small"))
+    with pytest.raises(DataError, match=r"rows.png: only .* instance map of another"):
+        read_layout(path("label"), table, path("rows"))
 
 
 @pytest.mark.parametrize("form", ["ids", "palette", "colors"])

@@ -87,17 +87,6 @@ class ConditionalGAN(Method):
 
     # Training
 
-    def random_rows(self, rows):
-        """bool [B]: which samples (numbers int64 [B]) train with random styles, evenly spread (prior_share).
-
-        Not in the papers' code; BicycleGAN (Zhu et al., NeurIPS 2017) trains on both kinds of style. Without
-        it the networks see encoded styles alone, and random ones look right only as far as the KL term makes
-        the two alike.
-        """
-        share = self.config.prior_share
-        number = tf.cast(rows % 1_000_000, tf.float64)
-        return tf.floor((number + 1) * share) > tf.floor(number * share)
-
     def adversarial_terms(self, layout, fake, real, unpaired=None):
         """{objective: {loss: weighted scalar}} of fakes and reals [B,H,W,3] from one discriminator call.
 
@@ -151,6 +140,17 @@ class ConditionalGAN(Method):
         """{objective: layers it trains}."""
         trained = [self.fc, self.generator] + ([self.encoder] if self.encoder else [])
         return {"generator": trained, "discriminator": [self.discriminator]}
+
+
+def random_rows(rows, share):
+    """bool [B]: which samples (numbers int64 [B]) train with random styles, evenly spread; share in [0,1].
+
+    Not in the papers' code; BicycleGAN (Zhu et al., NeurIPS 2017) trains on both kinds of style. Without
+    it the networks see encoded styles alone, and random ones look right only as far as the KL term makes
+    the two alike.
+    """
+    number = tf.cast(rows % 1_000_000, tf.float64)
+    return tf.floor((number + 1) * share) > tf.floor(number * share)
 
 
 def _paired(fake, real, unpaired):
@@ -222,7 +222,7 @@ class GlobalStyleGAN(ConditionalGAN):
             noise = row_normal(batch["row"], config.z_dim, config.seed)
             style["z"] = mean + tf.exp(0.5 * log_variance) * noise
             if config.prior_share:
-                unpaired = self.random_rows(batch["row"])
+                unpaired = random_rows(batch["row"], config.prior_share)
                 style["z"] = tf.where(unpaired[:, None], noise, style["z"])
             divergence["KLD"] = config.lambda_kld * losses.kl_divergence(mean, log_variance)
         fake = self.synthesize_planned(self.plan(layout), style, training=True)

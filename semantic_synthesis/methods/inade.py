@@ -15,7 +15,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from semantic_synthesis import losses
-from semantic_synthesis.methods.conditional_gan import ConditionalGAN
+from semantic_synthesis.methods.conditional_gan import ConditionalGAN, random_rows
 from semantic_synthesis.methods.instance_encoder import InstanceEncoder
 from semantic_synthesis.methods.method import row_normal
 from semantic_synthesis.networks import parse_norm
@@ -145,7 +145,7 @@ class INADE(ConditionalGAN):
             posterior = self.encoder(batch["image"], layout["instance"], self._count(layout))
             noise = posterior.sample(style["noise"])
             if config.prior_share:
-                unpaired = self.random_rows(batch["row"])
+                unpaired = random_rows(batch["row"], config.prior_share)
                 noise = tf.where(unpaired[:, None, None, None], style["noise"], noise)
             style["noise"] = noise
             divergence["KLD"] = config.lambda_kld / 2 * losses.kl_divergence(*posterior)
