@@ -1,8 +1,8 @@
 """Writes a run as a model for TF Serving: python export.py --checkpoint_dir checkpoints/mine."""
 
 from semantic_synthesis import command_line  # first: it quietens TensorFlow
-from semantic_synthesis.config import ExportOptions, define_flags, from_flags
-from semantic_synthesis.exporting import export
+from semantic_synthesis.exporting import ExportOptions, export
+from semantic_synthesis.options import define_flags, from_flags, help_text
 
 define_flags(ExportOptions)
 
@@ -14,4 +14,4 @@ def main():
 
 
 if __name__ == "__main__":
-    command_line.start(main)
+    command_line.start(main, lambda: f"{__doc__}\n{help_text(ExportOptions)}")

@@ -1,21 +1,21 @@
 """Trains a run: python train.py --image_dir photos --label_dir labels --checkpoint_dir checkpoints/mine."""
 
 from semantic_synthesis import command_line  # first: it quietens TensorFlow
-from semantic_synthesis.config import Config, define_flags, from_flags, given_flags, training_config
+from semantic_synthesis.config import Config
+from semantic_synthesis.methods import METHODS, instance_maps
+from semantic_synthesis.options import asked_before_parsing, define_flags, given_flags, help_text, union
+from semantic_synthesis.runs import training_config
 from semantic_synthesis.training import Trainer, make_strategy
 
-define_flags(Config)
+OPTIONS = union(method.config_class for method in METHODS.values())
+define_flags(OPTIONS, defaults=False)
 
 
 def main():
     """Resolves the options, trains (or resumes), returns the exit code."""
     from semantic_synthesis import data
-    from semantic_synthesis.methods import instance_maps, method_class
 
-    def resolve(config):
-        return method_class(config).with_defaults(data.resolve(config))
-
-    config = training_config(from_flags(Config), given_flags(Config), resolve)
+    config = training_config(given_flags(OPTIONS), data.resolve)
     strategy = make_strategy(config.distribute)  # before any other use of TensorFlow
     dataset = data.open_dataset(config, instance_maps=instance_maps(config))
     trainer = Trainer(config, dataset, strategy, evaluations(config))
@@ -35,5 +35,11 @@ def evaluations(config):
     return [TrainEval(config, options, config.eval_epoch_freq)]
 
 
+def options_help():
+    """The options that the asked method has."""
+    method = asked_before_parsing("method", "spade")
+    return f"{__doc__}\n\nOptions of --method {method}:\n{help_text(Config.class_for(method))}"
+
+
 if __name__ == "__main__":
-    command_line.start(main)
+    command_line.start(main, options_help)

@@ -32,7 +32,7 @@ torch.save(state, {path!r})
 """
 
 _CONVERT = """
-from semantic_synthesis.conversion import ConvertOptions, convert
+from semantic_synthesis.convert import ConvertOptions, convert
 convert(ConvertOptions(source={source!r}, dataset_mode="ade20k", checkpoint_dir={run!r}))
 """
 

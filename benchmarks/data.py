@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cv2
 
 from semantic_synthesis import data
-from semantic_synthesis.config import Config
 from semantic_synthesis.data.scenes import render_scene
+from semantic_synthesis.methods import make_config
 
 COUNT, BATCH, SECONDS, ROUNDS = 64, 8, 2.0, 5
 
@@ -67,7 +67,7 @@ def pipeline_rate(dataset):
 
 def measure(folder):
     """Prints the table for a folder of pairs; the rounds alternate, the best of each counts."""
-    config = data.resolve(Config(image_dir=f"{folder}/images", label_dir=f"{folder}/labels"))
+    config = data.resolve(make_config(image_dir=f"{folder}/images", label_dir=f"{folder}/labels"))
     dataset = data.open_dataset(config)
     images, labels = (sorted(p for p in (folder / name).rglob("*.*")) for name in ("images", "labels"))
     pairs = list(zip(map(str, images), map(str, labels), strict=True))

@@ -23,8 +23,8 @@ from measuring import (
 )
 
 from semantic_synthesis import data
-from semantic_synthesis.config import Config
 from semantic_synthesis.layers import plan_label
+from semantic_synthesis.methods import make_config
 from semantic_synthesis.runs import build_method
 
 CLASSES = 183
@@ -39,7 +39,7 @@ VARIANTS = (("dense", "float32"), ("patches", "float32"), ("dense", "bfloat16"),
 
 def generator(form, precision, height, width, **changes):
     """An inference model: full width, random weights, everything folded."""
-    config = Config(
+    config = make_config(
         class_table={"names": ["class"] * CLASSES}, crop_size=width, aspect_ratio=width / height,
         num_upsampling_layers="normal", no_instance=True, modulation=form, precision=precision,
         **changes,

@@ -39,9 +39,10 @@ from semantic_synthesis.evaluation.protocol import table, write_json
 from semantic_synthesis.evaluation.segmentation import Confusion, score_batch
 from semantic_synthesis.evaluation.statistics import Gaussian, Moments, frechet_distance
 from semantic_synthesis.inference import load_run
-from semantic_synthesis.methods.method import named_variables
+from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.monitoring import contact_sheet, write_png
-from semantic_synthesis.restyling import mix_rows
+from semantic_synthesis.restyling import mix_style
+from semantic_synthesis.styles import REGION, Encoded, needs_regions
 
 BATCH, TIMED, SHEET_ROWS = 10, 20, 6
 
@@ -93,7 +94,7 @@ class RealScores(Scores):
 def score_run(run, judge, real, count, samples, diverse):
     """The table row of a run."""
     diversities, scores = [], {"random": Scores(judge)}
-    if run.method.encoded:
+    if run.encoded:
         scores["photo"] = Scores(judge)
     for rows, images, labels, instances in scene_batches(count, run.size):
         layout = layout_of(run, labels, instances)
@@ -101,7 +102,7 @@ def score_run(run, judge, real, count, samples, diverse):
         if "photo" in scores:
             style = run.encode_style(images, layout)
             scores["photo"].add(run.synthesize(layout, style), labels)
-        for i, row in enumerate(rows) if run.method.style_shapes else ():
+        for i, row in enumerate(rows) if run.style_specs else ():
             if len(diversities) < diverse:
                 one = {name: values[i : i + 1] for name, values in layout.items()}
                 seeds = np.arange(samples) + int(row) * samples
@@ -141,12 +142,17 @@ def style_figures(run, judge, layout, seeds, label, instance):
         "own colour": own_color(pictures, label, instance),
     }
     objects = [i for i in np.unique(instance) if i and (instance == i).sum() > 50]
-    if run.instance_maps == "regions" and objects:
+    if needs_regions(run.style_specs) and objects:
         chosen = instance == objects[int(seeds[0]) % len(objects)]
         row = int(np.bincount(layout["instance"][0][chosen]).argmax())
         one = {name: np.repeat(np.asarray(x)[:1], len(seeds), 0) for name, x in style.items()}
-        source = {name: style[name] for name in one if None in run.method.style_shapes[name]}
-        edited = run.synthesize(layout, mix_rows(one, source, [row]))
+        of_region = np.arange(layout["instance"].max() + 1) == row
+        masks = {
+            name: of_region.reshape([-1] + [1] * (len(spec.shape) - 1))
+            for name, spec in run.style_specs.items()
+            if REGION in spec.axes
+        }
+        edited = run.synthesize(layout, mix_style(one, Encoded(style), masks))
         field = feature_difference(judge, edited, label.shape)
         found |= {"edit inside": field[chosen].mean(), "edit outside": field[~chosen].mean()}
     return found

@@ -26,9 +26,8 @@ import numpy as np
 import tensorflow as tf
 from measuring import interleaved_medians
 
-from semantic_synthesis.config import ExportOptions
 from semantic_synthesis.data.scenes import render_scene
-from semantic_synthesis.exporting import export
+from semantic_synthesis.exporting import ExportOptions, export
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.serving_files import models
 

@@ -12,7 +12,7 @@ import tempfile
 import tensorflow as tf
 from measuring import COCO, interleaved_medians, label_maps, label_source, peak_memory_mb, report_peak_memory
 
-from semantic_synthesis.config import Config
+from semantic_synthesis.methods import make_config
 from semantic_synthesis.training import Trainer
 
 CLASSES = 183
@@ -28,7 +28,7 @@ class _NoFiles:
 def step_function(form, precision, label):
     """One training step on a fixed batch, as a function without arguments."""
     batch, height, width = label.shape
-    config = Config(
+    config = make_config(
         class_table={"names": ["class"] * CLASSES}, crop_size=width, aspect_ratio=width / height, batch_size=batch,
         num_upsampling_layers="normal", no_instance=True, no_vgg_loss=True, modulation=form, precision=precision,
         checkpoint_dir=tempfile.mkdtemp(),

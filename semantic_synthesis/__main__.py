@@ -28,14 +28,14 @@ def main(arguments):
         sys.stderr.write(f"error: {asked}expected one of: {', '.join(group or COMMANDS)}\n")
         sys.exit(2)
     from semantic_synthesis import command_line  # not above: it imports TensorFlow
-    from semantic_synthesis.config import define_flags, from_flags
+    from semantic_synthesis.options import define_flags, from_flags, help_text
 
     module, attribute = COMMANDS[name]
     found = getattr(importlib.import_module(f"semantic_synthesis.{module}"), attribute)
     options, function = found if attribute == "COMMAND" else found[name.split()[-1]]
     define_flags(options)
     sys.argv = [f"semantic_synthesis {name}", *arguments[len(name.split()) :]]
-    command_line.start(lambda: function(from_flags(options)))
+    command_line.start(lambda: function(from_flags(options)), lambda: help_text(options))
 
 
 if __name__ == "__main__":

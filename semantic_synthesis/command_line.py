@@ -28,14 +28,26 @@ with _quiet_native_code():
     tf.config.list_physical_devices()
 
 
-def start(main):
+def start(main, help_text=None):
     """Runs main() (no arguments, returns an exit code) under absl; never returns.
+
+    help_text() -> what --help prints.
 
     A user's mistake (ValueError, OSError, or one inside the input pipeline) ends as one line on standard
     error and exit code 2.
     """
     logging.set_verbosity(logging.INFO)
+    if help_text is not None and {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(sys.argv[1:]):
+        sys.exit(_print_help(help_text))
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+
+
+def _print_help(help_text):
+    try:
+        print(help_text())
+    except ValueError as error:
+        _fail(one_line(error))
+    return 0
 
 
 def _parse(argv):

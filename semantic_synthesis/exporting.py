@@ -4,16 +4,59 @@ import os
 import re
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 
 import tensorflow as tf
 
 from semantic_synthesis import data, serving_files
-from semantic_synthesis.config import Config
-from semantic_synthesis.methods import method_class
-from semantic_synthesis.runs import open_run
+from semantic_synthesis.config import REPOSITORY, Config
+from semantic_synthesis.methods import METHODS, method_class
+from semantic_synthesis.options import option
+from semantic_synthesis.runs import inference_options, open_run
 from semantic_synthesis.serving_graph import MOST_PIXELS, ServingGraph
+
+
+@dataclass(frozen=True)
+class _Common:
+    """Options of export.py for every method."""
+
+    checkpoint_dir: str = option(str(REPOSITORY / "checkpoints" / "demo_spade"), "Run folder.")
+    export_dir: str = option("exports", "The model goes to <export_dir>/<model_name>/<version>/.")
+    model_name: str = option("", "Name of the model in TF Serving; empty: the run folder's name.")
+    version: int = option(0, "Version number; 0: one more than the largest there.")
+    output_height: int = option(
+        0, "Height of the pictures in pixels; 0: the run's, or free where the run allows."
+    )
+    output_width: int = option(
+        0, "Width of the pictures in pixels; 0: the run's, or free where the run allows."
+    )
+    precision: str = option("float32", "Arithmetic of the network.", choices=("float32", "bfloat16"))
+    label_dtype: str = option(
+        None, "Type of label ids; default uint8 up to 256 classes.", choices=("uint8", "int32"), kind=str
+    )
+    batch_rows: bool = option(
+        False,
+        "Compute the rows of a request together: faster on GPUs; pixels may differ by 1 between batch sizes.",
+    )
+
+
+def _inference_fields():
+    """The options with which runs may be computed otherwise than they were trained."""
+    return [
+        (
+            name,
+            str,
+            option(None, f"{one.metadata['help']} Default: as the run says.", one.metadata["choices"], str),
+        )
+        for name, one in inference_options(METHODS.values()).items()
+    ]
+
+
+ExportOptions = make_dataclass(
+    "ExportOptions", _inference_fields(), bases=(_Common,), frozen=True,
+    namespace={"__doc__": "Options of export.py; the run knows all others."},
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -21,7 +64,7 @@ class Export:
     """What the files beside the graph say about it.
 
     size: (height, width), None where free; stride: what free sizes are multiples of; table: ClassTable;
-    signatures: {name: ConcreteFunction}.
+    signatures: {name: ConcreteFunction}; style: {name: StyleSpec}.
     """
 
     name: str
@@ -32,12 +75,13 @@ class Export:
     stride: int
     batch_rows: bool
     signatures: dict
+    style: dict
 
 
 def export(options):
     """Writes <export_dir>/<model name>/<version>/ whole or not at all; its path.
 
-    options: config.ExportOptions. Beside the models: models.config and batching.config for TF Serving.
+    options: ExportOptions. Beside the models: models.config and batching.config for TF Serving.
     Errors: ValueError or OSError, one line, before anything is written.
     """
     config = Config.load(options.checkpoint_dir)
@@ -45,11 +89,13 @@ def export(options):
     folder, version = _place(options, name)
     size = _output_size(options, config)
     dtype = _label_dtype(options, config)
-    config, method = open_run(options.checkpoint_dir, options.precision, options.modulation)
-    _check_stride(size, method.strides[0])
+    changes = {name: getattr(options, name) for name, _, _ in _inference_fields()}
+    config, method = open_run(options.checkpoint_dir, options.precision, **changes)
+    _check_stride(size, method.stride)
     graph = ServingGraph(config, method, size, dtype, options.batch_rows)
     done = Export(
-        name, version, config, graph.table, size, graph.stride, options.batch_rows, graph.signatures()
+        name, version, config, graph.table, size, graph.stride, options.batch_rows, graph.signatures(),
+        method.style_shapes,
     )  # fmt: skip
     with _written_beside(folder / str(version)) as part:
         _save(done.signatures, part)

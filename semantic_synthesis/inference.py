@@ -9,17 +9,19 @@ import tensorflow as tf
 from semantic_synthesis import data
 from semantic_synthesis.monitoring import to_uint8
 from semantic_synthesis.runs import open_run
+from semantic_synthesis.styles import encoded_names, merge_style, needs_regions, transfer
 
 _KEPT_PLANS = 8
 
 
-def load_run(run_dir, precision="float32", modulation=None):
+def load_run(run_dir, precision="float32", **changes):
     """The Synthesizer of a run folder; nothing else is needed, every option is in the folder.
 
-    precision: float32 or bfloat16; modulation: auto, patches or dense, default as trained.
+    precision: float32 or bfloat16; changes: options that say how the run's method computes, for example
+    modulation="dense"; default as trained.
     Errors: FileNotFoundError or ValueError, one line, if the run is missing or damaged.
     """
-    return Synthesizer(*open_run(run_dir, precision, modulation))
+    return Synthesizer(*open_run(run_dir, precision, **changes))
 
 
 class Synthesizer:
@@ -33,6 +35,8 @@ class Synthesizer:
         self.table = data.ClassTable.from_dict(config.class_table)
         self.size = (config.crop_height, config.crop_size)
         self.instance_maps = method.instance_maps(config)
+        self.style_specs = method.style_shapes
+        self.encoded = encoded_names(self.style_specs)
         self._plans = OrderedDict()
         # Plans of different layouts have different sizes: reduce_retracing keeps one graph for all of them.
         self._plan = tf.function(method.plan, autograph=False, reduce_retracing=True)
@@ -75,26 +79,39 @@ class Synthesizer:
 
         layout: of batch 1 or N, needed by methods with a style per region.
         """
-        return self._sample(self._needed(layout), tf.constant(seeds, tf.int64))
+        return self._sample(
+            self._needed(layout, needs_regions(self.style_specs)), tf.constant(seeds, tf.int64)
+        )
 
-    def _needed(self, layout):
-        if layout is None and self.instance_maps == "regions":
-            raise ValueError("styles of this run depend on the regions of a layout; give the layout")
+    @staticmethod
+    def _needed(layout, needed):
+        if layout is None and needed:
+            raise ValueError("styles of this run depend on the layout; give it")
         return layout
 
-    def encode_style(self, images, layout=None, seed=0):
-        """Styles of photos: uint8 [h,w,3] or [N,h,w,3], any size. ValueError if the run takes none.
+    def read_photos(self, images, layout=None, photo_layout=None):
+        """What photos decide of a style, an Encoded: images uint8 [h,w,3] or [N,h,w,3], any size.
 
-        layout: of the photos, needed by methods with a style per region; seed decides what of a style photos
-        do not.
+        layout: what the style is for; photo_layout: what the photos show, where that is another one (rows of
+        regions then go by their class). ValueError if the run's photos decide nothing.
         """
+        if not self.encoded:
+            raise ValueError("this run has no encoder of photos; it takes no style image")
         images = np.asarray(images)
         images = images[None] if images.ndim == 3 else images
         fitted = np.stack([data.fit_image(image, *self.size) for image in images])
-        style = self._encode(tf.cast(fitted, tf.float32) / 127.5 - 1.0, self._needed(layout))
-        if not style:
-            raise ValueError("this run has no encoder (trained without --use_vae); it takes no style image")
-        return self.sample_style([seed] * len(images), layout) | style
+        shown = layout if photo_layout is None else photo_layout
+        shown = self._needed(shown, self.method.encoder_sees_layout)
+        encoded = self._encode(tf.cast(fitted, tf.float32) / 127.5 - 1.0, shown)
+        if photo_layout is None or not needs_regions(self.style_specs):
+            return encoded
+        return transfer(encoded, self.style_specs, photo_layout, layout, self.table.num_classes)
+
+    def encode_style(self, images, layout=None, seed=0, photo_layout=None):
+        """Styles of photos, see `read_photos`; seed decides what of a style the photos do not."""
+        encoded = self.read_photos(images, layout, photo_layout)
+        count = len(images) if np.ndim(images) == 4 else 1
+        return merge_style(self.sample_style([seed] * count, layout), encoded)
 
     def synthesize(self, layout, style):
         """Pictures uint8 [N,H,W,3] for N styles of one layout, or one style per layout."""

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 
 def adversarial(judgements, real, gan_mode, for_generator=False):
-    """Adversarial loss: mean over scales of the mean over cells (spec section 5).
+    """Adversarial loss: mean over scales of the mean over cells.
 
     judgements: list over scales of [B,h,w,1]; real: whether the target is "real".
     hinge: discriminator mean max(0, 1 -+ D), generator -mean D; ls: mean (D - target)^2;
@@ -29,13 +29,13 @@ def _adversarial_term(judgement, real, gan_mode, for_generator):
 
 
 def feature_matching(fake_features, real_features, layers="all"):
-    """Sum over layers (all but the last), mean over scales, of mean |fake - real|; real is a constant.
+    """Sum over layers, mean over groups, of mean |fake - real|; real is a constant.
 
-    Both: list over scales of lists of [B,h,w,f] (Wang et al., pix2pixHD, equation 4).
-    layers: all, or deep for the last layer before the judgement alone.
+    Both: list over groups (scales) of lists of [B,h,w,f] (Wang et al., pix2pixHD, equation 4).
+    layers: all, or deep for the last of each group alone.
     """
     total = 0.0
-    chosen = slice(-2, -1) if layers == "deep" else slice(None, -1)
+    chosen = slice(-1, None) if layers == "deep" else slice(None)
     for fakes, reals in zip(fake_features, real_features, strict=True):
         for fake, real in zip(fakes[chosen], reals[chosen], strict=True):
             total += mean_absolute(fake, tf.stop_gradient(real))

@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 from semantic_synthesis import __version__
 from semantic_synthesis.config import REPOSITORY
+from semantic_synthesis.methods import method_class
+from semantic_synthesis.styles import CLASS, REGION
 
 _METRICS_FILE = "metrics.json"
 _PLACES = {"checkpoint_dir", "log_dir", "results_dir", "dataroot", "image_dir", "label_dir", "instance_dir"}
@@ -62,10 +63,18 @@ _INSTANCE_RULE = """
   8 or 16 bits, or RGB as r + 256 g + 65536 b."""
 _STYLE_RULE = "\n- `style_image_bytes`: JPEG or PNG of any size."
 _REGION_RULE = """
-- A style has one row of `noise` per region of the layout: first the classes of pixels without an object (in the
+- Rows of regions in a style ({names}): first the classes of pixels without an object (in the
   order of their indices), then the objects (in the order of their ids). `regions` gives the row of every pixel,
   `sample_style` and `encode_style` give rows, any of which may be replaced before `synthesize_style`. Rows
-  beyond the last region are not used. A photo must show the layout it comes with."""
+  beyond the last region are not used."""
+_CLASS_RULE = """
+- Rows of classes in a style ({names}): one for each class of the table, in its order, any of which may be
+  replaced before `synthesize_style`."""
+_SHOWN_RULE = """
+- A photo must show the layout it comes with; in `png_style_label` it may show another one, whose map is
+  `style_label_png_bytes`: parts of the picture then take the style of their class there.{present}"""
+_PRESENT_RULE = """ What a photo does not
+  decide is that of seed 0; `encode_style` tells it apart (`..._present`)."""
 
 
 def model_card(export, run_dir):
@@ -81,8 +90,7 @@ def model_card(export, run_dir):
         last=table.num_classes - 1, classes=table.num_classes, size=_size(export),
         instances="" if config.no_instance else _INSTANCE_RULE,
         seed="Equal seeds give equal styles." if random else "Without effect: this run has no random style.",
-        style=(_STYLE_RULE if "png_style" in export.signatures else "")
-        + (_REGION_RULE if "regions" in export.signatures else ""),
+        style=_style_rules(export),
         metrics=_metrics(run_dir), options=json.dumps(_options(config), indent=1),
     )  # fmt: skip
 
@@ -96,29 +104,44 @@ def _data(config):
     return text
 
 
+def _style_rules(export):
+    """What there is to know of the style inputs, from their axes."""
+    text = _STYLE_RULE if "png_style" in export.signatures else ""
+    for axis, rule in ((REGION, _REGION_RULE), (CLASS, _CLASS_RULE)):
+        names = [f"`{name}`" for name, spec in export.style.items() if axis in spec.axes]
+        text += rule.format(names=", ".join(names)) if names else ""
+    if "png_style_label" in export.signatures:
+        partial = any(spec.present for spec in export.style.values())
+        text += _SHOWN_RULE.format(present=_PRESENT_RULE if partial else "")
+    return text
+
+
 def _licence(config):
-    if config.dataset_mode == "scenes" and config.no_vgg_loss:
+    sources = method_class(config).sources(config)
+    if config.dataset_mode == "scenes" and not sources:
         return "Apache-2.0 (the training pictures were rendered by this project; no other data or weights)."
-    vgg = (
-        ""
-        if config.no_vgg_loss
-        else f" The loss used VGG19 weights ({os.path.basename(config.vgg_weights)})."
-    )
-    return f"the run records no licence; the terms of the training data apply.{vgg}"
+    also = f" Training also used {'; '.join(sources)}." if sources else ""
+    return f"the run records no licence; the terms of the training data apply.{also}"
 
 
 def _signature_rows(export):
     for signature, function in sorted(export.signatures.items()):
         for name, spec in sorted(function.structured_input_signature[0][0].items()):
-            yield f"| `{signature}` | in `{name}` | {_describe(name, spec)} |"
+            yield f"| `{signature}` | in `{name}` | {_describe(name, spec, export.style)} |"
         for name, spec in sorted(function.structured_outputs.items()):
-            yield f"| | out `{name}` | {_describe(name, spec)} |"
+            yield f"| | out `{name}` | {_describe(name, spec, export.style)} |"
 
 
-def _describe(name, spec):
-    free = "I" if name == "noise" else "HW"
-    sizes = ["N", *(str(size) if size else free[i] for i, size in enumerate(spec.shape[1:]))]
-    return f"{spec.dtype.name} [{', '.join(sizes)}]"
+def _describe(name, spec, style):
+    """Type and shape; axes of a style tensor by their names."""
+    sizes = spec.shape[1:]
+    of_style = style.get(name) or style.get(name.removesuffix("_present"))
+    if of_style is None:
+        known = [str(size) if size else "HW"[i] for i, size in enumerate(sizes)]
+    else:
+        axes = of_style.axes[: len(sizes)]
+        known = [f"{axis} {size}" if size else f"{axis}s" for axis, size in zip(axes, sizes, strict=True)]
+    return f"{spec.dtype.name} [{', '.join(['N', *known])}]"
 
 
 def _size(export):

@@ -1,9 +1,11 @@
-"""Generator backbone, multiscale discriminator and image encoder of the SPADE family (spec sections 2, 3)."""
+"""Generator backbone and image encoder of the SPADE family (Park et al., appendix A)."""
+
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from semantic_synthesis.layers import BatchNorm, Conv, Dense, InstanceNorm, ResidualBlock, convolve
+from semantic_synthesis.layers import BatchNorm, Conv, Dense, InstanceNorm
 from semantic_synthesis.layers.residual import SLOPE
 
 DOUBLINGS = {"normal": 5, "more": 6, "most": 7}
@@ -22,41 +24,53 @@ def generator_strides(depth):
     return tuple(strides)
 
 
-class Generator(keras.layers.Layer):
-    """Residual blocks from coarse to fine, each under its own condition.
+class Block(NamedTuple):
+    """A place for a residual block: name, channels in and out, output pixels per feature cell."""
 
-    make_norm(channels, name=...) -> normaliser. Call: initial [B,h,w,16F] (the features the method
-    starts from), conditions: one per block, at the strides of `generator_strides(depth)`
-    -> [B,h*s,w*s,3] float32 in [-1,1], s the first stride.
+    name: str
+    channels_in: int
+    channels_out: int
+    stride: int
+
+
+def spade_layout(filters, depth):
+    """The Blocks of SPADE's generator: 16F channels down to F (F/2 at depth most)."""
+    names = ["head_0", "G_middle_0", "G_middle_1", "up_0", "up_1", "up_2", "up_3"]
+    widths = [16 * filters] * 4 + [8 * filters, 4 * filters, 2 * filters, filters]
+    if depth == "most":
+        names.append("up_4")
+        widths.append(filters // 2)
+    strides = generator_strides(depth)
+    return [Block(n, *widths[i : i + 2], strides[i]) for i, n in enumerate(names)]
+
+
+class Generator(keras.layers.Layer):
+    """Blocks from coarse to fine, each under its own condition.
+
+    layout: list of Block; make_block(channels_in, channels_out, name) -> layer called as
+    block(x, condition, training); finish: from the last convolution to [-1,1].
+    Call: initial [B,h,w,in of the first block] (the features the method starts from), conditions: one per block, at
+    the blocks' strides -> [B,h*s,w*s,3] float32 in [-1,1], s the first stride over the last.
     """
 
-    def __init__(self, filters, depth, make_norm, *, spectral=True, init, name="generator"):
+    def __init__(self, layout, make_block, *, finish=tf.tanh, init, name="generator"):
         super().__init__(name=name, autocast=False)
-        names = ["head_0", "G_middle_0", "G_middle_1", "up_0", "up_1", "up_2", "up_3"]
-        widths = [16 * filters] * 4 + [8 * filters, 4 * filters, 2 * filters, filters]
-        if depth == "most":
-            names.append("up_4")
-            widths.append(filters // 2)
-        self.strides = generator_strides(depth)
-        self.blocks = [
-            ResidualBlock(widths[i], widths[i + 1], make_norm, spectral=spectral, init=init, name=name)
-            for i, name in enumerate(names)
-        ]
-        self.conv_img = Conv(widths[-1], 3, 3, padding=1, init=init, name="conv_img")
+        self.strides, self.finish = tuple(place.stride for place in layout), finish
+        self.blocks = [make_block(place.channels_in, place.channels_out, place.name) for place in layout]
+        self.conv_img = Conv(layout[-1].channels_out, 3, 3, padding=1, init=init, name="conv_img")
         self.built = True
 
     def call(self, initial, conditions, training=False):
         x, stride = initial, self.strides[0]
         for block, block_stride, condition in zip(self.blocks, self.strides, conditions, strict=True):
-            if block_stride < stride:
-                x = _double(x)
-            stride = block_stride
+            while block_stride < stride:
+                x, stride = double(x), stride // 2
             x = block(x, condition, training=training)
         x = self.conv_img(tf.nn.leaky_relu(x, SLOPE))
-        return tf.tanh(tf.cast(x, tf.float32))
+        return self.finish(tf.cast(x, tf.float32))
 
 
-def _double(x):
+def double(x):
     """Nearest-neighbour enlargement by two: [B,h,w,F] -> [B,2h,2w,F]."""
     return tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)
 
@@ -125,99 +139,8 @@ class Encoder(keras.layers.Layer):
             x = tf.image.resize(image, [self.size, self.size])  # bilinear
         for conv in self.convs:
             x = tf.nn.leaky_relu(conv(x, training=training), SLOPE)
-        x = tf.reshape(x, [-1, 16 * x.shape[-1]])  # [B,16*8F], rows, columns, channels
+        x = tf.reshape(x, [-1, 16 * x.shape[-1]])  # [B,4*4*width of the last layer]
         return tf.cast(self.mean(x), tf.float32), tf.cast(self.log_variance(x), tf.float32)
-
-
-class _PatchDiscriminator(keras.layers.Layer):
-    """One scale (spec section 3.3): 4x4 convolutions, padding 2; see MultiscaleDiscriminator."""
-
-    def __init__(self, condition_channels, filters, layers, norm, *, init, name):
-        super().__init__(name=name, autocast=False)
-        self.condition_channels = condition_channels
-        self.entry = Conv(condition_channels + 3, filters, 4, strides=2, padding=2, init=init, name="model0")
-        self.middle, width = [], filters
-        for i in range(1, layers):
-            narrow, width = width, min(2 * width, 512)
-            strides = 1 if i == layers - 1 else 2
-            self.middle.append(
-                NormedConv(narrow, width, 4, norm, strides=strides, padding=2, init=init, name=f"model{i}")
-            )
-        self.last = Conv(width, 1, 4, padding=2, init=init, name=f"model{layers}")
-        self.built = True
-
-    def call(self, condition, images, training=False):
-        x = tf.nn.leaky_relu(self._enter(condition, images), SLOPE)
-        features = [x]
-        for conv in self.middle:
-            x = tf.nn.leaky_relu(conv(x, training=training), SLOPE)
-            features.append(x)
-        return [*features, self.last(x)]
-
-    def _enter(self, condition, images):
-        """The first convolution of [condition, image], split by linearity.
-
-        The condition [B,...] is shared by the n image batches in images [nB,...], so its part (nearly
-        all input channels) is computed once.
-        """
-        conv, dtype = self.entry, self.compute_dtype
-        kernel = tf.cast(conv.effective_kernel(), dtype)
-        parts = tf.split(kernel, [self.condition_channels, 3], 2)
-        shared = convolve(tf.cast(condition, dtype), parts[0], conv.strides, conv.padding)
-        own = convolve(tf.cast(images, dtype), parts[1], conv.strides, conv.padding)
-        shared = tf.nn.bias_add(shared, tf.cast(conv.bias.value, dtype))
-        copies = tf.shape(images)[0] // tf.shape(condition)[0]
-        return own + tf.tile(shared, [copies, 1, 1, 1])
-
-
-class MultiscaleDiscriminator(keras.layers.Layer):
-    """PatchGANs with separate weights on the full and on average-pooled inputs (spec section 3.2).
-
-    Call: condition [B,H,W,S] (one-hot labels and edges), images [nB,H,W,3] in [-1,1], n batches that
-    share the condition one after another -> list over scales of lists of feature maps [nB,h,w,f], the
-    last of each being the judgement [nB,h,w,1].
-    """
-
-    def __init__(
-        self, condition_channels, filters, *, scales=2, layers=4, norm="instance", init, name="discriminator"
-    ):
-        super().__init__(name=name, autocast=False)
-        self.scales = [
-            _PatchDiscriminator(
-                condition_channels, filters, layers, norm, init=init, name=f"discriminator_{i}"
-            )
-            for i in range(scales)
-        ]
-        self.built = True
-
-    def call(self, condition, images, training=False):
-        outputs = []
-        for i, scale in enumerate(self.scales):
-            if i > 0:
-                condition, images = pool_by_two(condition), pool_by_two(images)
-            outputs.append(scale(condition, images, training=training))
-        return outputs
-
-
-def pool_by_two(x):
-    """Mean over 3x3 windows at stride 2, one cell of padding that does not count: [B,H,W,F] -> [B,H',W',F].
-
-    H' = (H - 1) // 2 + 1. SAME pooling would start one cell later on even sizes.
-    """
-    height, width = tf.shape(x)[1], tf.shape(x)[2]
-    # One extra row and column before, and after where the size is odd; average pooling with VALID counts
-    # padded cells, so their share is corrected.
-    x = tf.pad(x, [[0, 0], [1, height % 2], [1, width % 2], [0, 0]])
-    mean = tf.nn.avg_pool2d(x, 3, 2, "VALID")
-    rows, columns = _cells(height), _cells(width)
-    cells = tf.cast(rows[:, None] * columns[None, :], tf.float32)[None, :, :, None]
-    return mean * tf.cast(9.0 / cells, mean.dtype)
-
-
-def _cells(size):
-    """int32 [(size - 1) // 2 + 1]: how many real cells each window of three holds along one axis."""
-    centres = tf.range(0, size, 2)
-    return 3 - tf.cast(centres == 0, tf.int32) - tf.cast(centres == size - 1, tf.int32)
 
 
 def edge_map(instance):

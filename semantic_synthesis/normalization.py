@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from semantic_synthesis.layers import BatchNorm, Dense, InstanceNorm, LabelModulation, add_array
-from semantic_synthesis.layers.spreading import find_runs, gather, spread
+from semantic_synthesis.layers import BatchNorm, Dense, InstanceNorm, LabelModulation, LabelPlan, add_array
+from semantic_synthesis.layers.cells import Cells
+from semantic_synthesis.layers.spreading import gather, spread
 
 
 class NormGrammar(NamedTuple):
@@ -39,10 +40,18 @@ def make_statistics(kind, channels, name):
     return BatchNorm(channels, synchronized=kind == "syncbatch", name=name)
 
 
+class LabelRows(NamedTuple):
+    """A plan whose tokens stand for vectors, and these: rows float32 [T,D] (`LabelModulation.call`)."""
+
+    plan: LabelPlan
+    rows: tf.Tensor
+
+
 class SPADE(keras.layers.Layer):
     """Spatially-adaptive normalisation (Park et al., equation 1): normalised(x) * (1 + scale) + shift.
 
-    Call: x [B,h,w,channels]; plan: LabelPlan of the same h and w, batch B or 1 -> [B,h,w,channels].
+    num_classes: C, or the length of the rows. Call: x [B,h,w,channels]; condition: LabelPlan of the same h and w,
+    batch B or 1, or LabelRows with a plan of batch B -> [B,h,w,channels].
     """
 
     def __init__(
@@ -64,30 +73,20 @@ class SPADE(keras.layers.Layer):
             self.modulation.fold_statistics(*self.statistics.affine(None))
             self.folded = True
 
-    def call(self, x, plan, training=False):
+    def call(self, x, condition, training=False):
+        plan, rows = condition if isinstance(condition, LabelRows) else (condition, None)
         if self.folded:
-            return self.modulation(x, plan)
+            return self.modulation(x, plan, rows=rows)
         if self.statistics.per_sample:
             x = self.statistics(x, training=training)
-            return self.modulation(x, plan, fold=lambda scale, shift: (1.0 + scale, shift))
+            return self.modulation(x, plan, fold=lambda scale, shift: (1.0 + scale, shift), rows=rows)
         a, b = self.statistics.affine(x, training)
+
         # x * a + b goes into scale and shift, at the cost of a few patches instead of all pixels.
-        return self.modulation(
-            x, plan, fold=lambda scale, shift: ((1.0 + scale) * a, (1.0 + scale) * b + shift)
-        )
+        def fold(scale, shift):
+            return (1.0 + scale) * a, (1.0 + scale) * b + shift
 
-
-class Cells(NamedTuple):
-    """Which of Q values each pixel takes: index int32 [B,h,w] in [0,Q), and its runs (`find_runs`)."""
-
-    index: tf.Tensor
-    runs: tf.Tensor
-    run_index: tf.Tensor
-
-    @classmethod
-    def of(cls, index):
-        """The Cells of an index map."""
-        return cls(index, *find_runs(index))
+        return self.modulation(x, plan, fold=fold, rows=rows)
 
 
 def _modulate(x, statistics, training, scale, shift, cells):

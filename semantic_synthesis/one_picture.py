@@ -1,22 +1,50 @@
 """One label map to one or several pictures: what test_one.py does."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from semantic_synthesis import data
+from semantic_synthesis.config import REPOSITORY
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.monitoring import contact_sheet, write_png
-from semantic_synthesis.restyling import apply_edits, parse_edit
+from semantic_synthesis.options import option
+from semantic_synthesis.restyling import apply_edits, parse_edit, read_photo_layout, split_photo
 
 _MOST_PIXELS = 2**26
+
+
+@dataclass(frozen=True)
+class OneOptions:
+    """Options of test_one.py; the run knows all others."""
+
+    checkpoint_dir: str = option(str(REPOSITORY / "checkpoints" / "demo_spade"), "Run folder.")
+    label_filename: str = option(
+        str(REPOSITORY / "datasets" / "scenes" / "lake_label.png"), "Label map: index, palette or RGB PNG."
+    )
+    instance_filename: str = option("", "Instance map, for runs trained with one.")
+    style_filename: str = option(
+        "", "Photo whose style the picture takes; PHOTO,LABELMAP where the run reads styles by class or region and "
+        "the photo shows another layout; empty: random styles.",
+    )  # fmt: skip
+    restyle: tuple = option(
+        (), "PART=SOURCE[@SHARE], may be repeated: all, class:NAME, instance:ID or picture takes its style from "
+        "seed:N, PHOTO or PHOTO,LABELMAP; @0.5 goes half the way; class:NAME/3-4 means layers 3 and 4 alone.",
+    )  # fmt: skip
+    results_dir: str = option("results", "Where the pictures go.")
+    seed: int = option(0, "Seed of the first random style.")
+    num_samples: int = option(1, "Number of random styles, seeds seed, seed + 1, ...")
+    output_height: int = option(0, "Height of the picture in pixels; 0: that of the label map.")
+    output_width: int = option(0, "Width of the picture in pixels; 0: that of the label map.")
+    precision: str = option("float32", "Arithmetic of the network.", choices=("float32", "bfloat16"))
 
 
 def make_pictures(options):
     """Reads the map, makes the pictures, writes them and a side-by-side sheet; the paths written.
 
-    options: config.OneOptions. Files: <map>_synthesized.png, or <map>_synthesized_<seed>.png for several
+    options: OneOptions. Files: <map>_synthesized.png, or <map>_synthesized_<seed>.png for several
     samples, and <map>_sheet.png (label colours, style photo where given, pictures).
     Errors: ValueError or OSError, one line, before anything is written.
     """
@@ -26,8 +54,10 @@ def make_pictures(options):
         raise ValueError(
             f"--num_samples {options.num_samples} with --style_filename: a photo gives one style; leave one out"
         )
-    edits = [parse_edit(text) for text in options.restyle]
+    for text in options.restyle:
+        parse_edit(text)  # before anything slow
     run = load_run(options.checkpoint_dir, options.precision)
+    edits = [parse_edit(text, run.table.names) for text in options.restyle]
     label, instance = data.read_layout(options.label_filename, run.table, options.instance_filename)
     height, width = _output_size(options, label)
     layout = run.layout(label, instance)
@@ -54,8 +84,10 @@ def _output_size(options, label):
 def _styles(options, run, layout):
     """(style, seeds of the pictures or [None], style photo or None)."""
     if options.style_filename:
-        photo = data.read_image(options.style_filename)
-        return run.encode_style(photo, layout, options.seed), [None], photo
+        path, label = split_photo(options.style_filename)
+        photo = data.read_image(path)
+        shown = read_photo_layout(run, label, path, photo) if label else None
+        return run.encode_style(photo, layout, options.seed, shown), [None], photo
     seeds = list(range(options.seed, options.seed + options.num_samples))
     style = run.sample_style(seeds, layout)
     return style, (seeds if style else [None]), None

@@ -1,4 +1,4 @@
-"""Adam in PyTorch's form and the learning rates of a run (spec section 6)."""
+"""Adam in PyTorch's form and the place of a step in a run's schedule."""
 
 import keras
 import tensorflow as tf
@@ -42,12 +42,9 @@ def _handle(variable):
     return getattr(variable, "value", variable).handle if hasattr(variable, "path") else variable.handle
 
 
-def make_optimizer(config, objective):
-    """The objective's Adam; TTUR's betas (0, 0.9) unless options say otherwise."""
-    beta1, beta2 = (0.5, 0.999) if config.no_TTUR else (0.0, 0.9)
-    beta1 = beta1 if config.beta1 is None else config.beta1
-    beta2 = beta2 if config.beta2 is None else config.beta2
-    return Adam(beta1, beta2, f"adam_{objective}")
+def make_optimizer(objective, name):
+    """The Adam of a methods.method.Objective; its learning rate is set at every step."""
+    return Adam(*objective.betas, f"adam_{name}")
 
 
 def total_steps(config, steps_per_epoch):
@@ -55,15 +52,9 @@ def total_steps(config, steps_per_epoch):
     return config.total_steps or max(1, round(config.total_epochs * steps_per_epoch))
 
 
-def learning_rate(config, objective, step, steps_per_epoch):
-    """Rate at a step: constant until decay_epoch, then falling linearly to zero at the last step.
+def schedule_epoch(config, step, steps_per_epoch):
+    """The epoch (float) whose learning rate holds at a step: total_epochs at the last step.
 
-    With total_steps the decay starts after the same share decay_epoch / total_epochs of the steps.
-    Deviation: the originals lower the rate once per epoch.
+    With total_steps the schedule is stretched or pressed to that length.
     """
-    last = total_steps(config, steps_per_epoch)
-    first = last * min(1.0, config.decay_epoch / max(config.total_epochs, 1))
-    factor = 1.0 if step < first else max(0.0, (last - step) / max(last - first, 1.0))
-    if config.no_TTUR:
-        return config.lr * factor
-    return config.lr * factor * (2.0 if objective == "discriminator" else 0.5)
+    return step / total_steps(config, steps_per_epoch) * max(config.total_epochs, 1)

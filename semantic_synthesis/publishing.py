@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semantic_synthesis.config import Config, option
-from semantic_synthesis.methods.method import named_variables
+from semantic_synthesis.config import Config
+from semantic_synthesis.layers.naming import named_variables
+from semantic_synthesis.options import option
 from semantic_synthesis.runs import build_method, load_weights, save_weights
 
 

@@ -1,13 +1,17 @@
-"""Edits of a style, region by region: `--restyle REGION=SOURCE[@SHARE]` and the functions behind it.
+"""Edits of a style, part by part: `--restyle PART=SOURCE[@SHARE]` and the functions behind it.
 
-REGION  all, class:NAME (every region of that class) or instance:ID (an id of the instance map)
+PART    all (every region or class), class:NAME, instance:ID (an id of the instance map), or picture (what belongs
+        to the whole picture); where a style has layers, /3 or /3-4 behind it chooses among them (0 the finest)
 SOURCE  seed:N, or PHOTO (a picture of the same layout), or PHOTO,LABELMAP (a picture of any layout, with its
         label map: a region takes the style of its class there)
 SHARE   0 keeps the style, 1 (the default) replaces it, between them the two are mixed linearly
 
-Only methods with a style per region (INADE) can be edited so. Every other region keeps its style.
+Which parts a run's style has follows from the axes of its tensors (`styles.StyleSpec`). Everything else keeps its
+style.
 """
 
+import os
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,17 +19,19 @@ import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis import data
+from semantic_synthesis.styles import CLASS, LAYER, REGION, Encoded, needs_regions
 
 GRAMMAR = (
-    "expected REGION=SOURCE[@SHARE] with REGION all, class:NAME or instance:ID and SOURCE seed:N, PHOTO or "
-    "PHOTO,LABELMAP, for example class:tree=seed:7 or instance:3=photo.jpg,map.png@0.5"
+    "expected PART=SOURCE[@SHARE] with PART all, class:NAME, instance:ID or picture (/3 or /3-4 behind it for layers) "
+    "and SOURCE seed:N, PHOTO or PHOTO,LABELMAP, for example class:tree=seed:7 or instance:3=photo.jpg,map.png@0.5"
 )
 _SHOWN = 60
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One parsed --restyle: which regions ("all", "class" or "instance", and its name), from where, how much.
+    """One parsed --restyle: which part ("all", "class", "instance" or "picture", and its name), of which layers
+    (first and last, None: all), from where, how much.
 
     seed is None for photos; label is "" where the photo shows the layout itself.
     """
@@ -33,17 +39,22 @@ class Edit:
     text: str
     kind: str
     name: str = ""
+    layers: tuple | None = None
     seed: int | None = None
     photo: str = ""
     label: str = ""
     share: float = 1.0
 
 
-def parse_edit(text):
-    """An Edit from REGION=SOURCE[@SHARE]; ValueError with the grammar otherwise."""
-    region, equals, source = text.partition("=")
-    kind, colon, name = (part.strip() for part in region.partition(":"))
-    known = (kind == "all" and not colon) or (kind in ("class", "instance") and name)
+def parse_edit(text, names=()):
+    """An Edit from PART=SOURCE[@SHARE]; ValueError with the grammar otherwise.
+
+    names: class names, which may hold a / themselves.
+    """
+    part, equals, source = text.partition("=")
+    part, layers = _split_layers(part.strip(), names, text)
+    kind, colon, name = (piece.strip() for piece in part.partition(":"))
+    known = (kind in ("all", "picture") and not colon) or (kind in ("class", "instance") and name)
     if not equals or not known or (kind == "instance" and not name.lstrip("-").isdecimal()):
         raise ValueError(f"--restyle {text}: {GRAMMAR}")
     source, share = _split_share(source.strip(), text)
@@ -56,9 +67,28 @@ def parse_edit(text):
             seed = 2**63
         if not -(2**63) <= seed < 2**63:
             raise ValueError(f"--restyle {text}: seed is no whole number of 64 bits; {GRAMMAR}")
-        return Edit(text, kind, name, seed=seed, share=share)
-    photo, _, label = (part.strip() for part in source.partition(","))
-    return Edit(text, kind, name, photo=photo, label=label, share=share)
+        return Edit(text, kind, name, layers, seed=seed, share=share)
+    photo, label = split_photo(source)
+    return Edit(text, kind, name, layers, photo=photo, label=label, share=share)
+
+
+def split_photo(source):
+    """(photo, label map or "") of PHOTO[,LABELMAP]; a file whose name holds a comma is one photo."""
+    if os.path.exists(source):
+        return source, ""
+    photo, _, label = (piece.strip() for piece in source.partition(","))
+    return photo, label
+
+
+def _split_layers(part, names, text):
+    """(part, (first, last) or None): the layers behind the last /, unless that is part of a class's name."""
+    match = re.fullmatch(r"(.*)/(\d+)(?:-(\d+))?", part)
+    if not match or part.removeprefix("class:") in names:
+        return part, None
+    first, last = int(match[2]), int(match[3] or match[2])
+    if last < first:
+        raise ValueError(f"--restyle {text}: layers {first}-{last}; expected the smaller number first")
+    return match[1].strip(), (first, last)
 
 
 def _split_share(source, text):
@@ -104,16 +134,10 @@ def select(edit, regions, table):
     if edit.kind == "all":
         return regions
     if edit.kind == "class":
-        if edit.name not in table.names:
-            raise ValueError(
-                f"--restyle {edit.text}: no class {edit.name}; this run knows {', '.join(table.names)}"
-            )
-        chosen = [r for r in regions if table.names[r.class_id] == edit.name]
-        there = sorted({table.names[r.class_id] for r in regions})
+        class_id = _class_id(edit, table)
+        chosen = [r for r in regions if r.class_id == class_id]
         if not chosen:
-            raise ValueError(
-                f"--restyle {edit.text}: the layout has no {edit.name}; it has {', '.join(there)}"
-            )
+            _refuse_absent(edit, {r.class_id for r in regions}, table)
         return chosen
     chosen = [r for r in regions if r.instance == int(edit.name) != 0]
     if not chosen:
@@ -132,76 +156,168 @@ def select(edit, regions, table):
     return chosen
 
 
-def mix_rows(style, source, rows, share=1.0):
-    """The style with rows (list of ints) of its per-region tensors moved to those of another style.
+def _class_id(edit, table):
+    if edit.name not in table.names:
+        raise ValueError(
+            f"--restyle {edit.text}: no class {edit.name}; this run knows {', '.join(table.names)}"
+        )
+    return list(table.names).index(edit.name)
 
-    style: {name: [N,I,...]}; source: {name: [1 or N,J,...]} with a row for each of rows; share in [0,1].
-    Tensors that the source does not hold stay as they are.
+
+def _refuse_absent(edit, there, table):
+    listed = ", ".join(sorted(table.names[c] for c in there))
+    raise ValueError(f"--restyle {edit.text}: the layout has no {edit.name}; it has {listed}")
+
+
+# What an edit touches: {tensor: bool mask over one style}
+
+
+def _masks(run, edit, layout, instance):
+    """{style tensor: bool, its shape for this layout with trailing axes of length 1 where whole}."""
+    specs = run.style_specs
+    local = edit.kind != "picture"
+    chosen = {name: spec for name, spec in specs.items() if spec.is_local == local}
+    if edit.kind == "instance":
+        chosen = {name: spec for name, spec in chosen.items() if REGION in spec.axes}
+    if not chosen:
+        raise ValueError(f"--restyle {edit.text}: {_lacking(run, edit)}")
+    if edit.layers:
+        chosen = {name: spec for name, spec in chosen.items() if LAYER in spec.axes}
+        if not chosen:
+            raise ValueError(f"--restyle {edit.text}: this run has no style per layer; leave the / out")
+    rows = _rows(run, edit, layout, instance)
+    return {name: _mask(edit, spec, rows, layout) for name, spec in chosen.items()}
+
+
+def _lacking(run, edit):
+    method = run.config.method
+    if not run.style_specs:
+        return f"this run ({method}) takes no style at all"
+    if edit.kind == "picture":
+        return (
+            f"this run ({method}) has no style of the whole picture; expected all, class:NAME or instance:ID"
+        )
+    if any(spec.is_local for spec in run.style_specs.values()):
+        return f"this run ({method}) has one style per class, not per object; expected class:NAME"
+    return (
+        f"this run ({method}) has one style for the whole picture; expected picture=SOURCE, or a run with a style "
+        "per region or class"
+    )
+
+
+def _rows(run, edit, layout, instance):
+    """{axis: chosen indices} for the axes of region and class."""
+    if edit.kind == "picture":
+        return {}
+    rows, classes = {}, np.unique(layout["label"][0])
+    if needs_regions(run.style_specs):
+        rows[REGION] = [region.row for region in select(edit, _regions_of(run, layout, instance), run.table)]
+    if edit.kind == "all":
+        rows[CLASS] = list(range(run.table.num_classes))
+    elif edit.kind == "class":
+        rows[CLASS] = [_class_id(edit, run.table)]
+        if rows[CLASS][0] not in classes:
+            _refuse_absent(edit, set(classes.tolist()), run.table)
+    return rows
+
+
+def _mask(edit, spec, rows, layout):
+    sizes = [layout["instance"].max() + 1 if size is None else size for size in spec.shape]
+    mask = np.ones([1] * len(sizes), bool)
+    for axis, (name, size) in enumerate(zip(spec.axes, sizes, strict=True)):
+        indices = rows.get(name)
+        if name == LAYER and edit.layers:
+            if edit.layers[1] >= size:
+                raise ValueError(
+                    f"--restyle {edit.text}: layer {edit.layers[1]}; this run has 0 to {size - 1}"
+                )
+            indices = list(range(edit.layers[0], edit.layers[1] + 1))
+        if indices is None:
+            continue
+        along = np.zeros(size, bool)
+        along[indices] = True
+        mask = mask & along.reshape([-1 if a == axis else 1 for a in range(len(sizes))])
+    return mask
+
+
+def mix_style(style, source, masks, share=1.0):
+    """The style with what the masks choose moved to another style's values.
+
+    style: {name: [N,...]}; source: Encoded of batch 1 or N, whose absent rows change nothing; masks: {name: bool
+    that spreads over one style}; share in [0,1]. Tensors that the source does not hold stay as they are.
     """
     edited = dict(style)
-    for name, new in source.items():
-        values = np.array(style[name])
-        values[:, rows] = (1 - share) * values[:, rows] + share * np.array(new)[:, rows]
-        edited[name] = tf.constant(values)
+    for name, mask in masks.items():
+        if name not in source.values:
+            continue
+        values, new = np.array(style[name]), np.array(source.values[name])
+        mask = np.broadcast_to(mask[None], np.broadcast_shapes(mask[None].shape, values.shape))
+        mask = mask & _present(source, name, new)
+        edited[name] = tf.constant(np.where(mask, (1 - share) * values + share * new, values))
     return edited
 
 
-def per_region(run, style):
-    """The tensors of a style that have a row per region."""
-    shapes = run.method.style_shapes
-    return {name: values for name, values in style.items() if None in shapes[name]}
+def _present(source, name, values):
+    """bool that spreads over values: the rows that the source holds."""
+    if name not in source.present:
+        return np.ones([1] * values.ndim, bool)
+    present = np.array(source.present[name])
+    return present.reshape([*present.shape, *[1] * (values.ndim - present.ndim)])
 
 
 def apply_edits(run, edits, label, instance, style):
     """The style after all edits, in their order.
 
     run: Synthesizer; edits: Edits; label, instance: the layout's maps as read from files; style: of N samples.
-    Errors: ValueError, one line, for regions, classes or photos that do not fit.
+    Errors: ValueError, one line, for parts, classes or photos that do not fit.
     """
     if not edits:
         return style
-    if run.instance_maps != "regions":
-        raise ValueError(
-            f"--restyle {edits[0].text}: this run ({run.config.method}) has one style for the whole picture; "
-            "expected a run with a style per region, such as checkpoints/demo_inade"
-        )
     layout = run.layout(label, instance)
-    regions = _regions_of(run, layout, instance)
     for edit in edits:
-        chosen = select(edit, regions, run.table)
+        masks = _masks(run, edit, layout, instance)
         try:
-            rows, source = _source(run, edit, chosen, len(regions), layout)
+            source = _source(run, edit, layout)
         except OSError as error:
             hint = f"; a seed is written seed:{edit.photo}" if edit.photo.lstrip("-").isdecimal() else ""
             raise ValueError(f"--restyle {edit.text}: {error}{hint}") from None
-        style = mix_rows(style, source, rows, edit.share)
+        _check_source(run, edit, masks, source)
+        style = mix_style(style, source, masks, edit.share)
     return style
 
 
-def _source(run, edit, chosen, count, layout):
-    """(rows to change, {name: [1,I,...]} to take them from)."""
-    rows = [region.row for region in chosen]
+def _source(run, edit, layout):
+    """The Encoded, of batch 1, that an edit takes from."""
     if edit.seed is not None:
-        return rows, per_region(run, run.sample_style([edit.seed], layout))
+        return Encoded(run.sample_style([edit.seed], layout))
     photo = data.read_image(edit.photo)
     if not edit.label:
-        return rows, per_region(run, run.encode_style(photo, layout))
-    label = data.read_label(edit.label, run.table)
+        return run.read_photos(photo, layout)
+    return run.read_photos(photo, layout, read_photo_layout(run, edit.label, edit.photo, photo))
+
+
+def read_photo_layout(run, path, photo_path, photo):
+    """The layout that a label map file gives of a photo uint8 [h,w,3]; ValueError unless their sizes are equal."""
+    label = data.read_label(path, run.table)
     if label.shape != photo.shape[:2]:
         raise ValueError(
-            f"{edit.label}: {label.shape[1]}x{label.shape[0]} pixels, but {edit.photo} has "
+            f"{path}: {label.shape[1]}x{label.shape[0]} pixels, but {photo_path} has "
             f"{photo.shape[1]}x{photo.shape[0]}; expected the photo's own label map"
         )
-    theirs = run.layout(label)
-    by_class = {region.class_id: region.row for region in _regions_of(run, theirs)}
-    chosen = [region for region in chosen if region.class_id in by_class]
-    if not chosen:
-        there = ", ".join(run.table.names[c] for c in sorted(by_class))
-        raise ValueError(f"--restyle {edit.text}: {edit.label} holds no such class; it has {there}")
-    encoded = per_region(run, run.encode_style(photo, theirs))
-    source = {}
-    for name, values in encoded.items():
-        source[name] = np.zeros([1, count, *values.shape[2:]], np.float32)
-        for region in chosen:
-            source[name][0, region.row] = values[0, by_class[region.class_id]]
-    return [region.row for region in chosen], source
+    return run.layout(label)
+
+
+def _check_source(run, edit, masks, source):
+    """Refuses a photo that decides nothing of what is to be edited."""
+    names = [name for name in masks if name in source.values]
+    if not names:
+        raise ValueError(f"--restyle {edit.text}: photos decide nothing of it in this run; expected seed:N")
+    for name in names:
+        if (_present(source, name, np.array(source.values[name])) & masks[name][None]).any():
+            return
+    shown = edit.label or "the layout"
+    there = ""
+    if edit.label:
+        label = data.read_label(edit.label, run.table)
+        there = f"; it has {', '.join(run.table.names[c] for c in np.unique(label))}"
+    raise ValueError(f"--restyle {edit.text}: {shown} holds no such class{there}")

@@ -7,16 +7,19 @@ weights.npz is what converted and published runs hold: one array per variable un
 import os
 import zipfile
 import zlib
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from semantic_synthesis.config import Config
+from semantic_synthesis.config import CONFIG_FILE, REPOSITORY, Config, method_options, options_for
+from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import method_class
-from semantic_synthesis.methods.method import named_variables
+from semantic_synthesis.options import options_of
 
 WEIGHTS_FILE = "weights.npz"
+SETTLING_ITERATIONS = 20  # power iterations after which sigma of an averaged kernel is known to about 1e-3
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
@@ -113,35 +116,63 @@ def _assign(variable, array, what):
 
 
 def _load_checkpoint(model, prefix):
+    averaged = set()
     try:
         reader = tf.train.load_checkpoint(prefix)
         stored = reader.get_variable_to_shape_map()
         variables = named_variables(model)
         for name, variable in variables.items():
-            escaped = name.replace("/", ".S")
-            keys = [f"{group}/{escaped}/.ATTRIBUTES/VARIABLE_VALUE" for group in ("ema", "model")]
-            key = next((key for key in keys if key in stored), None)
+            key = next((key for key in (_key("ema", name), _key("model", name)) if key in stored), None)
             if key is None:
                 raise ValueError(f"{prefix}: no variable {name}; not made from this config.json")
             _assign(variable, reader.get_tensor(key), f"{prefix}: {name}")
+            if key == _key("ema", name):
+                averaged.add(id(variable))
     except (IndexError, tf.errors.OpError) as error:  # IndexError: a file cut short
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"{prefix}: damaged checkpoint ({reason}); delete its files to use an older one"
         ) from None
+    settle_averages(model, averaged)
 
 
-def open_run(run_dir, precision="float32", modulation=None):
+def _key(group, name):
+    """The name of a variable in a training checkpoint; groups: model, ema."""
+    escaped = name.replace("/", ".S")
+    return f"{group}/{escaped}/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def stored_averages(prefix, names):
+    """Those of the names whose averages a training checkpoint holds."""
+    stored = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+    return {name for name in names if _key("ema", name) in stored}
+
+
+def settle_averages(model, averaged):
+    """Power iterations for spectral kernels that were replaced by averages, whose u and v belonged to others.
+
+    averaged: ids of the variables that hold averages.
+    """
+    layers = [layer for layer in model.spectral_layers() if id(layer.kernel) in averaged]
+    for _ in range(SETTLING_ITERATIONS):
+        for layer in layers:
+            layer.advance()
+
+
+def open_run(run_dir, precision="float32", **changes):
     """(config, model) of a run, ready for inference: weights loaded, spectral norms folded.
 
-    precision bfloat16 also holds the weights in bfloat16 (BatchNorm statistics stay float32).
+    precision bfloat16 also holds the weights in bfloat16 (BatchNorm statistics stay float32). changes: options that
+    say how the run's method computes (`inference_options`), None as trained; ValueError for others.
     """
     config = Config.load(run_dir)
     if config.class_table is None:
         raise ValueError(
             f"{run_dir}: config.json holds no class table; expected a config written by train.py or convert"
         )
-    config = config.replace(precision=precision, modulation=modulation or config.modulation)
+    changes = {name: value for name, value in changes.items() if value is not None}
+    options_for(config.method, changes)
+    config = config.replace(precision=precision, **changes)
     model = build_method(config.replace(precision="float32"), training=False, initial_weights=False)
     load_weights(model, run_dir)
     model.fold()
@@ -153,3 +184,54 @@ def open_run(run_dir, precision="float32", modulation=None):
     for name, variable in named_variables(model).items():
         targets[name].assign(tf.cast(variable.value, targets[name].dtype))
     return config, small
+
+
+def inference_options(methods):
+    """{name: field} of the options with which methods (classes) let users choose how they compute."""
+    found = {}
+    for method in methods:
+        own = method_options(method.config_class)
+        found |= {
+            n: o for n, o in own.items()
+            if o.metadata["role"] == "run" and o.metadata["choices"] and n not in found
+        }  # fmt: skip
+    return found
+
+
+def training_config(given, resolve):
+    """The Config to train with: a fresh one resolved, or that of the run in checkpoint_dir.
+
+    given: {name: value} of the flags really set; resolve: data.resolve.
+    Errors: ValueError if given flags contradict the run, or belong to another method.
+    """
+    method = given.get("method", "spade")
+    run_dir = given.get("checkpoint_dir", "")
+    if not run_dir:
+        custom = given.get("image_dir") or given.get("label_dir")
+        mode = Path(given.get("dataset_mode") or ("custom" if custom else "scenes")).stem
+        run_dir = str(REPOSITORY / "checkpoints" / f"{method}_{mode}")
+    if not os.path.exists(os.path.join(run_dir, CONFIG_FILE)):
+        config = resolve(options_for(method, given)(**given))
+        return config.replace(checkpoint_dir=run_dir)
+    stored = Config.load(run_dir)
+    if given.get("method", stored.method) == stored.method:
+        options_for(stored.method, given)
+    return stored.replace(**_allowed_changes(stored, given, run_dir), checkpoint_dir=run_dir)
+
+
+def _allowed_changes(stored, given, run_dir):
+    """{option: value} of given flags that differ from the run's; ValueError for one that must not."""
+    own = options_of(stored)
+    changes = {n: v for n, v in given.items() if n not in own or v != getattr(stored, n)}
+    changes.pop("checkpoint_dir", None)
+    begun = any(Path(run_dir).glob("ckpt-*.index"))
+    for name in sorted(changes):
+        about = own[name].metadata if name in own else {"role": "network", "resume": False}
+        # A converted or shipped run that training starts from: only the networks are given.
+        if about["resume"] or (not begun and about["role"] != "network"):
+            continue
+        raise ValueError(
+            f"{run_dir}: this run was started with --{name} {getattr(stored, name, None)}, asked for now: "
+            f"{changes[name]}; leave the flag out to resume, or choose another --checkpoint_dir"
+        )
+    return changes

@@ -12,11 +12,12 @@ import re
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import tensorflow as tf
 
 from semantic_synthesis import data, rest_protocol
-from semantic_synthesis.config import ServeOptions
+from semantic_synthesis.options import option
 from semantic_synthesis.rest_protocol import RequestError
 from semantic_synthesis.serving_files import errors_only, models
 
@@ -24,6 +25,19 @@ _URL = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(?:(/metadata)|:(\w+)
 _DISCARDED = 512 << 20  # bytes of an oversized body that are read and dropped, so that clients see the 413
 _BODY_S = 60  # seconds a client may take to send its body
 _logger = logging.getLogger("semantic_synthesis.serving")
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """Options of `python -m semantic_synthesis serve`."""
+
+    export_dir: str = option("exports", "Folder that export.py wrote: <export_dir>/<model name>/<version>/.")
+    host: str = option("127.0.0.1", "Address to listen on; the default is reachable from this machine only.")
+    rest_api_port: int = option(8501, "Port; 0 takes a free one.")
+    max_body_mb: float = option(32.0, "Largest request body in MB; larger ones are answered 413.")
+    max_queue: int = option(64, "Requests in the house, running or waiting; more are answered 429.")
+    num_threads: int = option(2, "Requests computed at the same time.")
+    drain_s: float = option(60.0, "Seconds that running requests get after SIGTERM.")
 
 
 class ServedModel:

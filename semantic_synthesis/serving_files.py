@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from semantic_synthesis.data import regions as data_regions
 from semantic_synthesis.model_card import model_card
 
 WARMUP_FILE, CLASS_FILE, CARD_FILE = "tf_serving_warmup_requests", "class_table.json", "MODEL_CARD.md"
@@ -113,16 +114,18 @@ def example_inputs(export):
     png = np.array([tf.io.encode_png(raw).numpy()], object)
     values = {
         "label": label, "instance": np.zeros_like(label), "seed": np.zeros(1), "image": grey,
-        "label_png_bytes": png, "style_image_bytes": np.array([tf.io.encode_jpeg(grey[0]).numpy()], object),
+        "label_png_bytes": png, "style_label_png_bytes": png,
+        "style_image_bytes": np.array([tf.io.encode_jpeg(grey[0]).numpy()], object),
         "instance_png_bytes": np.array([tf.io.encode_png(np.zeros_like(raw)).numpy()], object),
     }  # fmt: skip
+    regions = int(data_regions(label[0]).max()) + 1  # what a style by regions needs a row for
     found = {}
     for signature, function in export.signatures.items():
         specs = function.structured_input_signature[0][0]
         found[signature] = {
             name: values[name].astype(spec.dtype.as_numpy_dtype)
             if name in values
-            else np.zeros([1, *(n or config.num_classes for n in spec.shape[1:])], spec.dtype.as_numpy_dtype)
+            else np.zeros([1, *(n or regions for n in spec.shape[1:])], spec.dtype.as_numpy_dtype)
             for name, spec in specs.items()
         }
     return found

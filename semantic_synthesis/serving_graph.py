@@ -18,6 +18,7 @@ from semantic_synthesis.serving_decoding import (
     number_regions,
     require,
 )
+from semantic_synthesis.styles import REGION, encoded_names, merge_style, needs_regions, transfer
 
 MOST_PIXELS = 2**22  # of one picture, where the size is free: several GB of features at full width
 _SHOWN_IDS = 20
@@ -36,12 +37,13 @@ class ServingGraph:
         self.table = data.ClassTable.from_dict(config.class_table)
         self.native = (config.crop_height, config.crop_size)
         self.height, self.width = size
-        self.stride = method.strides[0]
+        self.stride = method.stride
         self.takes_instances = not config.no_instance
-        self.regions = method.instance_maps(config) == "regions"
+        self.numbers_regions = method.instance_maps(config) == "regions"
+        self.specs = method.style_shapes
+        self.by_region = needs_regions(self.specs)
         self.style = {
-            name: tf.TensorSpec([None, *shape], tf.float32, name)
-            for name, shape in method.style_shapes.items()
+            name: tf.TensorSpec([None, *spec.shape], tf.float32, name) for name, spec in self.specs.items()
         }
         self._render = tf.function(self._pictures, autograph=False)
 
@@ -62,12 +64,16 @@ class ServingGraph:
         }
         if self.style:
             found["synthesize_style"] = _trace(self._from_ids, maps | self.style)
-        if self.method.encoded:
+            found["sample_style"] = _trace(self._sample, (maps if self.by_region else {}) | seed)
+        if encoded_names(self.specs):
+            shown = self.method.encoder_sees_layout
             image = {"image": tf.TensorSpec([None, *self.native, 3], tf.uint8, "image")}
-            found["encode_style"] = _trace(self._encode_images, image | (maps if self.regions else {}))
+            found["encode_style"] = _trace(self._encode_images, image | (maps if shown else {}))
             found["png_style"] = _trace(self._from_png, files | photo)
-        if self.regions:
-            found["sample_style"] = _trace(self._sample, maps | seed)
+            if shown:
+                own = {"style_label_png_bytes": tf.TensorSpec([None], tf.string, "style_label_png_bytes")}
+                found["png_style_label"] = _trace(self._from_png, files | photo | own)
+        if self.by_region:
             found["regions"] = _trace(self._number_regions, maps)
         return found
 
@@ -82,10 +88,10 @@ class ServingGraph:
         for name in ("label", "instance"):
             if name in inputs:
                 inputs[name] = self._check_size(inputs[name], name)
-        return inputs | {"label": self._check_ids(inputs["label"])}
+        return inputs | ({"label": self._check_ids(inputs["label"])} if "label" in inputs else {})
 
     def _sample(self, inputs):
-        """{label, (instance), seed} -> {style name: float32 [N,...]}, one row of noise per region."""
+        """{seed, (label, instance: where rows are of regions)} -> {style name: float32 [N,...]}."""
         return self._styles(self._checked_maps(dict(_same_rows(inputs))))
 
     def _number_regions(self, inputs):
@@ -95,7 +101,8 @@ class ServingGraph:
         return {"region": self._map_rows(lambda rows: self._layout(rows)["instance"], inputs, output)}
 
     def _from_png(self, inputs):
-        """{label_png_bytes, (instance_png_bytes), seed or style_image_bytes} -> {image_png_bytes: [N]}."""
+        """{label_png_bytes, (instance_png_bytes), seed or style_image_bytes (style_label_png_bytes: the map of that
+        photo, where it shows another layout)} -> {image_png_bytes: [N]}."""
         return {
             "image_png_bytes": self._map_rows(
                 self._png_rows, dict(_same_rows(inputs)), tf.TensorSpec([], tf.string)
@@ -103,19 +110,24 @@ class ServingGraph:
         }
 
     def _encode_images(self, inputs):
-        """{image: uint8 [N,H,W,3] of the run's size, (label, instance)} -> {style name: float32 [N,...]}."""
+        """{image: uint8 [N,H,W,3] of the run's size, (label, instance)} -> {style name: float32 [N,...]}, and
+        <name>_present: bool, the rows that the photo decides, for tensors of which it may leave some open."""
         inputs = dict(_same_rows(inputs))
         image = _check_exact(inputs["image"], "image", *self.native)
-        if self.regions:
-            inputs = self._checked_maps(inputs)
-        return self._styles(inputs | {"image": image})
+        return self._styles(self._checked_maps(inputs) | {"image": image})
 
     def _styles(self, inputs):
         """Styles of seeds or photos; rows with fewer regions than others are filled up with zeros."""
-        names = self.method.encoded if "image" in inputs else list(self.style)
+        photos = "image" in inputs
+        names = encoded_names(self.specs) if photos else tuple(self.style)
         output = {name: tf.TensorSpec(self.style[name].shape[1:], tf.float32) for name in names}
-        if not self.regions:
-            return self._map_rows(self._style_of, inputs, output)
+        if photos:
+            for name in names:
+                if self.specs[name].present:
+                    sizes = self.specs[name].shape[: self.specs[name].present]
+                    output[f"{name}_present"] = tf.TensorSpec(sizes, tf.bool)
+        if not self.by_region:
+            return self._map_rows(self._tensors_of, inputs, output)
         spec = tf.TensorSpec([], tf.int32)
         counts = tf.map_fn(
             lambda row: tf.reduce_max(self._layout(tf.nest.map_structure(lambda x: x[None], row))["instance"]),
@@ -124,14 +136,17 @@ class ServingGraph:
         most = tf.reduce_max(counts) + 1
 
         def filled(rows):
-            style = self._style_of(rows)
-            for name, x in style.items():
-                if self.style[name].shape[1] is None:
-                    missing = most - tf.shape(x)[1]
-                    style[name] = tf.pad(x, [[0, 0], [0, missing]] + [[0, 0]] * (x.shape.rank - 2))
-            return style
+            return {name: _filled(x, output[name].shape, most) for name, x in self._tensors_of(rows).items()}
 
         return self._map_rows(filled, inputs, output)
+
+    def _tensors_of(self, rows):
+        """{style name: [N,...], <name>_present: bool [N,...]}: of seeds all, of photos what these decide."""
+        layout = self._layout(rows) if "label" in rows else None
+        if "image" not in rows:
+            return self.method.sample_style(layout, rows["seed"])
+        values, present = self.method.encode_style(tf.cast(rows["image"], tf.float32) / 127.5 - 1.0, layout)
+        return values | {f"{name}_present": x for name, x in present.items()}
 
     # Rows: each of these takes and returns batches
 
@@ -164,6 +179,10 @@ class ServingGraph:
             spec = tf.TensorSpec([*self.native, 3], tf.uint8)
             photos = tf.map_fn(self._style_photo, rows["style_image_bytes"], fn_output_signature=spec)
             known["image"] = photos
+        if "style_label_png_bytes" in rows:
+            known["style_label"] = decode(
+                "style_label_png_bytes", lambda png, name: decode_label_png(png, self.table, name)
+            )
         return tf.map_fn(tf.io.encode_png, self._synthesize(known), fn_output_signature=tf.string)
 
     def _layout(self, rows):
@@ -171,7 +190,7 @@ class ServingGraph:
         layout = {"label": rows["label"]}
         if self.takes_instances:
             layout["instance"] = _check_like(rows["instance"], rows["label"])
-        if self.regions:
+        if self.numbers_regions:
             objects = layout.get("instance", tf.zeros_like(rows["label"]))
             spec = tf.TensorSpec([self.height, self.width], tf.int32)
             layout["instance"] = tf.map_fn(
@@ -179,21 +198,30 @@ class ServingGraph:
             )
         return layout
 
-    def _style_of(self, rows, layout=None):
-        """The part of a style that photos decide, or the whole style of seeds."""
-        layout = self._layout(rows) if self.regions and layout is None else layout
+    def _style_of(self, rows, layout):
+        """The style of seeds or photos (what these leave open: of seed 0), or the one that was fed."""
+        if "seed" not in rows and "image" not in rows:
+            return {name: self._enough_rows(rows[name], name, layout) for name in self.style}
         if "image" not in rows:
-            return self.method.sample_style(layout, rows["seed"])
-        return self.method.encode_style(tf.cast(rows["image"], tf.float32) / 127.5 - 1.0, layout)
+            return self.method.style_of(layout, rows["seed"])
+        seed = tf.zeros(tf.shape(rows["label"])[:1], tf.int64)
+        image = tf.cast(rows["image"], tf.float32) / 127.5 - 1.0
+        if "style_label" not in rows:
+            return self.method.style_of(layout, seed, image)
+        theirs = self._photo_layout(rows["style_label"])
+        encoded = self.method.encode_style(image, theirs)
+        if self.by_region:
+            encoded = transfer(encoded, self.specs, theirs, layout, self.table.num_classes)
+        return merge_style(self.method.sample_style(layout, seed), encoded)
+
+    def _photo_layout(self, label):
+        """The layout that a photo of a label map [N,H,W] shows, without objects."""
+        objects = {"instance": tf.zeros_like(label)} if self.takes_instances else {}
+        return self._layout({"label": label} | objects)
 
     def _synthesize(self, rows):
         layout = self._layout(rows)
-        if "seed" in rows or "image" in rows:
-            seeds = rows.get("seed", tf.zeros(tf.shape(rows["label"])[:1], tf.int64))
-            style = self.method.sample_style(layout, seeds)
-            style |= self._style_of(rows, layout) if "image" in rows else {}
-        else:
-            style = {name: self._enough_rows(rows[name], name, layout) for name in self.style}
+        style = self._style_of(rows, layout)
         # Equal shapes everywhere, so that all signatures share one trace of the generator.
         count = None if self.batch_rows else 1
         style = {n: tf.ensure_shape(x, [count, *self.style[n].shape[1:]]) for n, x in style.items()}
@@ -202,7 +230,7 @@ class ServingGraph:
 
     def _enough_rows(self, x, name, layout):
         """A style tensor, after a check that it has a row for every region if it has rows of regions."""
-        if self.style[name].shape[1] is not None:
+        if REGION not in self.specs[name].axes:
             return x
         needed = tf.reduce_max(layout["instance"]) + 1
         check = require(
@@ -256,6 +284,14 @@ class ServingGraph:
             return tf.ensure_shape(fit_map(ids, self.height, self.width), [self.height, self.width])
         with tf.control_dependencies([self._require_stride(tf.shape(ids), name)]):
             return tf.identity(ids)
+
+
+def _filled(x, shape, most):
+    """x [1,...] with zeros behind where shape (of one row) leaves an axis open: there `most` long."""
+    missing = [[0, 0]] + [
+        [0, most - tf.shape(x)[axis + 1] if size is None else 0] for axis, size in enumerate(shape)
+    ]
+    return x if shape.is_fully_defined() else tf.pad(x, missing)
 
 
 def _trace(function, specs):

@@ -8,15 +8,16 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from semantic_synthesis.methods.method import named_variables
+from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.monitoring import Monitor, not_finite, to_uint8
-from semantic_synthesis.optimization import learning_rate, make_optimizer, total_steps
+from semantic_synthesis.optimization import make_optimizer, schedule_epoch, total_steps
 from semantic_synthesis.runs import (
     WEIGHTS_FILE,
     build_method,
     checkpoint_variables,
     load_weights,
     newest_checkpoint,
+    stored_averages,
 )
 
 KEPT_CHECKPOINTS = 3
@@ -59,10 +60,11 @@ class Trainer:
         self.total = total_steps(config, self.steps_per_epoch)
         with strategy.scope():
             self.method = build_method(config)
+            self.objectives = self.method.objectives()
             self.optimizers = {}
-            for objective in self.method.objectives():
-                self.optimizers[objective] = make_optimizer(config, objective)
-                self.optimizers[objective].build(self.method.objective_variables(objective))
+            for name, objective in self.objectives.items():
+                self.optimizers[name] = make_optimizer(objective, name)
+                self.optimizers[name].build(self.method.objective_variables(name))
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
             self.ema = self._make_ema()
         self._stop = None
@@ -72,11 +74,10 @@ class Trainer:
     # State
 
     def _make_ema(self):
-        """{path: tf.Variable}: averages of what the generator objective trains, {} without --ema_decay."""
+        """{path: tf.Variable}: averages of trained variables and running statistics, {} without --ema_decay."""
         if not self.config.ema_decay:
             return {}
-        averaged = {id(v) for v in self.method.objective_variables("generator")}
-        names = {n: v for n, v in named_variables(self.method).items() if id(v) in averaged}
+        names = self.method.averaged_variables()
         return {name: tf.Variable(v.value, trainable=False, name="ema") for name, v in names.items()}
 
     def _open_checkpoints(self):
@@ -85,15 +86,13 @@ class Trainer:
         for objective, optimizer in self.optimizers.items():
             trained = self.method.objective_variables(objective)
             optimizers[objective] = optimizer.named_state([names[id(variable)] for variable in trained])
-        state = tf.train.Checkpoint(
-            model=checkpoint_variables(self.method), ema=self.ema, optimizers=optimizers, step=self.step
-        )
+        state = {"model": checkpoint_variables(self.method), "optimizers": optimizers, "step": self.step}
         folder = self.config.checkpoint_dir
         os.makedirs(folder, exist_ok=True)
         newest = newest_checkpoint(folder)
         if newest:
             try:
-                state.restore(newest).assert_existing_objects_matched()
+                self._restore(newest, state)
             except (AssertionError, IndexError, tf.errors.OpError) as error:  # IndexError: a file cut short
                 reason = str(error).splitlines()[0]
                 raise ValueError(
@@ -108,7 +107,18 @@ class Trainer:
         if not self.is_chief:  # every worker takes part in saving; only the chief's files count
             self._scratch = tempfile.TemporaryDirectory(prefix="worker-checkpoints-")
             folder = self._scratch.name
-        self.manager = tf.train.CheckpointManager(state, folder, KEPT_CHECKPOINTS)
+        self.manager = tf.train.CheckpointManager(
+            tf.train.Checkpoint(**state, ema=self.ema), folder, KEPT_CHECKPOINTS
+        )
+
+    def _restore(self, prefix, state):
+        """Fills all state; averages that older checkpoints lack (of running statistics) start from the model's."""
+        stored = stored_averages(prefix, self.ema)
+        known = {name: average for name, average in self.ema.items() if name in stored}
+        tf.train.Checkpoint(**state, ema=known).restore(prefix).assert_existing_objects_matched()
+        named = named_variables(self.method)
+        for name in self.ema.keys() - stored:
+            self.ema[name].assign(named[name].value)
 
     def _reset_ema(self):
         named = named_variables(self.method)
@@ -165,9 +175,7 @@ class Trainer:
     def train_step(self, batch):
         """One optimisation step on a distributed batch; {objective: {loss: tensor}}."""
         step = self.steps_done
-        objectives = tuple(self.optimizers)
-        if step % self.config.D_steps_per_G:
-            objectives = tuple(name for name in objectives if name != "generator")
+        objectives = tuple(n for n, o in self.objectives.items() if o.period and step % o.period == 0)
         for objective, rate in self.rates(step).items():
             self.optimizers[objective].learning_rate = rate
         if objectives not in self._functions:
@@ -176,8 +184,8 @@ class Trainer:
 
     def rates(self, step):
         """{objective: learning rate} at a step."""
-        epoch = self.steps_per_epoch
-        return {name: learning_rate(self.config, name, step, epoch) for name in self.optimizers}
+        epoch = schedule_epoch(self.config, step, self.steps_per_epoch)
+        return {name: objective.rate(epoch) for name, objective in self.objectives.items()}
 
     # The loop
 
@@ -260,5 +268,4 @@ class Trainer:
 
     @tf.function(autograph=False)
     def _render_function(self, layout, image, row):
-        style = self.method.sample_style(layout, row) | self.method.encode_style(image, layout)
-        return self.method.synthesize(layout, style)
+        return self.method.synthesize(layout, self.method.style_of(layout, row, image))

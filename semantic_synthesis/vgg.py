@@ -115,7 +115,7 @@ def _from_keras(weights):
 
 
 def _from_torchvision(path):
-    from semantic_synthesis.conversion.reading import read_pth  # PyTorch is needed for such files alone
+    from semantic_synthesis.pth import read_pth  # PyTorch is needed for such files alone
 
     tensors = read_pth(path)
     arrays = []

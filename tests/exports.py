@@ -12,9 +12,8 @@ import tensorflow as tf
 from helpers import random_arrays, shallow_networks, tiny_config
 
 from semantic_synthesis import data
-from semantic_synthesis.config import ExportOptions
 from semantic_synthesis.data.scenes import render_scene
-from semantic_synthesis.exporting import export
+from semantic_synthesis.exporting import ExportOptions, export
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.runs import build_method, save_weights
 

@@ -14,6 +14,8 @@ import numpy as np
 
 from semantic_synthesis import data
 from semantic_synthesis.config import Config
+from semantic_synthesis.methods import make_config
+from semantic_synthesis.options import options_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -28,12 +30,16 @@ TINY = {
 
 def tiny_config(run_dir="", **changes):
     """A resolved Config of a run of seconds in run_dir."""
-    return data.resolve(Config(**{**TINY, **changes, "checkpoint_dir": str(run_dir)}))
+    asked = {**TINY, **changes, "checkpoint_dir": str(run_dir)}
+    own = options_of(Config.class_for(asked.get("method", "spade")))
+    return data.resolve(make_config(**{name: value for name, value in asked.items() if name in own}))
 
 
 def tiny_flags(run_dir, **changes):
     """The same options as command-line flags of train.py."""
-    return as_flags({**TINY, **changes, "checkpoint_dir": str(run_dir)})
+    asked = {**TINY, **changes, "checkpoint_dir": str(run_dir)}
+    own = options_of(Config.class_for(asked.get("method", "spade")))
+    return as_flags({name: value for name, value in asked.items() if name in own})
 
 
 def as_flags(options):
@@ -103,7 +109,7 @@ def read_events(log_dir):
 
 def random_arrays(model, seed=0):
     """{name: float32 array} of every variable of a fresh model, lively enough that every part matters."""
-    from semantic_synthesis.methods.method import named_variables
+    from semantic_synthesis.layers.naming import named_variables
 
     rng = np.random.default_rng(seed)
     for _ in range(5):
@@ -122,30 +128,23 @@ def random_arrays(model, seed=0):
 
 @contextlib.contextmanager
 def shallow_networks(strides=(1,)):
-    """SPADE with a generator of one block per stride instead of seven in all: tracing takes a fraction.
+    """SPADE's family with a generator of one block per stride instead of seven in all: tracing takes a fraction.
 
     Everything else is the product's: layers, normalisers, losses, encoder, discriminator, trainer.
     """
-    import keras
+    from semantic_synthesis.networks import Block
 
-    from semantic_synthesis.layers import Conv, ResidualBlock
-    from semantic_synthesis.networks import Generator
+    def layout(filters, depth):
+        widths = [16 * filters] + [4 * filters] * len(strides)
+        return [Block(f"head_{i}", *widths[i : i + 2], stride) for i, stride in enumerate(strides)]
 
-    class ShallowGenerator(Generator):
-        def __init__(self, filters, depth, make_norm, *, spectral=True, init, name="generator"):
-            keras.layers.Layer.__init__(self, name=name, autocast=False)
-            self.strides, options = strides, {"spectral": spectral, "init": init}
-            widths = [16 * filters] + [4 * filters] * len(strides)
-            self.blocks = [
-                ResidualBlock(*widths[i : i + 2], make_norm, **options, name=f"head_{i}")
-                for i in range(len(strides))
-            ]
-            self.conv_img = Conv(4 * filters, 3, 3, padding=1, init=init, name="conv_img")
-            self.built = True
-
-    module = "semantic_synthesis.methods.conditional_gan"
-    with mock.patch.multiple(module, Generator=ShallowGenerator, generator_strides=lambda depth: strides):
+    with mock.patch("semantic_synthesis.methods.conditional_gan.spade_layout", layout):
         yield
+
+
+def layers_of(judged):
+    """[[features ..., judgement] of each scale] of a multiscale discriminator's Judged."""
+    return [[*group, last] for group, last in zip(judged.features, judged.judgements, strict=True)]
 
 
 def train_steps(trainer, count):
@@ -160,7 +159,7 @@ def train_steps(trainer, count):
 
 def state_arrays(trainer):
     """{name: array} of all that a trainer's checkpoint holds."""
-    from semantic_synthesis.methods.method import named_variables
+    from semantic_synthesis.layers.naming import named_variables
 
     named = named_variables(trainer.method)
     found = {f"model/{name}": variable.numpy() for name, variable in named.items()}

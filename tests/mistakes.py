@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from fixtures_data import REPOSITORY, label_map, photo, write_folders, write_json, write_picture
 
-from semantic_synthesis.config import Config
 from semantic_synthesis.data import open_dataset, resolve, user_error
+from semantic_synthesis.methods import make_config
 
 DOCUMENT = REPOSITORY / "docs" / "datasets.md"
 BEGIN, END = "<!-- mistakes: begin (made by tests/mistakes.py) -->", "<!-- mistakes: end -->"
@@ -45,7 +45,7 @@ def described(folder, ids=(0, 1, 2), **values):
         "val": {"image": "val/images/{stem}.*", "label": "val/labels/{stem}.*"},
     }
     values = {"name": "town", "classes": classes, "dataroot": ".", "splits": splits, **values}
-    return Config(dataset_mode=write_json(folder / "classes.json", values), crop_size=16)
+    return make_config(dataset_mode=write_json(folder / "classes.json", values), crop_size=16)
 
 
 def photo_as_label(folder):
@@ -66,7 +66,7 @@ def unknown_255(folder):
 
 def swapped_folders(folder):
     images, labels = write_folders(folder)
-    return Config(image_dir=labels, label_dir=images, crop_size=16)
+    return make_config(image_dir=labels, label_dir=images, crop_size=16)
 
 
 def one_missing(folder):

@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import layers_of
 
 torch = pytest.importorskip("torch", reason="reading .pth files needs PyTorch (pip install torch)")
 
 from semantic_synthesis import runs
 from semantic_synthesis.config import Config
-from semantic_synthesis.conversion import ConvertOptions, convert, convert_tensors
-from semantic_synthesis.conversion.reading import read_pth
+from semantic_synthesis.convert import ConvertOptions, convert, convert_tensors
+from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.losses import kl_divergence
 from semantic_synthesis.methods import conditional_gan
-from semantic_synthesis.methods.method import named_variables
 from semantic_synthesis.networks import edge_map
+from semantic_synthesis.pth import read_pth
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 FORMS = pytest.mark.parametrize("form", ["dense", "patches"])
@@ -101,7 +102,7 @@ def test_discriminator(file, tmp_path):
     condition = tf.concat([tf.one_hot(arrays["label"], 9), tf.cast(edges, tf.float32)[..., None]], -1)
     top, bottom, left, right = arrays["d_crop"]
     images = np.concatenate([arrays["image"], arrays["real_image"]])[:, top:bottom, left:right]
-    outputs = model.discriminator(condition[:, top:bottom, left:right], tf.constant(images))
+    outputs = layers_of(model.discriminator(condition[:, top:bottom, left:right], tf.constant(images)))
     for scale in range(2):
         for layer in range(5):
             close(outputs[scale][layer], arrays[f"d{scale}_{layer}"])

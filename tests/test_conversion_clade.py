@@ -6,7 +6,7 @@ import reference_inade as reference
 
 from semantic_synthesis import runs
 from semantic_synthesis.config import Config
-from semantic_synthesis.conversion import ConvertOptions, convert
+from semantic_synthesis.convert import ConvertOptions, convert
 
 torch = pytest.importorskip("torch", reason="writing .pth files needs PyTorch")
 

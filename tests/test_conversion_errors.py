@@ -9,8 +9,8 @@ import reference_spade as reference
 
 torch = pytest.importorskip("torch", reason="reading .pth files needs PyTorch (pip install torch)")
 
-from semantic_synthesis.conversion import ConvertOptions, convert
-from semantic_synthesis.conversion.rules import Rule, Source, apply_rules
+from semantic_synthesis.convert import ConvertOptions, convert
+from semantic_synthesis.originals.rules import Rule, Source, apply_rules
 
 FLAGS = {"no_instance": True, "num_upsampling_layers": "normal"}
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import reference_spade as reference
 import tensorflow as tf
+from helpers import layers_of
 
 torch = pytest.importorskip("torch", reason="reading .pth files needs PyTorch (pip install torch)")
 
 from semantic_synthesis import runs
 from semantic_synthesis.config import Config
-from semantic_synthesis.conversion import ConvertOptions, convert
-from semantic_synthesis.conversion.spectral import complete_spectral_norms
+from semantic_synthesis.convert import ConvertOptions, convert
+from semantic_synthesis.originals.spectral import complete_spectral_norms
 
 close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-4)
 CLASSES = 3
@@ -129,7 +130,7 @@ def test_discriminator(scales, layers, norm, tmp_path):
     runs.load_weights(model, run_dir)
     label, _ = random_maps(50, 37)  # odd sizes too
     photo = np.random.default_rng(2).uniform(-1, 1, (2, 50, 37, 3)).astype(np.float32)
-    outputs = model.discriminator(tf.one_hot(label, CLASSES), tf.constant(photo))
+    outputs = layers_of(model.discriminator(tf.one_hot(label, CLASSES), tf.constant(photo)))
     seg = reference.semantics(label, None, CLASSES)
     expected = reference.discriminator(
         tensors, np.concatenate([seg, photo.transpose(0, 3, 1, 2)], 1), scales, layers

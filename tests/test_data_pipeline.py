@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 from fixtures_data import SHARED, label_map, photo, write_folders, write_json, write_picture
 
-from semantic_synthesis.config import Config
 from semantic_synthesis.data import (
     ClassTable,
     DataError,
@@ -18,6 +17,7 @@ from semantic_synthesis.data import (
 )
 from semantic_synthesis.data.geometry import Geometry
 from semantic_synthesis.data.instances import compact
+from semantic_synthesis.methods import make_config
 
 TREES = {
     "ade20k": [
@@ -89,7 +89,7 @@ def make_tree(root, mode):
 @pytest.mark.parametrize("mode", TREES)
 def test_every_mode_loads_its_tree(mode, tmp_path):
     make_tree(tmp_path, mode)
-    config = resolve(Config(dataset_mode=mode, dataroot=str(tmp_path)))
+    config = resolve(make_config(dataset_mode=mode, dataroot=str(tmp_path)))
     for split, (image, label, instance) in zip(("train", "val"), TREES[mode], strict=True):
         dataset = open_dataset(config, split)
         files = [(s.image, s.label) for s in dataset.source.samples]
@@ -116,7 +116,7 @@ def test_every_mode_loads_its_tree(mode, tmp_path):
     ],
 )
 def test_real_samples(mode, folder, count):
-    config = resolve(Config(dataset_mode=mode, dataroot=str(SHARED / folder)))
+    config = resolve(make_config(dataset_mode=mode, dataroot=str(SHARED / folder)))
     dataset = open_dataset(config)
     assert dataset.size == count
     batch = next(iter(dataset.batches(4)))
@@ -130,13 +130,13 @@ def test_coco_portraits_are_added_in_training(tmp_path):
     for kind, suffix in (("img", "jpg"), ("label", "png"), ("inst", "png")):
         picture = photo() if kind == "img" else label_map([0, 1])
         write_picture(tmp_path / f"train_{kind}_portrait" / f"9.{suffix}", picture)
-    config = resolve(Config(dataset_mode="coco", dataroot=str(tmp_path)))
+    config = resolve(make_config(dataset_mode="coco", dataroot=str(tmp_path)))
     assert open_dataset(config).size == 3 and open_dataset(config, "val").size == 2
 
 
 def custom(tmp_path, **options):
     images, labels = write_folders(tmp_path, count=5)
-    return resolve(Config(image_dir=images, label_dir=labels, crop_size=16, **options))
+    return resolve(make_config(image_dir=images, label_dir=labels, crop_size=16, **options))
 
 
 def test_batches_resume_and_repeat(tmp_path):
@@ -191,7 +191,7 @@ def test_photo_and_maps_stay_aligned(mode, tmp_path):
         write_picture(tmp_path / "labels" / f"{n}.png", ids)
         write_picture(tmp_path / "instances" / f"{n}.png", (ids + 1).astype(np.uint16) * 500)
     config = resolve(
-        Config(
+        make_config(
             image_dir=str(tmp_path / "images"), label_dir=str(tmp_path / "labels"),
             instance_dir=str(tmp_path / "instances"), crop_size=40, aspect_ratio=1.25, img_width=48,
             img_height=44, preprocess_mode=mode,
@@ -276,7 +276,7 @@ def test_own_dataset_as_one_json(tmp_path):
         "options": {"crop_size": 32}, "splits": splits,
     }  # fmt: skip
     path = write_json(tmp_path / "mine.json", values)
-    config = resolve(Config(dataset_mode=path))
+    config = resolve(make_config(dataset_mode=path))
     dataset = open_dataset(config, "val")
     assert dataset.table.names == ("class 3", "b", "unknown") and dataset.table.unknown == 2
     assert (config.crop_size, config.img_width) == (32, 36)
@@ -285,15 +285,15 @@ def test_own_dataset_as_one_json(tmp_path):
 
 def test_ids_of_own_folders_are_found(tmp_path):
     images, labels = write_folders(tmp_path, ids=(0, 2, 255))
-    table = ClassTable.from_dict(resolve(Config(image_dir=images, label_dir=labels)).class_table)
+    table = ClassTable.from_dict(resolve(make_config(image_dir=images, label_dir=labels)).class_table)
     assert table.raw_ids == (0, 1, 2, 255) and table.unknown == 3
     (tmp_path / "ids.txt").write_text("255, 2,0\n")
-    config = Config(image_dir=images, label_dir=labels, semantic_label_path=str(tmp_path / "ids.txt"))
+    config = make_config(image_dir=images, label_dir=labels, semantic_label_path=str(tmp_path / "ids.txt"))
     assert ClassTable.from_dict(resolve(config).class_table).raw_ids == (255, 2, 0)
 
 
 def test_scenes():
-    config = resolve(Config(crop_size=32, scenes_count=6, no_instance=False))
+    config = resolve(make_config(crop_size=32, scenes_count=6, no_instance=False))
     train, test = open_dataset(config), open_dataset(config, "test")
     assert train.size == 6 and train.has_instances
     pictures = [next(iter(d.batches(6, training=False)))["image"].numpy() for d in (train, test)]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from fixtures_data import encode_png, label_map, photo, write_folders, write_picture
 
-from semantic_synthesis.config import Config
 from semantic_synthesis.data import ClassTable, DataError, open_dataset, read_instance, read_layout, resolve
 from semantic_synthesis.data.checking import odd_objects
 from semantic_synthesis.data.instances import class_ranks, connected_components, polygon_mask
 from semantic_synthesis.data.prepare import CELEBA_PARTS, COMMANDS
+from semantic_synthesis.methods import make_config
 
 
 def run(name, **options):
@@ -127,7 +127,7 @@ def test_describe_drafts_a_dataset_that_trains(form, tmp_path):
                 write_picture(tmp_path / "labels" / f"{n}.png", colors[ids].astype(np.uint8))
     out = tmp_path / "about" / "town.json"
     assert run("describe", image_dir=images, label_dir=labels, out=str(out)) == 0
-    config = resolve(Config(dataset_mode=str(out), crop_size=16))
+    config = resolve(make_config(dataset_mode=str(out), crop_size=16))
     dataset = open_dataset(config)
     assert dataset.table.num_classes == 3 and dataset.table.name == "town"
     assert dataset.table.unknown == (None if form == "colors" else 2)
@@ -141,7 +141,7 @@ def test_instances_for_own_folders(tmp_path):
     images, labels = write_folders(tmp_path)
     target = str(tmp_path / "instances")
     assert run("instances", image_dir=images, label_dir=labels, instance_dir=target) == 0
-    config = resolve(Config(image_dir=images, label_dir=labels, instance_dir=target, crop_size=16))
+    config = resolve(make_config(image_dir=images, label_dir=labels, instance_dir=target, crop_size=16))
     batch = next(iter(open_dataset(config).batches(2)))
     assert batch["instance"].numpy().min() == 1
     expected = connected_components(label_map((0, 1, 2), seed=1))
@@ -155,7 +155,7 @@ def test_instances_of_inade(tmp_path):
     assert run("instances", dataset_mode="ade20k", dataroot=str(tmp_path)) == 0
     written = read_instance(tmp_path / "instances/training/ADE_train_2.png")
     np.testing.assert_array_equal(written, class_ranks(label_map([0, 5, 150], seed=2)))
-    config = resolve(Config(dataset_mode="ade20k", dataroot=str(tmp_path), no_instance=False))
+    config = resolve(make_config(dataset_mode="ade20k", dataroot=str(tmp_path), no_instance=False))
     assert open_dataset(config).has_instances
 
 
@@ -168,7 +168,7 @@ def test_instance_folder_of_a_named_dataset(tmp_path):
     assert not (root / "instances").exists()
     written = read_instance(f"{target}/ADE_train_1.png")
     np.testing.assert_array_equal(written, class_ranks(label_map([0, 5, 150], seed=1)))
-    config = resolve(Config(dataset_mode="ade20k", dataroot=str(root), instance_dir=target))
+    config = resolve(make_config(dataset_mode="ade20k", dataroot=str(root), instance_dir=target))
     assert open_dataset(config).has_instances
 
 
@@ -206,7 +206,7 @@ def test_celeba(tmp_path):
             write_picture(folder / f"{number:05d}_{part}.png", mask)
     assert run("celeba", dataroot=str(tmp_path), test_count=1) == 0
     assert (tmp_path / "train_list.txt").read_text() == "0.jpg\n1.jpg\n"
-    config = resolve(Config(dataset_mode="celeba", dataroot=str(tmp_path)))
+    config = resolve(make_config(dataset_mode="celeba", dataroot=str(tmp_path)))
     dataset = open_dataset(config, "test")
     (batch,) = dataset.batches(4, training=False)
     column = batch["label"][0, :, 0].numpy()
@@ -216,11 +216,11 @@ def test_celeba(tmp_path):
 
 def test_scenes_as_files(tmp_path):
     assert run("scenes", count=3, out=str(tmp_path / "s"), height=32, width=64) == 0
-    config = resolve(Config(dataset_mode=str(tmp_path / "s" / "dataset.json")))
+    config = resolve(make_config(dataset_mode=str(tmp_path / "s" / "dataset.json")))
     dataset = open_dataset(config)
     batch = next(iter(dataset.batches(2, training=False)))
     assert batch["image"].shape == (2, 32, 64, 3) and dataset.has_instances and dataset.size == 3
-    rendered = open_dataset(resolve(Config(crop_size=64, aspect_ratio=2.0, no_instance=False)))
+    rendered = open_dataset(resolve(make_config(crop_size=64, aspect_ratio=2.0, no_instance=False)))
     for key, value in next(iter(rendered.batches(2, training=False))).items():
         np.testing.assert_array_equal(value, batch[key])
     with pytest.raises(ValueError, match="--out"):

@@ -8,10 +8,10 @@ from fixtures_data import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semantic_synthesis.config import Config
 from semantic_synthesis.data import ClassTable, DataError, resolve
 from semantic_synthesis.data.catalogue import describe, parse_description
 from semantic_synthesis.data.tables import describe_ids, palette_color
+from semantic_synthesis.methods import make_config
 
 MODES = sorted(path.stem for path in (REPOSITORY / "datasets").glob("*.json"))
 CHANNELS = {
@@ -128,7 +128,7 @@ def test_fuzz_description(values):
 )  # fmt: skip
 def test_fuzz_config(options):
     try:
-        config = resolve(Config(**options))
+        config = resolve(make_config(**options))
     except ValueError as error:
         assert "\n" not in str(error)
     else:
@@ -137,6 +137,6 @@ def test_fuzz_config(options):
 
 
 def test_sizes_follow_the_crop():
-    config = resolve(Config(dataset_mode="scenes", crop_size=64, aspect_ratio=2.0))
+    config = resolve(make_config(dataset_mode="scenes", crop_size=64, aspect_ratio=2.0))
     assert (config.crop_size, config.crop_height, config.img_width, config.img_height) == (64, 32, 64, 32)
     assert config.preprocess_mode == "fixed" and config.no_instance is True

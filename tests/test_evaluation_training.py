@@ -9,7 +9,7 @@ from helpers import shallow_networks, tiny_config
 from semantic_synthesis import runs
 from semantic_synthesis.evaluation import EvaluateOptions, evaluating
 from semantic_synthesis.evaluation.during_training import TrainEval
-from semantic_synthesis.methods.method import named_variables
+from semantic_synthesis.layers.naming import named_variables
 
 
 class Colours:

@@ -12,8 +12,7 @@ import tensorflow as tf
 from helpers import REPOSITORY
 from PIL import Image
 
-from semantic_synthesis.config import OneOptions
-from semantic_synthesis.one_picture import make_pictures
+from semantic_synthesis.one_picture import OneOptions, make_pictures
 
 SIGNATURES = {
     "serving_default": {"label": ("uint8", [-1, 32, 32]), "seed": ("int64", [-1])},

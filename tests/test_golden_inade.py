@@ -11,16 +11,17 @@ import reference_inade as reference
 import tensorflow as tf
 
 from semantic_synthesis import losses, runs
-from semantic_synthesis.config import Config
-from semantic_synthesis.conversion import convert_tensors
-from semantic_synthesis.conversion.rules import convolution
+from semantic_synthesis.convert import convert_tensors
 from semantic_synthesis.data import ClassTable
 from semantic_synthesis.layers import Initializer
+from semantic_synthesis.layers.cells import Cells
+from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.layers.regions import Borders, RegionConv
-from semantic_synthesis.methods.instance_encoder import InstanceEncoder
-from semantic_synthesis.methods.method import named_variables
+from semantic_synthesis.methods import make_config
+from semantic_synthesis.methods.inade.encoder import InstanceEncoder
 from semantic_synthesis.normalization import INADE as INADENorm
-from semantic_synthesis.normalization import Cells, RegionCells
+from semantic_synthesis.normalization import RegionCells
+from semantic_synthesis.originals.rules import convolution
 
 close = functools.partial(np.testing.assert_allclose, rtol=0, atol=2e-6)
 ZEROS = Initializer("zeros")
@@ -60,7 +61,7 @@ def test_region_convolution():
 
 @functools.cache
 def config():
-    return Config(
+    return make_config(
         method="inade", crop_size=64, aspect_ratio=1.0, num_upsampling_layers="normal", no_instance=False,
         use_vae=True, z_dim=4, noise_dim=2, num_generator_filters=4, num_encoder_filters=4,
         no_vgg_loss=True, class_table=ClassTable.create("formula", range(3)).to_dict(),
@@ -193,8 +194,8 @@ def test_fixture_losses(tmp_path):
     close(terms["discriminator"]["D_real"], arrays["loss_D_real"], rtol=1e-5)
     condition = method.semantics(method.tokens(layout_of(arrays)))
     outputs = method.discriminator(condition, tf.concat([fake, real], 0))
-    close(outputs[0][4], arrays["d0_4"], atol=1e-5)
-    close(outputs[1][4], arrays["d1_4"], atol=1e-5)
+    close(outputs.judgements[0], arrays["d0_4"], atol=1e-5)
+    close(outputs.judgements[1], arrays["d1_4"], atol=1e-5)
 
 
 def test_parameter_counts():

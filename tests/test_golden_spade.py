@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import reference_spade as reference
 import tensorflow as tf
+from helpers import layers_of
 
 from semantic_synthesis import losses, runs
-from semantic_synthesis.config import Config
-from semantic_synthesis.conversion import convert_tensors
+from semantic_synthesis.convert import convert_tensors
 from semantic_synthesis.data import ClassTable
-from semantic_synthesis.methods.method import named_variables
+from semantic_synthesis.layers.naming import named_variables
+from semantic_synthesis.methods import make_config
 from semantic_synthesis.networks import edge_map
 
 close = functools.partial(np.testing.assert_allclose, rtol=0, atol=2e-5)
@@ -37,7 +38,7 @@ def arrays(use_vae):
 
 
 def config(use_vae=False, form="auto"):
-    return Config(
+    return make_config(
         crop_size=256, aspect_ratio=2.0, num_upsampling_layers="more", no_instance=False,
         use_vae=use_vae, num_generator_filters=4, num_encoder_filters=4, modulation=form,
         num_discriminator_filters=4, no_vgg_loss=True,
@@ -94,7 +95,7 @@ def model_judging(training):
     condition = tf.constant(condition_channels())
     if training:
         built.advance_spectral_norms()
-    outputs = built.discriminator(condition, tf.concat([fake(), photo()], 0), training=training)
+    outputs = layers_of(built.discriminator(condition, tf.concat([fake(), photo()], 0), training=training))
     return [[f[:1] for f in scale] for scale in outputs], [[f[1:] for f in scale] for scale in outputs]
 
 
@@ -154,6 +155,7 @@ def test_losses():
     close(losses.adversarial(last_fakes, True, "hinge", for_generator=True), 0.014310)
     close(losses.adversarial(last_fakes, False, "hinge"), 0.985690)
     close(losses.adversarial(last_reals, True, "hinge"), 1.010770)
+    fakes, reals = ([scale[:-1] for scale in one] for one in (fakes, reals))
     close(10 * losses.feature_matching(fakes, reals), 16.248129, atol=1e-4)
 
 

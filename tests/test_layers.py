@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from semantic_synthesis.discriminators import pool_by_two
 from semantic_synthesis.layers import BatchNorm, Conv, Dense, Initializer, InstanceNorm, convolve
 from semantic_synthesis.methods.method import row_normal
-from semantic_synthesis.networks import edge_map, parse_norm, pool_by_two
+from semantic_synthesis.networks import edge_map, parse_norm
 from semantic_synthesis.normalization import parse_norm_G
 
 

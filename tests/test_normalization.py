@@ -5,10 +5,11 @@ import pytest
 import tensorflow as tf
 
 from semantic_synthesis.layers import Initializer
+from semantic_synthesis.layers.cells import Cells
+from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.layers.regions import Borders, RegionConv, RegionMeans
-from semantic_synthesis.methods.instance_encoder import InstanceEncoder
-from semantic_synthesis.methods.method import named_variables
-from semantic_synthesis.normalization import CLADE, INADE, Cells, LabelCells, RegionCells
+from semantic_synthesis.methods.inade.encoder import InstanceEncoder
+from semantic_synthesis.normalization import CLADE, INADE, LabelCells, RegionCells
 
 EPSILON = 1e-5
 

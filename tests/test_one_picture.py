@@ -15,10 +15,9 @@ from helpers import (
     write_run,
 )
 
-from semantic_synthesis.config import OneOptions
 from semantic_synthesis.data import ClassTable
 from semantic_synthesis.inference import load_run
-from semantic_synthesis.one_picture import make_pictures
+from semantic_synthesis.one_picture import OneOptions, make_pictures
 
 
 def read(path):

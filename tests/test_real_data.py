@@ -5,7 +5,7 @@ import pytest
 from helpers import REPOSITORY
 
 from semantic_synthesis import data
-from semantic_synthesis.config import Config
+from semantic_synthesis.methods import make_config
 from semantic_synthesis.training import Trainer, make_strategy
 
 SAMPLES = REPOSITORY.parent / "shared" / "data"
@@ -17,7 +17,7 @@ MODES = {"coco": "coco_stuff", "ade20k": "ade20k", "gta5": "gta5", "deepfashion"
     "mode", [mode if mode == "coco" else pytest.param(mode, marks=pytest.mark.slow) for mode in MODES]
 )
 def test_training_steps_on_real_samples(mode, tmp_path):
-    asked = Config(
+    asked = make_config(
         dataset_mode=mode, dataroot=str(SAMPLES / MODES[mode]), num_upsampling_layers="normal", no_vgg_loss=True,
         crop_size=64, num_generator_filters=2, num_discriminator_filters=4, num_hidden_filters=8, batch_size=2,
         checkpoint_dir=str(tmp_path),

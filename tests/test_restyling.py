@@ -7,18 +7,18 @@ from helpers import write_run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semantic_synthesis.config import OneOptions
 from semantic_synthesis.data.scenes import render_scene
 from semantic_synthesis.inference import load_run
-from semantic_synthesis.one_picture import make_pictures
+from semantic_synthesis.one_picture import OneOptions, make_pictures
 from semantic_synthesis.restyling import (
     Edit,
     apply_edits,
     list_regions,
-    mix_rows,
+    mix_style,
     parse_edit,
     select,
 )
+from semantic_synthesis.styles import Encoded
 
 SIZE = 64
 
@@ -215,6 +215,7 @@ def test_maps_and_options_that_contradict_each_other(folder, tmp_path):
 
 def test_mixing_leaves_other_tensors_alone():
     style = {"noise": np.zeros((2, 3, 1), np.float32), "z": np.ones((2, 4), np.float32)}
-    mixed = mix_rows(style, {"noise": np.full((1, 3, 1), 4.0, np.float32)}, [1], 0.25)
+    source = Encoded({"noise": np.full((1, 3, 1), 4.0, np.float32), "z": np.zeros((1, 4), np.float32)})
+    mixed = mix_style(style, source, {"noise": np.array([[False], [True], [False]])}, 0.25)
     np.testing.assert_array_equal(mixed["noise"][:, :, 0], [[0, 1, 0]] * 2)
     assert mixed["z"] is style["z"] and (style["noise"] == 0).all()

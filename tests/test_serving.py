@@ -21,8 +21,8 @@ import tensorflow as tf
 from helpers import REPOSITORY, assert_user_error, finish
 
 from semantic_synthesis import rest_protocol
-from semantic_synthesis.config import ServeOptions
 from semantic_synthesis.rest_protocol import RequestError
+from semantic_synthesis.serving import ServeOptions
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")

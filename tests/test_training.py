@@ -11,7 +11,7 @@ from helpers import random_arrays, read_events, shallow_networks, state_arrays, 
 
 from semantic_synthesis import runs
 from semantic_synthesis.data import open_dataset
-from semantic_synthesis.methods.method import named_variables
+from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.monitoring import contact_sheet, to_uint8
 from semantic_synthesis.training import Trainer, make_strategy
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..config import Config, option
+from ..config import Config
+from ..options import option
 from . import catalogue, checking, instances, resolving
 from .decoding import decode_samples, read_bytes
 from .describing import description_text, drafted_classes

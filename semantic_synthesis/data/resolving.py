@@ -2,7 +2,8 @@
 
 import os
 
-from ..config import Config
+from ..config import known_options
+from ..options import check_type, options_of
 from . import catalogue
 from .errors import DataError
 from .pairing import find_samples
@@ -11,20 +12,13 @@ from .tables import ClassTable
 
 MAX_SIZE = 16384
 LOAD_SHARE = 286 / 256
-_FALLBACK = {
-    "preprocess_mode": "resize_and_crop",
-    "crop_size": 256,
-    "aspect_ratio": 1.0,
-    "num_upsampling_layers": "normal",
-    "no_instance": True,
-}
 
 
 def resolve(config):
     """A config without open questions about the data.
 
-    Fills dataset_mode, class_table, preprocess_mode, img_height, img_width, crop_size, aspect_ratio,
-    num_upsampling_layers and no_instance where they are open. Resolving twice changes nothing.
+    Fills dataset_mode, class_table, img_height, img_width and every option with a fallback where they are open.
+    Resolving twice changes nothing.
     Errors: ValueError or FileNotFoundError with one line for missing folders, files without partner, an
     unreadable description, or options that contradict each other.
     """
@@ -39,36 +33,41 @@ def resolve(config):
 
 
 def fill_options(config, description):
-    """The config with sizes, depth and instance use from the description's options.
+    """The config with sizes and whatever else is open from the description's options, else the fallbacks.
 
-    The load size keeps its share to the crop where only the crop is given (286 for 256).
+    The description may hold any option of any method (those of others have no effect here). The load size
+    keeps its share to the crop where only the crop is given (286 for 256).
     """
-    known = {*_FALLBACK, "img_width", "img_height"}
-    if set(description.options) - known:
-        wrong = ", ".join(sorted(set(description.options) - known))
-        raise DataError(f"{description.path}: options {wrong}; expected {', '.join(sorted(known))}")
-    defaults = {**_FALLBACK, **description.options}
-    default_config = Config.from_dict(defaults, description.path)
-    _check_crop(default_config)
-    for name, crop in (("img_width", default_config.crop_size), ("img_height", default_config.crop_height)):
-        if name not in description.options:
-            default_config = default_config.replace(**{name: round(crop * LOAD_SHARE)})
+    own = options_of(config)
+    _check_description(description, own)
+    fallbacks = {n: o.metadata["fallback"] for n, o in own.items() if o.metadata["fallback"] is not None}
+    defaults = {**fallbacks, **description.options}
+    size = config.replace(crop_size=defaults["crop_size"], aspect_ratio=defaults["aspect_ratio"])
+    _check_crop(size)
+    size = size.replace(
+        img_width=description.options.get("img_width", round(size.crop_size * LOAD_SHARE)),
+        img_height=description.options.get("img_height", round(size.crop_height * LOAD_SHARE)),
+    )
     if config.instance_dir:
         defaults["no_instance"] = False
-    config = _filled(config, {name: defaults.pop(name) for name in ("crop_size", "aspect_ratio")})
+    config = config.filled({name: defaults.pop(name) for name in ("crop_size", "aspect_ratio")})
     _check_crop(config)
-    defaults["img_width"] = round(config.crop_size * default_config.img_width / default_config.crop_size)
-    defaults["img_height"] = round(
-        config.crop_height * default_config.img_height / default_config.crop_height
-    )
-    config = _filled(config, defaults)
+    defaults["img_width"] = round(config.crop_size * size.img_width / size.crop_size)
+    defaults["img_height"] = round(config.crop_height * size.img_height / size.crop_height)
+    config = config.filled(defaults)
     _check_numbers(config)
     return config
 
 
-def _filled(config, values):
-    """The config with those of the values whose option is still open."""
-    return config.replace(**{k: v for k, v in values.items() if getattr(config, k) is None})
+def _check_description(description, own):
+    """Refuses options that no method has, and values that this one cannot take."""
+    known = set(known_options()) | set(own)
+    if set(description.options) - known:
+        wrong = ", ".join(sorted(set(description.options) - known))
+        raise DataError(f"{description.path}: options {wrong}; expected {', '.join(sorted(own))}")
+    for name, value in description.options.items():
+        if name in own:
+            check_type(own[name], value, description.path)
 
 
 def class_table(config, description, samples):

@@ -16,8 +16,8 @@ from semantic_synthesis import data, runs
 from semantic_synthesis.evaluation.evaluating import EvaluateOptions, make_metrics
 from semantic_synthesis.evaluation.protocol import write_json
 from semantic_synthesis.evaluation.streams import float_to_uint8
+from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import instance_maps
-from semantic_synthesis.methods.method import named_variables
 from semantic_synthesis.monitoring import to_uint8
 
 BEST_FOLDER = "best"
@@ -59,8 +59,10 @@ class TrainEval:
         averages: {variable name: tf.Variable} that replace the method's own (EMA), or None.
         """
         trained, averages = named_variables(method), averages or {}
-        for name, variable in named_variables(self.method).items():
+        ours = named_variables(self.method)
+        for name, variable in ours.items():
             variable.assign(averages[name] if name in averages else trained[name].value)
+        runs.settle_averages(self.method, {id(ours[name]) for name in averages if name in ours})
         for metric in self.metrics:
             metric.clear("fake")
         for batch in self.dataset.batches(self.options.batch_size, training=False):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from absl import logging
 
-from semantic_synthesis.config import option
 from semantic_synthesis.evaluation import scoring, statistics
 from semantic_synthesis.evaluation.inception import DIMS, InceptionFeatures
 from semantic_synthesis.evaluation.judge import load_judge
@@ -17,6 +16,7 @@ from semantic_synthesis.evaluation.lpips import LPIPS
 from semantic_synthesis.evaluation.protocol import table, write_json
 from semantic_synthesis.evaluation.segmentation import SCENES, open_segmenter
 from semantic_synthesis.evaluation.streams import FolderStream, RunStream
+from semantic_synthesis.options import option
 
 METRICS = ("fid", "kid", "lpips", "miou", "judge")
 _SHOWN = (

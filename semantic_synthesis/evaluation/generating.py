@@ -9,11 +9,12 @@ from absl import logging
 from tqdm import tqdm
 
 from semantic_synthesis import data
-from semantic_synthesis.config import REPOSITORY, option
+from semantic_synthesis.config import REPOSITORY
 from semantic_synthesis.evaluation.pictures import list_pictures, match_stems, parse_shard
 from semantic_synthesis.evaluation.protocol import file_sha256, write_json
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.monitoring import write_png
+from semantic_synthesis.options import option
 
 RECORD = "generate.json"
 _SUFFIX = ".png"

@@ -227,7 +227,7 @@ def _load(weights):
         arrays = {name: _random(rng, *shape) for name, shape in _shapes().items()}
         sha256 = array_sha256({name: kernel for name, (kernel, _) in arrays.items()})
         return arrays, sha256, "RANDOM weights (comparable with nothing published)"
-    from semantic_synthesis.conversion.reading import read_pth  # PyTorch is needed for such files alone
+    from semantic_synthesis.pth import read_pth  # PyTorch is needed for such files alone
 
     path = weight_files.find_file("inception_weights", weights, URL)
     tensors = read_pth(path)

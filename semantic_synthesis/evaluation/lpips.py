@@ -120,7 +120,7 @@ def _load_backbone(weights, url, layers):
         kernels = [_random(rng, shape) for shape in shapes]
         sha256 = array_sha256({str(i): kernel for i, (kernel, _) in enumerate(kernels)})
         return kernels, sha256, "RANDOM weights (comparable with nothing published)"
-    from semantic_synthesis.conversion.reading import read_pth  # PyTorch is needed for such files alone
+    from semantic_synthesis.pth import read_pth  # PyTorch is needed for such files alone
 
     path = weight_files.find_file("lpips_weights", weights, url)
     tensors, kernels = read_pth(path), []
@@ -141,7 +141,7 @@ def _load_linear(net, weights, linear, widths):
     found = linear or weight_files.file_in_package("lpips", f"weights/v0.1/{net}.pth")
     if not found and weights == weight_files.RANDOM:
         return [np.full(width, 1 / width, np.float32) for width in widths], "none (1 / F)"
-    from semantic_synthesis.conversion.reading import read_pth
+    from semantic_synthesis.pth import read_pth
 
     path = weight_files.find_file("lpips_linear", found or "", _LINEAR_URL.format(net=net))
     tensors = read_pth(path)

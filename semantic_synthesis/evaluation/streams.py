@@ -109,7 +109,7 @@ class RunStream:
         """Runs all layouts through the metrics."""
         diverse, paired = split_kinds(metrics)
         if diverse and not self.run.method.style_shapes:
-            raise ValueError("this run takes no style (trained without --use_vae); leave lpips out")
+            raise ValueError("this run takes no style, so its samples are all alike; leave lpips out")
         batches = self.dataset.batches(self.options.batch_size, training=False)
         with tqdm(total=self.dataset.count, unit="picture", dynamic_ncols=True) as bar:
             for number, batch in enumerate(batches):

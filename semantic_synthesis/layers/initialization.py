@@ -8,23 +8,30 @@ class Initializer:
 
     Types as NVlabs/SPADE (spec section 4.4): normal (std = gain), xavier (normal), xavier_uniform
     (gain 1), kaiming (fan-in), orthogonal and none (PyTorch's default); `zeros` for models whose
-    weights are about to be loaded. Spectrally normalised kernels get PyTorch's default whatever the
-    type: that is what the published models were trained from, and although the forward pass does not
-    depend on the kernel's scale, the effective learning rate does.
+    weights are about to be loaded.
+    spectral: what spectrally normalised kernels get. "default": PyTorch's default whatever the type, as SPADE's
+    authors train (the spectral norm's raw kernel escapes their initialiser); "same": the type, as where the
+    initialiser runs before the norm is added. The forward pass does not depend on such a kernel's scale, but the
+    effective learning rate does.
     """
 
-    def __init__(self, init_type="xavier", gain=0.02, seed=0):
+    def __init__(self, init_type="xavier", gain=0.02, seed=0, spectral="default"):
         kinds = ("normal", "xavier", "xavier_uniform", "kaiming", "orthogonal", "none", "zeros")
         if init_type not in kinds:
             raise ValueError(f"init_type is {init_type!r}; expected one of {', '.join(kinds)}")
+        if spectral not in ("default", "same"):
+            raise ValueError(f"spectral is {spectral!r}; expected default or same")
         self.init_type = init_type
         self.gain = gain
+        self.spectral = spectral
         self._rng = np.random.default_rng(seed)
 
     def __call__(self, shape, spectral=False):
         fan_in = int(np.prod(shape[:-1]))
         fan_out = int(np.prod(shape[:-2])) * shape[-1]
-        kind = "none" if spectral and self.init_type != "zeros" else self.init_type
+        kind = self.init_type
+        if spectral and self.spectral == "default" and kind != "zeros":
+            kind = "none"
         if kind == "zeros":
             return np.zeros(shape, np.float32)
         if kind == "normal":

@@ -5,6 +5,9 @@ et al., section 3.1). `plan_label` numbers the distinct 3x3 and 5x5 neighbourhoo
 `LabelModulation` evaluates the two convolutions on them, or densely, over the same variables.
 The numbering is exact: neighbourhoods are packed into int64 and compared with tf.unique, never hashed
 to fewer bits. Zero padding of the labels and of the hidden layer is part of a neighbourhood.
+
+What a token stands for is free: its one-hot class (SPADE), or any vector, one row per token. The first
+convolution of a map of such vectors is a sum of nine table rows as well, with the table rows * kernel.
 """
 
 from typing import NamedTuple
@@ -26,7 +29,8 @@ _PACKABLE = 2**21
 class LabelPlan(NamedTuple):
     """One label batch at one resolution; P, R, Q count distinct 3x3, 3x5 and 5x5 neighbourhoods.
 
-    tokens [B,h,w] int32: class id, or 2 * class id + edge bit where instance edges are used.
+    tokens [B,h,w] int32: class id, or 2 * class id + edge bit where instance edges are used, or the number of
+    a row (`LabelModulation`).
     patches [P,9] int32: tokens of each 3x3 patch, row-major; `num_tokens` outside the map.
     triples [R+1,3] int32: the 3x3 patches (of each 3x5 one) side by side; P outside the map. The last
     row is the one beyond the upper and lower border.
@@ -47,6 +51,35 @@ class LabelPlan(NamedTuple):
     runs: tf.Tensor | None = None
     run_index: tf.Tensor | None = None
     use_patches: tf.Tensor | None = None
+
+    def repeated(self, count, num_tokens):
+        """The plan of `count` copies of this plan's layout whose tokens differ: those of copy i are
+        num_tokens * i more. For styles that give each copy rows of its own."""
+        copies = tf.range(count)
+        tokens = self.tokens + num_tokens * copies[:, None, None]  # [count,h,w]
+        if self.patches is None:
+            return LabelPlan(tokens)
+        patches, triples = tf.shape(self.patches)[0], tf.shape(self.triples)[0] - 1
+        columns, runs = tf.shape(self.columns)[0], tf.shape(self.run_index)[0]
+        outside = tf.fill([1, 3], patches * count)
+        return LabelPlan(
+            tokens,
+            _copies(self.patches, num_tokens, count),
+            tf.concat([_copies(self.triples[:-1], patches, count), outside], 0),
+            _copies(self.columns, triples, count),
+            self.index + columns * copies[:, None, None],
+            tf.reshape(self.runs[None] + runs * copies[:, None], [-1]),
+            tf.reshape(self.run_index[None] + columns * copies[:, None], [-1]),
+            self.use_patches,
+        )
+
+
+def _copies(ids, size, count):
+    """Ids int32 [n,k] in [0,size], where size means outside, of `count` copies one after another: [count*n,k] in
+    [0,count*size]."""
+    shifted = ids[None] + size * tf.range(count)[:, None, None]  # [count,n,k]
+    shifted = tf.where(ids[None] == size, size * count, shifted)
+    return tf.reshape(shifted, [-1, ids.shape[1]])
 
 
 def modulation_form(asked, kernel_size):
@@ -126,10 +159,11 @@ def _slice(x, axis, start, size):
 
 
 class LabelModulation(keras.layers.Layer):
-    """scale and shift maps: conv(relu(conv(one-hot label))), both 3x3 with zero padding.
+    """scale and shift maps: conv(relu(conv(vector of each pixel's token))), both 3x3 with zero padding.
 
-    Arguments: num_classes C; channels F of scale and of shift; hidden width; edges: whether tokens carry
-    an instance-edge bit, which is semantic channel C; kernel_size other than 3 exists in dense form only.
+    Arguments: num_classes C, or length D of the rows; channels F of scale and of shift; hidden width; edges:
+    whether tokens carry an instance-edge bit, which is semantic channel C; kernel_size other than 3 exists in
+    dense form only.
     Variables: shared_kernel [k,k,C(+1),hidden], shared_bias, kernel [k,k,hidden,2F] (scale first), bias [2F].
     """
 
@@ -145,31 +179,35 @@ class LabelModulation(keras.layers.Layer):
         self.bias = add_array(self, "bias", np.zeros(2 * channels, np.float32))
         self.built = True
 
-    def call(self, x, plan, fold=None):
+    def call(self, x, plan, fold=None, rows=None):
         """x * scale + shift at every pixel: x [N,h,w,F], plan of batch N or 1 -> the same shape and dtype.
 
+        rows: float [T,D], the vector of each token, for plans of T tokens (and N samples, as each has rows of
+        its own); None: tokens are classes, their vectors one-hot.
         fold(scale, shift) -> (scale, shift) is applied before values are spread over the pixels; it
         gets float32 [Q,F] or [B,h,w,F] and must act on the last axis only. None: taken as they are.
         """
         if plan.patches is None:
-            return self._dense(x, plan, fold)
+            return self._dense(x, plan, fold, rows)
         if plan.use_patches is None:
-            return self._by_patches(x, plan, fold)
+            return self._by_patches(x, plan, fold, rows)
         return tf.cond(
-            plan.use_patches, lambda: self._by_patches(x, plan, fold), lambda: self._dense(x, plan, fold)
+            plan.use_patches,
+            lambda: self._by_patches(x, plan, fold, rows),
+            lambda: self._dense(x, plan, fold, rows),
         )
 
-    def _by_patches(self, x, plan, fold):
+    def _by_patches(self, x, plan, fold, rows=None):
         # The values do not depend on x; without this all layers' would be made first and wait in memory.
         with tf.control_dependencies([x]):
-            values = self._folded(self.patch_values(plan), fold)  # [Q,2F]
+            values = self._folded(self.patch_values(plan, rows), fold)  # [Q,2F]
         return spread(x, values, plan.index, plan.runs, plan.run_index)
 
-    def patch_values(self, plan):
+    def patch_values(self, plan, rows=None):
         """[Q,2F]: scale and shift, biases included, of each distinct 5x5 patch."""
-        table = self._table()  # [9,T+1,hidden]
-        rows, width = table.shape[1:]
-        positions = plan.patches + rows * tf.range(9)  # [P,9]
+        table = self._table(rows)  # [9,T+1,hidden]
+        tokens, width = tf.shape(table)[1] if rows is not None else table.shape[1], table.shape[2]
+        positions = plan.patches + tokens * tf.range(9)  # [P,9]
         taps = gather(tf.reshape(table, [-1, width]), positions)  # [P,9,hidden]
         hidden = tf.nn.relu(tf.reduce_sum(taps, 1) + tf.cast(self.shared_bias.value, taps.dtype))
         hidden = tf.pad(hidden, [[0, 1], [0, 0]])  # [P+1,hidden], zeros outside the map
@@ -180,18 +218,23 @@ class LabelModulation(keras.layers.Layer):
         values = [gather(tf.matmul(strips, m), column) for m, column in zip(matrices, columns, strict=True)]
         return self._add_bias(tf.add_n(values))
 
-    def _table(self):
+    def _table(self, rows=None):
         """[9,T+1,hidden] in the compute dtype: contribution of a token at each tap, zeros for outside."""
         kernel = tf.cast(self.shared_kernel.value, self.compute_dtype)
         kernel = tf.reshape(kernel, [9, *kernel.shape[2:]])  # [9,C(+1),hidden]
-        if self.edges:
+        if rows is not None:
+            kernel = tf.matmul(tf.cast(rows, kernel.dtype)[None], kernel)  # [9,T,hidden]
+        elif self.edges:
             plain, edge = kernel[:, :-1], kernel[:, -1:]
             kernel = tf.stack([plain, plain + edge], 2)  # [9,C,2,hidden]
             kernel = tf.reshape(kernel, [9, 2 * self.num_classes, kernel.shape[-1]])  # [9,2C,hidden]
         return tf.pad(kernel, [[0, 0], [0, 1], [0, 0]])
 
-    def _dense(self, x, plan, fold):
-        semantics = one_hot_semantics(plan.tokens, self.num_classes, self.edges, self.compute_dtype)
+    def _dense(self, x, plan, fold, rows=None):
+        if rows is None:
+            semantics = one_hot_semantics(plan.tokens, self.num_classes, self.edges, self.compute_dtype)
+        else:
+            semantics = gather(tf.cast(rows, self.compute_dtype), plan.tokens)  # [N,h,w,D]
         shared = tf.cast(self.shared_kernel.value, self.compute_dtype)
         hidden = tf.nn.conv2d(semantics, shared, 1, "SAME")
         hidden = tf.nn.relu(tf.nn.bias_add(hidden, tf.cast(self.shared_bias.value, hidden.dtype)))

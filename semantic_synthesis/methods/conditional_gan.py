@@ -1,70 +1,191 @@
 """What SPADE, CLADE and INADE share: backbone, multiscale discriminator and the losses on its features."""
 
+import functools
+from dataclasses import dataclass
 from typing import ClassVar
 
 import tensorflow as tf
 
 from semantic_synthesis import losses
-from semantic_synthesis.layers import Conv, Dense, Initializer, label_tokens, one_hot_semantics
-from semantic_synthesis.methods.method import Method, row_normal
-from semantic_synthesis.networks import (
-    Encoder,
-    Generator,
-    MultiscaleDiscriminator,
-    edge_map,
-    generator_strides,
-    parse_norm,
+from semantic_synthesis.config import Config
+from semantic_synthesis.discriminators import Judged, MultiscaleDiscriminator
+from semantic_synthesis.layers import (
+    Conv,
+    Dense,
+    Initializer,
+    ResidualBlock,
+    label_tokens,
+    one_hot_semantics,
 )
+from semantic_synthesis.methods.method import Method, Objective, decaying_rate, row_normal
+from semantic_synthesis.networks import DOUBLINGS, Encoder, Generator, edge_map, parse_norm, spade_layout
 from semantic_synthesis.normalization import parse_norm_G
+from semantic_synthesis.options import option
+from semantic_synthesis.styles import Encoded, StyleSpec
 from semantic_synthesis.vgg import VGG19Features
+
+_networks = functools.partial(option, group="Generator, encoder, discriminator", role="network")
+_losses = functools.partial(option, group="Losses", role="training")
+_optimisation = functools.partial(option, group="Optimisation", role="training")
+
+
+@dataclass(frozen=True)
+class ConditionalGANConfig(Config):
+    """Options of the GANs that grew from SPADE."""
+
+    num_generator_filters: int = _networks(64, "Width of the generator's last block.")
+    num_upsampling_layers: str = _networks(
+        None, "Depth: 5, 6 or 7 doublings.", choices=tuple(DOUBLINGS), kind=str, fallback="normal"
+    )
+    norm_G: str = _networks(
+        "spectralspadesyncbatch3x3", "Generator normalisation: [spectral]spade<type><k>x<k>."
+    )
+    norm_E: str = _networks(
+        "spectralinstance", "Encoder normalisation: spectral<none|batch|sync_batch|instance>."
+    )
+    norm_D: str = _networks("spectralinstance", "Discriminator normalisation, as norm_E.")
+    use_vae: bool = _networks(False, "Train an image encoder, which reads styles from photos.")
+    z_dim: int = _networks(256, "Length of the style vector z.")
+    num_encoder_filters: int = _networks(64, "Width of the encoder's first layer.")
+    encoder_size: int = _networks(256, "Pictures are resized to this square for the encoder.")
+    num_discriminators: int = _networks(2, "Number of discriminator scales.")
+    num_discriminator_layers: int = _networks(4, "Layers of each discriminator.")
+    num_discriminator_filters: int = _networks(64, "Width of the discriminators' first layer.")
+    init_type: str = _networks(
+        "xavier", "Kernel initialiser.", role="training",
+        choices=("normal", "xavier", "xavier_uniform", "kaiming", "orthogonal", "none"),
+    )  # fmt: skip
+    init_variance: float = _networks(
+        0.02, "Gain (standard deviation for normal) of the initialiser.", role="training"
+    )
+    gan_mode: str = _losses("hinge", "Adversarial loss.", choices=("hinge", "ls", "original", "w"))
+    lambda_features: float = _losses(10.0, "Weight of feature matching.")
+    no_feature_loss: bool = _losses(False, "Leave feature matching out.")
+    feature_layers: str = _losses(
+        "all", "Feature matching on all layers or the last before the judgement.", choices=("all", "deep")
+    )
+    vgg_layers: str = _losses("all", "VGG loss on all five taps or the two deepest.", choices=("all", "deep"))
+    lambda_vgg: float = _losses(
+        None,
+        "Weight of the VGG loss; default 0.06 for Keras weights, 10 for torchvision weights.",
+        kind=float,
+    )
+    no_vgg_loss: bool = _losses(False, "Leave the VGG loss out.")
+    vgg_weights: str = _losses(
+        "imagenet", "imagenet (Keras downloads them), a file (Keras .h5 or torchvision .pth), or random.",
+        role="run",
+    )  # fmt: skip
+    lambda_kld: float = _losses(0.05, "Weight of the KL term (sum over z, mean over the batch).")
+    prior_share: float = _losses(
+        0.0, "Share of the samples that train with random styles, without a photo to match (use_vae)."
+    )
+    no_TTUR: bool = _optimisation(
+        False,
+        "Same learning rate and betas (0.5, 0.999) for both networks; else G trains at half of --lr, D at twice.",
+    )
+    beta1: float = _optimisation(None, "Adam beta1; default 0 (0.5 with no_TTUR).", kind=float)
+    beta2: float = _optimisation(None, "Adam beta2; default 0.9 (0.999 with no_TTUR).", kind=float)
+    D_steps_per_G: int = _optimisation(1, "Discriminator steps per generator step.")
+
+
+@dataclass(frozen=True)
+class ModulatedGANConfig(ConditionalGANConfig):
+    """The same with label convolutions (`layers.LabelModulation`)."""
+
+    num_hidden_filters: int = _networks(128, "Width of the hidden layer in every SPADE normaliser.")
+    modulation: str = _networks(
+        "auto", "How scale and shift are computed: on distinct label patches, by dense convolutions, or by rule.",
+        choices=("auto", "patches", "dense"), role="run",
+    )  # fmt: skip
 
 
 class ConditionalGAN(Method):
     """A generator under conditions of the layout, trained against discriminators that see the layout.
 
-    A subclass gives make_norm(channels, name), make_entry() and make_encoder(), called by the constructor,
-    and the rest of Method's contract.
+    A subclass gives make_norm(channels, name) or make_block, make_entry() and make_encoder(), called by the
+    constructor, and the rest of Method's contract. make_layout, make_discriminator, uses_edges, finish and
+    spectral_init are there to be replaced where a paper differs.
     Deviation from the authors' code: generator and discriminator losses come from one forward pass (the
     code makes a second fake after the generator's update), so running statistics and power iterations
     move once per step.
     """
 
-    defaults: ClassVar[dict] = {"feature_layers": "all", "vgg_layers": "all"}
+    config_class: ClassVar[type[Config]] = ConditionalGANConfig
+    finish = staticmethod(tf.tanh)
+    spectral_init = "default"  # initial values of spectrally normalised kernels, see Initializer
 
     def __init__(self, config, training, initial_weights, name):
         super().__init__(name=name)
-        self.config = config = self.with_defaults(config)
+        self.config = config
         self.init = Initializer(
-            config.init_type if initial_weights else "zeros", config.init_variance, config.seed
-        )
-        self.num_classes = config.num_classes
-        self.edges = not config.no_instance
-        self.semantic_channels = self.num_classes + int(self.edges)
-        self.strides = generator_strides(config.num_upsampling_layers)
-        self._check_size()
-        width, stride = 16 * config.num_generator_filters, self.strides[0]
-        self.initial_shape = (config.crop_height // stride, config.crop_size // stride, width)
-        self.fc = self.make_entry()
-        self.generator = Generator(
-            config.num_generator_filters, config.num_upsampling_layers, self.make_norm,
-            spectral=parse_norm_G(config.norm_G).spectral, init=self.init,
+            config.init_type if initial_weights else "zeros", config.init_variance, config.seed,
+            self.spectral_init,
         )  # fmt: skip
+        self.num_classes = config.num_classes
+        self.edges = self.uses_edges(config)
+        self.semantic_channels = self.num_classes + int(self.edges)
+        layout = self.make_layout()
+        self.strides = tuple(place.stride for place in layout)
+        self._check_size()
+        stride = self.strides[0]
+        self.initial_shape = (
+            config.crop_height // stride, config.crop_size // stride, layout[0].channels_in,
+        )  # fmt: skip
+        self.fc = self.make_entry()
+        self.generator = Generator(layout, self.make_block, finish=self.finish, init=self.init)
         self.encoder = self.make_encoder() if config.use_vae else None
         self.discriminator = self.vgg = None
         if training:
-            self.discriminator = MultiscaleDiscriminator(
-                self.semantic_channels, config.num_discriminator_filters, scales=config.num_discriminators,
-                layers=config.num_discriminator_layers, norm=parse_norm(config.norm_D, "norm_D"),
-                init=self.init,
-            )  # fmt: skip
+            self.discriminator = self.make_discriminator()
             if not config.no_vgg_loss:
                 self.vgg = VGG19Features(config.vgg_weights)
         self.built = True
 
     @classmethod
+    def without_features(cls, config):
+        """The same networks without VGG19."""
+        return config.replace(no_vgg_loss=True)
+
+    # What the constructor asks for
+
+    @classmethod
+    def uses_edges(cls, config):
+        """Whether the networks see instance edges."""
+        return not config.no_instance
+
+    def make_layout(self):
+        """The generator's Blocks."""
+        return spade_layout(self.config.num_generator_filters, self.config.num_upsampling_layers)
+
+    def make_block(self, channels_in, channels_out, name):
+        """One block of the generator."""
+        spectral = parse_norm_G(self.config.norm_G).spectral
+        return ResidualBlock(
+            channels_in, channels_out, self.make_norm, spectral=spectral, init=self.init, name=name
+        )
+
+    def make_discriminator(self):
+        """What judges pictures: called as discriminator(semantics, images, training) -> Judged."""
+        config = self.config
+        return MultiscaleDiscriminator(
+            self.semantic_channels, config.num_discriminator_filters, scales=config.num_discriminators,
+            layers=config.num_discriminator_layers, norm=parse_norm(config.norm_D, "norm_D"), init=self.init,
+        )  # fmt: skip
+
+    @property
+    def stride(self):
+        """Width and height of layouts are multiples of it."""
+        return self.strides[0]
+
+    @classmethod
+    def sources(cls, config):
+        """The VGG loss brings weights of its own."""
+        return [] if config.no_vgg_loss else [f"VGG19 weights ({config.vgg_weights}) in the loss"]
+
+    @classmethod
     def instance_maps(cls, config):
         """The instance edges are all that is made of the maps."""
-        return None if config.no_instance else "objects"
+        return "objects" if cls.uses_edges(config) else None
 
     def _check_size(self):
         config, stride = self.config, self.strides[0]
@@ -95,33 +216,30 @@ class ConditionalGAN(Method):
         """
         config = self.config
         fakes, reals = self._judge(layout, fake, real)
-        judged_fake, judged_real = [f[-1] for f in fakes], [r[-1] for r in reals]
-        terms = {"GAN": losses.adversarial(judged_fake, True, config.gan_mode, for_generator=True)}
+        terms = {"GAN": losses.adversarial(fakes.judgements, True, config.gan_mode, for_generator=True)}
         if not config.no_feature_loss:
-            matched = fakes
+            matched = fakes.features
             if unpaired is not None:
                 matched = [
-                    [_paired(f, r, unpaired) for f, r in zip(*scale, strict=True)]
-                    for scale in zip(fakes, reals, strict=True)
+                    [_paired(f, r, unpaired) for f, r in zip(*group, strict=True)]
+                    for group in zip(fakes.features, reals.features, strict=True)
                 ]
-            matching = losses.feature_matching(matched, reals, config.feature_layers)
+            matching = losses.feature_matching(matched, reals.features, config.feature_layers)
             terms["GAN_Feat"] = config.lambda_features * matching
         if self.vgg is not None:
             weight = self.vgg.default_weight if config.lambda_vgg is None else config.lambda_vgg
             matched = fake if unpaired is None else _paired(fake, real, unpaired)
             terms["VGG"] = weight * self.vgg.loss(matched, real, config.vgg_layers)
         judged = {
-            "D_Fake": losses.adversarial(judged_fake, False, config.gan_mode),
-            "D_real": losses.adversarial(judged_real, True, config.gan_mode),
+            "D_Fake": losses.adversarial(fakes.judgements, False, config.gan_mode),
+            "D_real": losses.adversarial(reals.judgements, True, config.gan_mode),
         }
         return {"generator": terms, "discriminator": judged}
 
-    def _judge(self, layout, fake, real):
-        """Discriminator features of fakes and of reals, both from one call on their concatenation."""
+    def _judge(self, layout, fake, real) -> list[Judged]:
+        """The discriminator's view of fakes and of reals, both from one call on their concatenation."""
         condition = self.semantics(self.tokens(layout))
-        outputs = self.discriminator(condition, tf.concat([fake, real], 0), training=True)
-        halves = [[tf.split(feature, 2, 0) for feature in scale] for scale in outputs]
-        return [[h[0] for h in scale] for scale in halves], [[h[1] for h in scale] for scale in halves]
+        return self.discriminator(condition, tf.concat([fake, real], 0), training=True).split(2)
 
     def tokens(self, layout):
         """int32 [B,H,W]: class ids, with the edge bit where edges are used (`label_tokens`)."""
@@ -137,9 +255,19 @@ class ConditionalGAN(Method):
         return one_hot_semantics(tokens, self.num_classes, self.edges, self.compute_dtype)
 
     def objectives(self):
-        """{objective: layers it trains}."""
+        """Generator (with entry and encoder) and discriminator, at rates and betas of their own (TTUR)."""
+        config = self.config
+        slow, fast = (1.0, 1.0) if config.no_TTUR else (0.5, 2.0)
+        betas = (0.5, 0.999) if config.no_TTUR else (0.0, 0.9)
+        asked = (config.beta1, config.beta2)
+        betas = tuple(b if a is None else a for a, b in zip(asked, betas, strict=True))
         trained = [self.fc, self.generator] + ([self.encoder] if self.encoder else [])
-        return {"generator": trained, "discriminator": [self.discriminator]}
+        return {
+            "generator": Objective(
+                trained, decaying_rate(config, slow), betas, period=config.D_steps_per_G, averaged=True
+            ),
+            "discriminator": Objective([self.discriminator], decaying_rate(config, fast), betas),
+        }
 
 
 def random_rows(rows, share):
@@ -187,21 +315,16 @@ class GlobalStyleGAN(ConditionalGAN):
 
     @property
     def style_shapes(self):
-        """{name: shape of one style}."""
-        return {"z": (self.config.z_dim,)} if self.encoder else {}
-
-    @property
-    def encoded(self):
-        """Photos decide all of the style."""
-        return ("z",) if self.encoder else ()
+        """{name: StyleSpec}."""
+        return {"z": StyleSpec((self.config.z_dim,), ("latent",), encoded=True)} if self.encoder else {}
 
     def sample_style(self, layout, seed):
         """One random style per seed: seed int64 [N] -> {"z": [N,Z]} ({} without an encoder)."""
         return {"z": row_normal(seed, self.config.z_dim)} if self.encoder else {}
 
     def encode_style(self, image, layout=None):
-        """The mean style of photos: image float32 [N,H,W,3] in [-1,1] -> {"z": [N,Z]} ({} without encoder)."""
-        return {"z": self.encoder(image)[0]} if self.encoder else {}
+        """The mean style of photos: image float32 [N,H,W,3] in [-1,1] -> Encoded {"z": [N,Z]} (or empty)."""
+        return Encoded({"z": self.encoder(image)[0]} if self.encoder else {})
 
     def synthesize_planned(self, plan, style, training=False):
         """Pictures float32 [N,H,W,3] in [-1,1] for a plan of batch 1 or N and a style of batch N."""
@@ -212,19 +335,24 @@ class GlobalStyleGAN(ConditionalGAN):
             initial = self.fc(self.semantics(self.tokens_of(conditions[0])))
         return self.generator(initial, conditions, training=training)
 
+    def training_style(self, batch):
+        """(style to train with, {"KLD": weighted term}, which samples are unpaired: bool [B] or None)."""
+        if self.encoder is None:
+            return {}, {}, None
+        config, unpaired = self.config, None
+        mean, log_variance = self.encoder(batch["image"], training=True)
+        noise = row_normal(batch["row"], config.z_dim, config.seed)
+        z = mean + tf.exp(0.5 * log_variance) * noise
+        if config.prior_share:
+            unpaired = random_rows(batch["row"], config.prior_share)
+            z = tf.where(unpaired[:, None], noise, z)
+        divergence = config.lambda_kld * losses.kl_divergence(mean, log_variance)
+        return {"z": z}, {"KLD": divergence}, unpaired
+
     def compute_losses(self, batch):
         """One forward pass for both objectives; see Method. Losses are already weighted."""
-        config = self.config
         layout = {key: batch[key] for key in ("label", "instance") if key in batch}
-        style, divergence, unpaired = {}, {}, None
-        if self.encoder is not None:
-            mean, log_variance = self.encoder(batch["image"], training=True)
-            noise = row_normal(batch["row"], config.z_dim, config.seed)
-            style["z"] = mean + tf.exp(0.5 * log_variance) * noise
-            if config.prior_share:
-                unpaired = random_rows(batch["row"], config.prior_share)
-                style["z"] = tf.where(unpaired[:, None], noise, style["z"])
-            divergence["KLD"] = config.lambda_kld * losses.kl_divergence(mean, log_variance)
+        style, divergence, unpaired = self.training_style(batch)
         fake = self.synthesize_planned(self.plan(layout), style, training=True)
         terms = self.adversarial_terms(layout, fake, batch["image"], unpaired)
         return terms | {"generator": divergence | terms["generator"]}

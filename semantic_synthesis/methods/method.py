@@ -1,40 +1,75 @@
 """What every method is to trainer, inference, export and evaluation."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar
 
 import keras
 import tensorflow as tf
 
+from semantic_synthesis.config import Config
+from semantic_synthesis.layers.naming import named_variables
+from semantic_synthesis.styles import merge_style
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One thing a method optimises: its own loss terms, layers, Adam and learning rate.
+
+    layers: what its optimiser moves; rate: epoch (float) -> learning rate; betas: Adam's; period: it moves at every
+    period-th step, 0 never; averaged: whether weight averages of these layers are kept (--ema_decay), which
+    inference then uses.
+    """
+
+    layers: list
+    rate: Callable[[float], float]
+    betas: tuple = (0.9, 0.999)
+    period: int = 1
+    averaged: bool = False
+
 
 class Method(keras.Model):
     """A Keras model that turns layouts into pictures; one subclass per paper.
 
-    The constructor creates every variable. A subclass gives
-      defaults: {option: value} for the options whose default depends on the method;
+    The constructor (config, training=True, initial_weights=True) creates every variable. A subclass gives
+      config_class: its Config, which declares the method's name, options and defaults;
       instance_maps(config) -> None, "objects" (0 = none) or "regions" (no pixel without one: objects, and
         elsewhere each class of the picture; ids from 0): what `layout["instance"]` holds, if anything;
       fixed_size(config) -> whether pictures are always crop_height x crop_size;
-      objectives() -> {objective: [layers]}: what each objective's optimiser moves;
-      style_shapes -> {name: shape without the batch}, None for one row per instance, {} if it takes none;
-      sample_style(layout, seed int64 [N]) -> style, a dict of float32 tensors [N,...];
-      encode_style(image, layout) -> the part of a style that a photo of that layout decides, of which
-        `encoded` lists the names;
+      stride: width and height of layouts are multiples of it;
+      objectives() -> {name: Objective};
+      style_shapes -> {name: StyleSpec}, {} if it takes none; from the axes follows all that can be done with a
+        style: restyling, the signatures of an export, REST, the model card;
+      encoder_sees_layout: whether `encode_style` reads the photo's layout;
+      sample_style(layout, seed int64 [N]) -> style, a dict of float32 tensors [N,...]; layout may be None unless the
+        style has rows of regions;
+      encode_style(image, layout) -> Encoded, what a photo (float32 [N,H,W,3] in [-1,1]) of that layout decides;
       plan(layout) -> whatever of the layout many styles can share (nest of tensors);
       synthesize_planned(plan, style) -> float32 [N,H,W,3] in [-1,1];
-      compute_losses(batch) -> {objective: {loss name: weighted float32 scalar}}, means over the batch.
+      compute_losses(batch) -> {objective: {loss name: weighted float32 scalar}}, means over the batch;
+      and may give
+      converter() -> what turns the original's files into runs (originals/__init__.py), None if nothing does;
+      sources(config) -> texts for the model card: weights or data other than the dataset that training used;
+      without_features(config) -> the config whose constructor loads no frozen features from files.
     """
 
-    defaults: ClassVar[dict] = {}
-
-    @property
-    def encoded(self):
-        """Names of the style tensors that `encode_style` gives; () without an encoder."""
-        return ()
+    config_class: ClassVar[type[Config]] = Config
+    encoder_sees_layout: ClassVar[bool] = False
 
     @classmethod
-    def with_defaults(cls, config):
-        """The config with the method's own values where options that depend on the method are open."""
-        return config.replace(**{k: v for k, v in cls.defaults.items() if getattr(config, k) is None})
+    def converter(cls):
+        """What turns the original's files into runs, or None."""
+        return None
+
+    @classmethod
+    def sources(cls, config):
+        """Texts that name weights or data other than the dataset that training used."""
+        return []
+
+    @classmethod
+    def without_features(cls, config):
+        """The config with which the constructor loads no frozen features: all variables, nothing from outside."""
+        return config
 
     def call(self, layout, style):
         return self.synthesize(layout, style)
@@ -43,15 +78,34 @@ class Method(keras.Model):
         """Pictures float32 [N,H,W,3] in [-1,1]: a pure function of layout and style."""
         return self.synthesize_planned(self.plan(layout), style)
 
+    def style_of(self, layout, seed, image=None):
+        """The style of seeds int64 [N]; with photos of the same layout, what these decide in its place."""
+        style = self.sample_style(layout, seed)
+        return style if image is None else merge_style(style, self.encode_style(image, layout))
+
     def objective_variables(self, objective):
         """Trainable Keras variables of one objective."""
-        return [v for layer in self.objectives()[objective] for v in layer.trainable_variables]
+        return [v for layer in self.objectives()[objective].layers for v in layer.trainable_variables]
+
+    def averaged_variables(self):
+        """{path: Keras variable} of which averages are worth keeping: of the objectives that ask for it, what is
+        trained and the running statistics; not the vectors of power iterations, which belong to one kernel."""
+        chosen = {
+            id(v)
+            for objective in self.objectives().values() if objective.averaged
+            for layer in objective.layers for v in layer.variables
+        }  # fmt: skip
+        iterated = {id(v) for layer in self.spectral_layers() for v in (layer.u, layer.v)}
+        return {n: v for n, v in named_variables(self).items() if id(v) in chosen - iterated}
+
+    def spectral_layers(self):
+        """The layers with a spectral norm."""
+        return [layer for layer in self._flatten_layers() if getattr(layer, "spectral", False)]
 
     def advance_spectral_norms(self):
         """One power iteration everywhere; training does this once at the start of a step."""
-        for layer in self._flatten_layers():
-            if getattr(layer, "spectral", False):
-                layer.advance()
+        for layer in self.spectral_layers():
+            layer.advance()
 
     def fold(self):
         """Folds spectral norms and running statistics into kernels; the model is for inference from here on."""
@@ -60,22 +114,19 @@ class Method(keras.Model):
                 layer.fold()
 
 
-def named_variables(layer, prefix=""):
-    """{path: Keras variable} of a layer and all below it; paths join layer names with "/".
+def decaying_rate(config, factor=1.0):
+    """epoch -> lr * factor, constant until decay_epoch, then falling linearly to zero at total_epochs.
 
-    Keras' own paths leave out the parents of layers that make their variables when constructed.
+    Deviation: the originals lower the rate once per epoch.
     """
-    found = {}
-    for variable in layer._trainable_variables + layer._non_trainable_variables:
-        found[prefix + variable.name] = variable
-    for child in layer._layers:
-        if getattr(child, "frozen", False):  # fixed features (VGG19) are no part of a run
-            continue
-        for name, variable in named_variables(child, f"{prefix}{child.name}/").items():
-            if name in found:
-                raise ValueError(f"two variables are called {name}; give one of the layers another name")
-            found[name] = variable
-    return found
+    last = float(max(config.total_epochs, 1))
+    first = last * min(1.0, config.decay_epoch / last)
+
+    def rate(epoch):
+        share = 1.0 if epoch < first else max(0.0, (last - epoch) / max(last - first, 1e-9))
+        return config.lr * factor * share
+
+    return rate
 
 
 def row_normal(rows, size, seed=0):

@@ -4,9 +4,9 @@ The released encoder is called best_net_IE.pth, though the authors' code looks f
 name will do, since files are told apart by their tensors.
 """
 
-from semantic_synthesis.conversion import spade
-from semantic_synthesis.conversion.inference import Evidence, shape_of, tensor_names
-from semantic_synthesis.conversion.rules import Rule, convolution, linear
+from semantic_synthesis.methods.spade import conversion as spade
+from semantic_synthesis.originals.evidence import Evidence, shape_of, tensor_names
+from semantic_synthesis.originals.rules import Rule, convolution, linear
 
 ROLES = {
     "source": ("generator", r"head_0\.norm_0\.fc_noise\.weight"),
@@ -20,6 +20,8 @@ _HEADS = {
     "bias_conv_mu": "shift_mean",
     "bias_conv_var": "shift_log_variance",
 }
+
+settle = spade.settle
 
 
 def rules(role, config):
@@ -58,7 +60,7 @@ def _encoder(_config):
 
 
 def infer(files, asked):
-    """What the tensor shapes say, see conversion/spade.py."""
+    """What the tensor shapes say, see methods/spade/conversion.py."""
     evidence = Evidence()
     path, tensors = files["source"]
     if tensor_names(tensors, r".*\.sketch_conv\..*"):

@@ -2,7 +2,6 @@
 
 from semantic_synthesis.data import ClassTable, catalogue
 from semantic_synthesis.data.resolving import fill_options, read_label_values
-from semantic_synthesis.networks import DOUBLINGS
 
 UNKNOWN_ID = 255
 
@@ -12,31 +11,34 @@ def describe_options(options):
     return catalogue.describe(options.dataset_mode or catalogue.CUSTOM)
 
 
-def complete_config(config, evidence, flags, description, options):
+def complete_config(config, evidence, flags, description, options, settle):
     """A Config without open questions.
 
-    flags: {option of Config: value or None}; options: the ConvertOptions.
+    config: of the method's class; flags: {its option: value or None}; options: the ConvertOptions;
+    settle(evidence, flags, sizes, known): the method's own conclusions, given its Config with the sizes filled in
+    and whether the dataset is a known one.
     Errors: ValueError where the files contradict flags or dataset, or where they leave a choice
     that only the user can make.
     """
     table = _known_table(description, options)
-    _settle_edges(evidence, table, flags, description)
+    if evidence.get("semantic_channels"):
+        _settle_edges(evidence, table, flags, description)
     flags = {name: value for name, value in flags.items() if value is not None and name != "checkpoint_dir"}
     sizes = fill_options(config.replace(**flags), description)
-    _settle_depth(evidence, flags, sizes, table)
+    settle(evidence, flags, sizes, table is not None)
     evidence.check(flags)
-    if evidence.value("use_vae") != (evidence.get("num_encoder_filters") is not None):
-        generator = evidence.get("use_vae")
-        fact = "takes a style vector" if generator.value else "takes no style vector"
-        remedy = (
-            "give its encoder with --encoder latest_net_E.pth" if generator.value else "leave --encoder out"
-        )
-        raise ValueError(f"{generator.path}: this generator {fact} ({generator.how}); {remedy}")
     settled = {"dataset_mode": options.dataset_mode or catalogue.CUSTOM}
     settled |= {name: value for name, value in evidence.options().items() if hasattr(config, name)}
+    settled.pop("num_classes", None)
     table = table or _numbered_table(evidence, description, options)
     config = config.replace(**{**flags, **settled})
     return fill_options(config, description).replace(class_table=table.to_dict())
+
+
+def known_classes(description, options):
+    """C of the dataset, None where it is not known."""
+    table = _known_table(description, options)
+    return None if table is None else table.num_classes
 
 
 def _known_table(description, options):
@@ -47,7 +49,9 @@ def _known_table(description, options):
 
 def _numbered_table(evidence, description, options):
     """Classes "class 0" ... of raw values 0 ...; with contain_dontcare_label the last has 255."""
-    count = evidence.value("semantic_channels") - (not evidence.value("no_instance"))
+    count = evidence.value("num_classes")
+    if count is None:
+        count = evidence.value("semantic_channels") - (not evidence.value("no_instance"))
     ids, names = list(range(count)), [None] * count
     if options.contain_dontcare_label:
         ids[-1], names[-1] = UNKNOWN_ID, "unknown"
@@ -76,34 +80,3 @@ def _settle_edges(evidence, table, flags, description):
         )
     how = f"{channels} semantic channels for the {table.num_classes} classes of {description.name}"
     evidence.add("no_instance", channels == table.num_classes, path, how)
-
-
-def _settle_depth(evidence, flags, sizes, table):
-    """Adds num_upsampling_layers, as far as tensors and size of the first features allow."""
-    depths, path, how = evidence.get("depths")
-    wanted, cells = flags.get("num_upsampling_layers"), evidence.get("cells")
-    possible = [depth for depth in depths if not cells or _cells(sizes, depth) == cells.value]
-    if wanted and wanted not in depths:
-        raise ValueError(
-            f"{path}: depth is {' or '.join(depths)} ({how}), but --num_upsampling_layers asks for {wanted}"
-        )
-    if not possible or (wanted and wanted not in possible):
-        sizes_text = ", ".join(f"{depth} {_cells(sizes, depth)}" for depth in depths)
-        raise ValueError(
-            f"{path}: the first features have {cells.value} cells; pictures of "
-            f"{sizes.crop_size}x{sizes.crop_height} would give {sizes_text}; give --crop_size, "
-            "--aspect_ratio and --num_upsampling_layers of the training"
-        )
-    default = sizes.num_upsampling_layers if table is not None else None
-    chosen = wanted or (possible[0] if len(possible) == 1 else default)
-    if chosen not in possible:
-        raise ValueError(
-            f"{path}: depths {' and '.join(possible)} have the same tensors; say which with "
-            "--num_upsampling_layers (NVlabs/SPADE's default: normal)"
-        )
-    evidence.add("num_upsampling_layers", chosen, path, how)
-
-
-def _cells(sizes, depth):
-    stride = 2 ** DOUBLINGS[depth]
-    return (sizes.crop_height // stride) * (sizes.crop_size // stride)

@@ -10,19 +10,37 @@ is a mean over the batch (the code sums: its lambda_kld at n samples per GPU is 
 style is the Gaussian's mean, scale and shift kept apart (the authors' demo mixes them up).
 """
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import tensorflow as tf
 
 from semantic_synthesis import losses
-from semantic_synthesis.methods.conditional_gan import ConditionalGAN, random_rows
-from semantic_synthesis.methods.instance_encoder import InstanceEncoder
+from semantic_synthesis.config import Config
+from semantic_synthesis.layers.cells import Cells, number_cells
+from semantic_synthesis.methods.conditional_gan import ConditionalGAN, ConditionalGANConfig, random_rows
+from semantic_synthesis.methods.inade.encoder import InstanceEncoder
 from semantic_synthesis.methods.method import row_normal
 from semantic_synthesis.networks import parse_norm
 from semantic_synthesis.normalization import INADE as INADENorm
-from semantic_synthesis.normalization import Cells, RegionCells, parse_norm_G
+from semantic_synthesis.normalization import RegionCells, parse_norm_G
+from semantic_synthesis.options import option, redeclared
+from semantic_synthesis.styles import REGION, Encoded, StyleSpec
 
 _NOISE = 1 << 32  # keeps the seeds of instance noise apart from those of z
+
+
+@dataclass(frozen=True)
+class INADEConfig(ConditionalGANConfig):
+    """Options of INADE; norm_E is spectralinstance or spectralnone."""
+
+    method: str = redeclared(Config, "method", "inade")
+    noise_dim: int = option(
+        64, "Length of the noise of each instance, for scale and for shift.", role="network",
+        group="Generator, encoder, discriminator",
+    )  # fmt: skip
+    feature_layers: str = redeclared(ConditionalGANConfig, "feature_layers", "deep")
+    vgg_layers: str = redeclared(ConditionalGANConfig, "vgg_layers", "deep")
 
 
 class INADE(ConditionalGAN):
@@ -33,10 +51,18 @@ class INADE(ConditionalGAN):
     "z": float32 [N,Z]}. A layout of batch 1 serves N styles.
     """
 
-    defaults: ClassVar[dict] = {"feature_layers": "deep", "vgg_layers": "deep"}
+    config_class: ClassVar[type[Config]] = INADEConfig
+    encoder_sees_layout: ClassVar[bool] = True
 
     def __init__(self, config, training=True, initial_weights=True):
         super().__init__(config, training, initial_weights, name="inade")
+
+    @classmethod
+    def converter(cls):
+        """Files of tzt101/INADE."""
+        from semantic_synthesis.methods.inade import conversion
+
+        return conversion
 
     @classmethod
     def instance_maps(cls, config):
@@ -72,13 +98,14 @@ class INADE(ConditionalGAN):
 
     @property
     def style_shapes(self):
-        """{name: shape of one style}, None for I."""
-        return {"noise": (None, 2, self.config.noise_dim), "z": (self.config.z_dim,)}
-
-    @property
-    def encoded(self):
-        """Photos decide the noise of instances, not z."""
-        return ("noise",) if self.encoder else ()
+        """{name: StyleSpec}; photos decide the noise of their instances, not z."""
+        return {
+            "noise": StyleSpec(
+                (None, 2, self.config.noise_dim), (REGION, "scale or shift", "latent"),
+                encoded=self.encoder is not None, present=1,
+            ),
+            "z": StyleSpec((self.config.z_dim,), ("latent",)),
+        }  # fmt: skip
 
     def sample_style(self, layout, seed):
         """One random style per seed: seed int64 [N] -> {"noise", "z"}; instance i has the same noise in
@@ -97,13 +124,16 @@ class INADE(ConditionalGAN):
         return tf.reduce_max(layout["instance"]) + 1
 
     def encode_style(self, image, layout):
-        """The mean noise of the photo's instances: image float32 [N,H,W,3] in [-1,1] -> {"noise"}.
+        """The mean noise of the photo's instances: image float32 [N,H,W,3] in [-1,1] -> Encoded {"noise"}.
 
-        {} without encoder. z is not read from photos.
+        Empty without encoder. z is not read from photos.
         """
         if self.encoder is None:
-            return {}
-        return {"noise": self.encoder(image, layout["instance"], self._count(layout)).mean}
+            return Encoded({})
+        count = self._count(layout)
+        here = tf.reduce_max(layout["instance"], [1, 2])  # ids of a layout have no gaps
+        present = tf.range(count)[None] <= here[:, None]  # [N,I]
+        return Encoded({"noise": self.encoder(image, layout["instance"], count).mean}, {"noise": present})
 
     # Pictures
 
@@ -112,14 +142,8 @@ class INADE(ConditionalGAN):
 
         {"classes": int32 [Q], "instances": int32 [Q], "index": int32 [B,H,W]}.
         """
-        instances = tf.cast(self._count(layout), tf.int64)
-        keys = tf.cast(layout["label"], tf.int64) * instances + tf.cast(layout["instance"], tf.int64)
-        pairs, index = tf.unique(tf.reshape(keys, [-1]))
-        return {
-            "classes": tf.cast(pairs // instances, tf.int32),
-            "instances": tf.cast(pairs % instances, tf.int32),
-            "index": tf.reshape(index, tf.shape(keys)),
-        }
+        (classes, instances), index = number_cells(layout["label"], layout["instance"])
+        return {"classes": classes, "instances": instances, "index": index}
 
     def synthesize_planned(self, plan, style, training=False):
         """Pictures float32 [N,H,W,3] in [-1,1] for a plan of batch 1 or N and a style of batch N."""

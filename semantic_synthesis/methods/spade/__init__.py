@@ -9,10 +9,22 @@ once per step; the KL term is a mean over the batch; the encoder may see picture
 256 (`encoder_size`); the latent length is free.
 """
 
+from dataclasses import dataclass
+from typing import ClassVar
+
+from semantic_synthesis.config import Config
 from semantic_synthesis.layers import modulation_form, plan_label
-from semantic_synthesis.methods.conditional_gan import GlobalStyleGAN
+from semantic_synthesis.methods.conditional_gan import GlobalStyleGAN, ModulatedGANConfig
 from semantic_synthesis.normalization import SPADE as SPADENorm
 from semantic_synthesis.normalization import parse_norm_G
+from semantic_synthesis.options import redeclared
+
+
+@dataclass(frozen=True)
+class SPADEConfig(ModulatedGANConfig):
+    """Options of SPADE."""
+
+    method: str = redeclared(Config, "method", "spade")
 
 
 class SPADE(GlobalStyleGAN):
@@ -23,9 +35,18 @@ class SPADE(GlobalStyleGAN):
     Style: {"z": float32 [N,Z]} with use_vae, else {}. A layout of batch 1 serves N styles.
     """
 
+    config_class: ClassVar[type[Config]] = SPADEConfig
+
     def __init__(self, config, training=True, initial_weights=True):
         super().__init__(config, training, initial_weights, name="spade")
         self.form = modulation_form(config.modulation, parse_norm_G(config.norm_G).kernel_size)
+
+    @classmethod
+    def converter(cls):
+        """Files of NVlabs/SPADE."""
+        from semantic_synthesis.methods.spade import conversion
+
+        return conversion
 
     def make_norm(self, channels, name):
         """The normaliser of one place in the generator."""

@@ -8,20 +8,46 @@ networks see, not read from files made at the photo's original size, so they are
 (the code mirrors them upside down). As there, class 0 has no places, whatever class that is.
 """
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import tensorflow as tf
 
+from semantic_synthesis.config import Config
 from semantic_synthesis.layers import label_tokens
+from semantic_synthesis.layers.cells import Cells
 from semantic_synthesis.layers.components import region_offsets
-from semantic_synthesis.methods.conditional_gan import GlobalStyleGAN
+from semantic_synthesis.methods.conditional_gan import ConditionalGANConfig, GlobalStyleGAN
 from semantic_synthesis.normalization import CLADE as CLADENorm
-from semantic_synthesis.normalization import Cells, LabelCells, parse_norm_G
+from semantic_synthesis.normalization import LabelCells, parse_norm_G
+from semantic_synthesis.options import option, redeclared
+
+
+@dataclass(frozen=True)
+class CLADEConfig(ConditionalGANConfig):
+    """Options of CLADE."""
+
+    method: str = redeclared(Config, "method", "clade")
+    class_positions: bool = option(
+        False, "CLADE-ICPE: scale and shift also depend on the place in a region.", role="network",
+        group="Generator, encoder, discriminator",
+    )  # fmt: skip
 
 
 class CLADE(GlobalStyleGAN):
     """Label map (and style vector z with use_vae) -> picture; layout and style as SPADE."""
 
+    config_class: ClassVar[type[Config]] = CLADEConfig
+
     def __init__(self, config, training=True, initial_weights=True):
         super().__init__(config, training, initial_weights, name="clade")
+
+    @classmethod
+    def converter(cls):
+        """Files of tzt101/CLADE."""
+        from semantic_synthesis.methods.clade import conversion
+
+        return conversion
 
     def make_norm(self, channels, name):
         """The normaliser of one place in the generator."""

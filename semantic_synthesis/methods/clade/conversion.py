@@ -2,11 +2,13 @@
 
 import numpy as np
 
-from semantic_synthesis.conversion import spade
-from semantic_synthesis.conversion.inference import Evidence, shape_of
-from semantic_synthesis.conversion.rules import Rule
+from semantic_synthesis.methods.spade import conversion as spade
+from semantic_synthesis.originals.evidence import Evidence, shape_of
+from semantic_synthesis.originals.rules import Rule
 
 ROLES = {**spade.ROLES, "source": ("generator", r"head_0\.norm_0\.class_specified_affine\.weight")}
+
+settle = spade.settle
 
 
 def rules(role, config):
@@ -32,7 +34,7 @@ def rules(role, config):
 
 
 def infer(files, asked):
-    """What the tensor shapes say, see conversion/spade.py."""
+    """What the tensor shapes say, see methods/spade/conversion.py."""
     evidence = Evidence()
     path, tensors = files["source"]
     norm = "head_0.norm_0"

@@ -1,0 +1,243 @@
+"""Original checkpoints -> runs (`python -m semantic_synthesis convert`).
+
+What is particular about one original is its method's converter (`originals`); all else is here, the same for every
+method. docs/coming-from-other-repos.md says what was verified.
+"""
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+
+from absl import logging
+
+from semantic_synthesis import runs
+from semantic_synthesis.config import REPOSITORY, Config, known_options, method_options, options_for
+from semantic_synthesis.layers.naming import named_variables
+from semantic_synthesis.methods import METHODS
+from semantic_synthesis.options import option, options_of, union
+from semantic_synthesis.originals.evidence import tensor_names
+from semantic_synthesis.originals.options import complete_config, describe_options, known_classes
+from semantic_synthesis.originals.rules import Source, apply_rules
+from semantic_synthesis.originals.spectral import complete_spectral_norms
+from semantic_synthesis.pth import read_pth
+
+CONVERTERS = {name: method.converter() for name, method in METHODS.items() if method.converter() is not None}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Common:
+    """What conversions of all methods ask."""
+
+    method: str = option("spade", "Method of the original checkpoint.")
+    checkpoint_dir: str = option("", "Run folder to make; default checkpoints/<method>_<dataset_mode>.")
+    contain_dontcare_label: bool = option(
+        False, "custom: the last class is the unknown one, of raw value 255 (flag of the original)."
+    )
+
+
+def _convert_options():
+    """The dataclass of options: files of every converter, options of every method that networks depend on."""
+    taken, fields = set(options_of(_Common)), []
+    for converter in CONVERTERS.values():
+        for role, (what, _) in converter.ROLES.items():
+            if role not in taken:
+                text = f"File of the original {what}, for example latest_net_G.pth."
+                fields.append((role, str, option("", text, group="Files of the original")))
+                taken.add(role)
+    owners = known_options()
+    for name, one in union([METHODS[name].config_class for name in CONVERTERS]).items():
+        about = one.metadata
+        if about["role"] != "network" or name in taken:
+            continue
+        default = "" if one.default == "" else None
+        only = "" if len(owners[name]) == len(METHODS) else f" ({', '.join(owners[name])})"
+        fields.append(
+            (name, about["kind"], option(
+                default, about["help"] + only, about["choices"], about["kind"],
+                group="Options, where files and dataset do not tell them",
+            ))
+        )  # fmt: skip
+    return dataclasses.make_dataclass(
+        "ConvertOptions", fields, bases=(_Common,), frozen=True,
+        namespace={"__doc__": "Options of `convert`; what is left open is read off the files or the dataset."},
+    )  # fmt: skip
+
+
+ConvertOptions = _convert_options()
+
+
+def main(options):
+    """Converts, says what it did, and returns the exit code."""
+    run_dir = convert(options)
+    config = Config.load(run_dir)
+    logging.info(
+        "%s: %s run, %d classes%s, %s%dx%d; next: test_one.py --checkpoint_dir %s",
+        run_dir, config.method, config.num_classes,
+        "" if config.no_instance else " and instance maps", _network_text(config),
+        config.crop_size, config.crop_height, run_dir,
+    )  # fmt: skip
+    return 0
+
+
+def _network_text(config):
+    """The method's choices among several, such as a depth, for the line that `main` prints."""
+    own = method_options(type(config))
+    shown = [
+        n for n, o in own.items() if o.metadata["role"] == "network" and o.metadata["fallback"] is not None
+    ]
+    return "".join(f"{getattr(config, name)}, " for name in shown)
+
+
+COMMAND = (ConvertOptions, main)
+
+
+def convert(options):
+    """Makes a run folder from original files and returns its path; errors leave nothing behind.
+
+    Errors: FileNotFoundError and ValueError; one line that says what was found and what was asked.
+    """
+    if options.method not in CONVERTERS:
+        raise ValueError(
+            f"--method {options.method}: no conversion known; expected one of {', '.join(CONVERTERS)}"
+        )
+    converter, flags = CONVERTERS[options.method], _flags(options)
+    run_dir = _run_dir(options)
+    files, dropped = _read_files(options, converter)
+    config = _infer_config(options, flags, converter, files).replace(checkpoint_dir=run_dir)
+    arrays, ignored = convert_tensors(config, files)
+    _report(files, {**dropped, **ignored})
+    _write_run(run_dir, config, arrays)
+    return run_dir
+
+
+def _flags(options):
+    """{option of the method's Config: value, None where open}; refuses files and options of other methods."""
+    roles = {role for converter in CONVERTERS.values() for role in converter.ROLES}
+    own = CONVERTERS[options.method].ROLES
+    for role in roles - set(own):
+        if getattr(options, role):
+            raise ValueError(
+                f"--{role}: no file of {options.method}, which has {', '.join(f'--{r}' for r in own)}"
+            )
+    values = {name: getattr(options, name) for name in options_of(options)}
+    values = {n: v for n, v in values.items() if n not in roles and n not in options_of(_Common)}
+    its = options_for(options.method, {n: v for n, v in values.items() if v not in (None, "")})
+    return {name: values.get(name) for name in options_of(its) if name in values}
+
+
+def convert_tensors(config, files):
+    """The arrays of a run with these options.
+
+    files: {role: (path, {name: array})}; without a discriminator file its variables are left out.
+    Returns ({variable name: float32 array}, {ignored tensor: reason}).
+    """
+    shapes = _variable_shapes(config, training="discriminator" in files)
+    converter = CONVERTERS[config.method]
+    sources = [
+        Source(path, tensors, converter.rules(role, config)) for role, (path, tensors) in files.items()
+    ]
+    arrays, ignored = apply_rules(sources, shapes)
+    finish = getattr(converter, "finish", lambda _, arrays: arrays)
+    return finish(config, arrays), ignored
+
+
+def _variable_shapes(config, training):
+    """{name: shape} of the variables that files can fill: for training the discriminators' as well."""
+    bare = METHODS[config.method].without_features(config)
+    model = runs.build_method(bare, training=training, initial_weights=False)
+    return {name: tuple(variable.shape) for name, variable in named_variables(model).items()}
+
+
+def _run_dir(options):
+    mode = Path(options.dataset_mode or "custom").stem
+    run_dir = options.checkpoint_dir or str(REPOSITORY / "checkpoints" / f"{options.method}_{mode}")
+    if os.path.exists(run_dir) and not (os.path.isdir(run_dir) and not os.listdir(run_dir)):
+        raise ValueError(f"{run_dir}: exists already; give another --checkpoint_dir or remove it")
+    return run_dir
+
+
+def _read_files(options, converter):
+    """({role: (path, tensors)}, {dropped tensor: reason}); each file is what it is given as."""
+    roles = converter.ROLES
+    first = next(iter(roles))
+    if not getattr(options, first):
+        raise ValueError(
+            f"--{first} is missing; expected the original {roles[first][0]} file, for example latest_net_G.pth"
+        )
+    files, dropped = {}, {}
+    for role in roles:
+        path = getattr(options, role)
+        if not path:
+            continue
+        read = getattr(converter, "read", None)
+        if read is None:
+            _refuse_tensorflow(path)
+        tensors = (read or read_pth)(path)
+        _check_role(role, path, tensors, roles)
+        tensors, extra = complete_spectral_norms(tensors, path)
+        files[role] = path, tensors
+        dropped.update(extra)
+    return files, dropped
+
+
+def _refuse_tensorflow(path):
+    """The predecessor's checkpoints cannot be converted; the document says why, point by point."""
+    names = os.listdir(path) if os.path.isdir(path) else [os.path.basename(path)]
+    if os.path.exists(f"{path}.index") or any(
+        name == "checkpoint" or ".data-0" in name or name.endswith(".index") for name in names
+    ):
+        raise ValueError(
+            f"{path}: a TensorFlow checkpoint; those of MarAl15/SemanticImageSynthesis cannot be "
+            "converted, as its networks compute something else (docs/coming-from-other-repos.md); "
+            "train anew on the same folders"
+        )
+
+
+def _check_role(role, path, tensors, roles):
+    found = [known for known, (_, mark) in roles.items() if tensor_names(tensors, mark)]
+    if role in found:
+        return
+    names = list(tensors)
+    what = f"the {roles[found[0]][0]} (--{found[0]})" if found else "no network this method knows"
+    raise ValueError(
+        f"{path}: given as --{role}, the {roles[role][0]}, but it holds {what}: {len(names)} "
+        f"tensors, the first {names[0]} {tensors[names[0]].shape}; check --method and the file"
+    )
+
+
+def _infer_config(options, flags, converter, files):
+    """The Config of the run: what files, flags and dataset say together."""
+    description = describe_options(options)
+
+    def asked(name):
+        if name == "num_classes":
+            return known_classes(description, options)
+        return flags[name] if flags.get(name) is not None else description.options.get(name)
+
+    evidence = converter.infer(files, asked)
+    settle = getattr(converter, "settle", lambda *_: None)
+    config = METHODS[options.method].config_class()
+    return complete_config(config, evidence, flags, description, options, settle)
+
+
+def _report(files, ignored):
+    counts = ", ".join(f"{len(tensors)} of {path}" for path, tensors in files.values())
+    logging.info("tensors: %s; left out: %d", counts, len(ignored))
+    reasons = {}
+    for name, reason in ignored.items():
+        reasons.setdefault(reason, []).append(name)
+    for reason, names in reasons.items():
+        logging.info("left out %d (%s ...): %s", len(names), names[0], reason)
+
+
+def _write_run(run_dir, config, arrays):
+    """Writes config.json and weights.npz beside the run folder and renames them into place."""
+    partial = f"{os.path.normpath(run_dir)}.part-{os.getpid()}"
+    os.makedirs(partial)
+    try:
+        config.save(partial)
+        runs.save_weights(partial, arrays)
+        os.replace(partial, run_dir)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

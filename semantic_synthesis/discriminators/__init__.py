@@ -1,0 +1,6 @@
+"""Discriminators that several methods can choose; each returns Judged."""
+
+from semantic_synthesis.discriminators.judged import Judged
+from semantic_synthesis.discriminators.multiscale import MultiscaleDiscriminator, pool_by_two
+
+__all__ = ["Judged", "MultiscaleDiscriminator", "pool_by_two"]

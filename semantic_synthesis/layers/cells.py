@@ -1,0 +1,48 @@
+"""Cells: the distinct combinations of ids that occur in maps, and which of them each pixel is.
+
+What depends on a pixel's ids alone (class, pair of class and region, class in one sample) is computed once per
+cell and spread over the pixels (layers/spreading.py, layers/patches.py).
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from semantic_synthesis.layers.spreading import find_runs
+
+
+class Cells(NamedTuple):
+    """Which of Q values each pixel takes: index int32 [B,h,w] in [0,Q), and its runs (`find_runs`)."""
+
+    index: tf.Tensor
+    runs: tf.Tensor
+    run_index: tf.Tensor
+
+    @classmethod
+    def of(cls, index):
+        """The Cells of an index map."""
+        return cls(index, *find_runs(index))
+
+
+def number_cells(*maps):
+    """Numbers the combinations of ids that occur at one pixel, in the order of their first pixel.
+
+    maps: int32 of one shape, ids from 0; the product of their largest ids must stay below 2^63.
+    Returns ([int32 [Q] for each map: the id of each cell there], index int32 of the maps' shape in [0,Q)).
+    """
+    keys = tf.cast(maps[0], tf.int64)
+    sizes = [tf.cast(tf.reduce_max(m) + 1, tf.int64) for m in maps[1:]]
+    for values, size in zip(maps[1:], sizes, strict=True):
+        keys = keys * size + tf.cast(values, tf.int64)
+    cells, index = tf.unique(tf.reshape(keys, [-1]))  # [Q]
+    columns = []
+    for size in reversed(sizes):
+        columns.append(tf.cast(cells % size, tf.int32))
+        cells = cells // size
+    columns.append(tf.cast(cells, tf.int32))
+    return columns[::-1], tf.reshape(index, tf.shape(maps[0]))
+
+
+def sample_numbers(like):
+    """int32, shape of `like` [B,h,w]: the number of the sample at each of its pixels."""
+    return tf.zeros_like(like) + tf.range(tf.shape(like)[0])[:, None, None]

@@ -1,0 +1,158 @@
+"""Options as dataclass fields: declaration, type checks, command-line flags and their help.
+
+A dataclass of options is the only place where an option is written down; flags, help and `config.json`
+are made from it. An option says what it is for by its role:
+  network   variables or their meaning depend on it: never changed once a run has weights;
+  training  decides what is learned: fixed once training has begun, unless `resume` says otherwise;
+  run       where files lie, how the work is done or shown: free at any time.
+"""
+
+import dataclasses
+import sys
+import textwrap
+from dataclasses import field
+
+from absl import flags
+
+ROLES = ("network", "training", "run")
+
+
+def option(default, text, choices=None, kind=None, *, role="run", resume=None, group="", fallback=None):
+    """One option: its default, help text, allowed values and type (needed where default is None).
+
+    role: see above; resume: whether a resumed run may change it, default: roles run alone; group: heading
+    in the help; fallback: the value where default is None and the dataset's description leaves it open, too.
+    """
+    if role not in ROLES:
+        raise ValueError(f"role is {role!r}; expected one of {', '.join(ROLES)}")
+    about = {
+        "help": text, "choices": choices, "kind": kind or type(default), "role": role, "group": group,
+        "resume": role == "run" if resume is None else resume, "fallback": fallback,
+    }  # fmt: skip
+    return field(default=default, metadata=about)
+
+
+def redeclared(base, name, default):
+    """The option of a base class with another default, for the class body of a subclass."""
+    return field(default=default, metadata=options_of(base)[name].metadata)
+
+
+def options_of(options):
+    """{name: field} of the options of a dataclass, without what is never an option."""
+    return {f.name: f for f in dataclasses.fields(options) if f.metadata.get("kind")}
+
+
+def check_type(option, value, source):
+    """Raises ValueError unless value suits the option's kind and choices; `source` begins the message."""
+    if value is None and option.default is None:
+        return
+    kind, choices = option.metadata["kind"], option.metadata["choices"]
+    right = (
+        isinstance(value, bool) if kind is bool else isinstance(value, kind) and not isinstance(value, bool)
+    )
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        right = True
+    if not right:
+        raise ValueError(f"{source}: {option.name} is {value!r}; expected {kind.__name__}")
+    if choices and value not in choices:
+        raise ValueError(f"{source}: {option.name} is {value!r}; expected one of {', '.join(choices)}")
+
+
+# Flags
+
+
+def union(classes):
+    """{name: field} of the options of several dataclasses; of equal names the first.
+
+    ValueError where two of one name are of different types: no flag could be both.
+    """
+    found = {}
+    for options in classes:
+        for name, one in options_of(options).items():
+            before = found.setdefault(name, (one, options))
+            if before[0].metadata["kind"] is not one.metadata["kind"]:
+                raise ValueError(
+                    f"option {name} is {before[0].metadata['kind'].__name__} in {before[1].__name__} and "
+                    f"{one.metadata['kind'].__name__} in {options.__name__}; rename one of them"
+                )
+    return {name: one for name, (one, _) in found.items()}
+
+
+def define_flags(options, defaults=True):
+    """Defines one absl flag per option: of a dataclass, or {name: field}.
+
+    defaults=False: flags stand at None until given, and values are checked against choices later, because
+    methods may differ in both.
+    """
+    known = options if isinstance(options, dict) else options_of(options)
+    for name, one in known.items():
+        kind, choices, text = (one.metadata[key] for key in ("kind", "choices", "help"))
+        default = one.default if defaults else None
+        if choices and defaults:
+            flags.DEFINE_enum(name, default, choices, text)
+        elif kind is bool:
+            flags.DEFINE_boolean(name, default, text)
+        elif kind is tuple:
+            flags.DEFINE_multi_string(name, None if default is None else list(default), text)
+        else:
+            define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}[kind]
+            define(name, default, text, allow_override=True)  # absl.logging owns a log_dir
+
+
+def given_flags(options):
+    """{name: value} of the flags of a dataclass, or of {name: field}, that the command line really set."""
+    names = options if isinstance(options, dict) else options_of(options)
+    return {name: flags.FLAGS[name].value for name in names if flags.FLAGS[name].present}
+
+
+def from_flags(options):
+    """The dataclass filled from the parsed command line."""
+    return options(**{name: flags.FLAGS[name].value for name in options_of(options)})
+
+
+def asked_before_parsing(name, default=""):
+    """The value of --name on the command line, before flags are defined."""
+    value = default
+    for here, after in zip(sys.argv[1:], [*sys.argv[2:], ""], strict=True):
+        if here in (f"--{name}", f"-{name}"):
+            value = after
+        elif here.startswith((f"--{name}=", f"-{name}=")):
+            value = here.partition("=")[2]
+    return value
+
+
+# Help
+
+
+def help_text(options, width=100):
+    """The options of a dataclass (or {name: field}) by groups: name, type or choices, default, what it does."""
+    known = options if isinstance(options, dict) else options_of(options)
+    groups = {}
+    for name, one in known.items():
+        groups.setdefault(one.metadata["group"] or "Options", []).append((name, one))
+    lines = []
+    for group, members in groups.items():
+        lines += ["", f"{group}:"]
+        for name, one in members:
+            lines.append(f"  --{name}{_values(one)}")
+            text = f"{one.metadata['help']}{_default(one)}"
+            lines += textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)
+
+
+def _values(one):
+    kind, choices = one.metadata["kind"], one.metadata["choices"]
+    if kind is bool:
+        return ""
+    if choices:
+        return f"={'|'.join(choices)}"
+    return {int: "=N", float: "=X", tuple: "=TEXT (may be repeated)"}.get(kind, "=TEXT")
+
+
+def _default(one):
+    fallback = one.metadata["fallback"]
+    if one.default is None:
+        return " (default: by the dataset)" if fallback is not None else ""
+    if one.default in ("", (), False):
+        return ""
+    return f" (default: {one.default})"
