@@ -22,7 +22,7 @@ def test_signatures():
     assert found["sample_style"] == found["serving_default"] == maps | {"seed": [None]}
     assert found["regions"] == maps
     assert set(found) == {"serving_default", "png", "png_style", "synthesize_style", "encode_style",
-                          "sample_style", "regions"}  # fmt: skip
+                          "sample_style", "regions", "png_style_label"}  # fmt: skip
 
 
 def test_pixels_are_those_in_process():
@@ -62,13 +62,14 @@ def test_styles_of_photos():
     photos = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     run = exports.synthesizer("regions")
     found = call("regions", "encode_style", image=photos, label=label, instance=instance)
-    assert set(found) == {"noise"}
+    assert set(found) == {"noise", "noise_present"}
     for i in range(2):
         layout = run.layout(label[i], instance[i])
         style = run.encode_style(photos[i], layout)
         count = style["noise"].shape[1]
         np.testing.assert_allclose(found["noise"][i, :count], style["noise"][0], rtol=1e-4, atol=1e-5)
         assert (found["noise"][i, count:] == 0).all()
+        assert found["noise_present"][i, :count].all() and not found["noise_present"][i, count:].any()
         files = {
             "label_png_bytes": [exports.png(label[i])],
             "instance_png_bytes": [exports.png(instance[i].astype(np.uint16))],

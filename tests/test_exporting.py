@@ -19,6 +19,7 @@ SIGNATURES = {
     "png": {"label_png_bytes": ("string", [-1]), "seed": ("int64", [-1])},
     "png_style": {"label_png_bytes": ("string", [-1]), "style_image_bytes": ("string", [-1])},
     "encode_style": {"image": ("uint8", [-1, 32, 32, 3])},
+    "sample_style": {"seed": ("int64", [-1])},
     "synthesize_style": {"label": ("uint8", [-1, 32, 32]), "z": ("float32", [-1, 4])},
 }
 OUTPUTS = {
@@ -26,6 +27,7 @@ OUTPUTS = {
     "png": {"image_png_bytes": ("string", [-1])},
     "png_style": {"image_png_bytes": ("string", [-1])},
     "encode_style": {"z": ("float32", [-1, 4])},
+    "sample_style": {"z": ("float32", [-1, 4])},
     "synthesize_style": {"image": ("uint8", [-1, 32, 32, 3])},
 }
 

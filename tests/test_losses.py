@@ -41,12 +41,15 @@ def test_unknown_gan_mode():
         losses.adversarial([tf.zeros([1, 1, 1, 1])], True, "soft")
 
 
-def test_feature_matching_leaves_the_judgement_out_and_real_constant():
+def test_feature_matching_sums_layers_averages_groups_and_holds_real_constant():
     fake, real = tf.Variable([[[[1.0, 3.0]]]]), tf.Variable([[[[0.0, 1.0]]]])
-    judged = tf.constant([[[[100.0]]]])
+    far = tf.constant([[[[100.0]]]])
+    deep = losses.feature_matching([[far, fake], [-far, fake]], [[-far, real], [far, real]], "deep")
+    np.testing.assert_allclose(deep, 1.5)  # the last layer of each group alone
+    np.testing.assert_allclose(losses.feature_matching([[fake, far]], [[real, -far]]), 201.5)
     with tf.GradientTape() as tape:
-        value = losses.feature_matching([[fake, judged], [fake, -judged]], [[real, judged], [real, judged]])
-    np.testing.assert_allclose(value, 1.5)  # mean(|1|, |2|) at each of two scales, averaged
+        value = losses.feature_matching([[fake], [fake]], [[real], [real]])
+    np.testing.assert_allclose(value, 1.5)  # mean(|1|, |2|) in each of two groups, averaged
     gradients = tape.gradient(value, [fake, real])
     np.testing.assert_allclose(gradients[0], [[[[0.5, 0.5]]]])
     assert gradients[1] is None

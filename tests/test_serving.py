@@ -85,7 +85,9 @@ def test_status_and_metadata(server):
     status, answer = ask(port, "GET", "/v1/models/styled/metadata")
     assert status == 200 and answer["model_spec"] == {"name": "styled", "signature_name": "", "version": "1"}
     signatures = answer["metadata"]["signature_def"]["signature_def"]
-    assert sorted(signatures) == ["encode_style", "png", "png_style", "serving_default", "synthesize_style"]
+    assert sorted(signatures) == [
+        "encode_style", "png", "png_style", "sample_style", "serving_default", "synthesize_style",
+    ]  # fmt: skip
     found = signatures["serving_default"]["inputs"]["label"]
     assert found["dtype"] == "DT_UINT8" and signatures["encode_style"]["outputs"]["z"]["dtype"] == "DT_FLOAT"
     assert [dim["size"] for dim in found["tensor_shape"]["dim"]] == ["-1", "32", "32"]

@@ -76,7 +76,7 @@ def test_pictures_in_event_files_and_samples(finished):
     }
     dataset, method = finished.trainer.dataset, finished.trainer.method
     batch = next(iter(dataset.batches(4, training=False)))
-    style = method.encode_style(batch["image"])
+    style = method.encode_style(batch["image"]).values
     columns = {
         "input_label": dataset.table.colorize(batch["label"].numpy()),
         "synthesized_image": to_uint8(method.synthesize({"label": batch["label"]}, style)),
@@ -123,7 +123,9 @@ def test_average_and_discriminator_steps(resumed):
         train_steps(resumed, 1)
         after = state_arrays(resumed)
         averaged = [name for name in after if name.startswith("ema/")]
-        assert len(averaged) == len(resumed.method.objective_variables("generator"))
+        assert len(averaged) == len(resumed.method.averaged_variables())
+        assert any(name.endswith("moving_variance") for name in averaged)
+        assert not any(name.endswith(("/u", "/v")) for name in averaged)
         for name in averaged:
             weight = name.replace("ema/", "model/", 1)
             expected = 0.75 * before[name] + 0.25 * after[weight]
@@ -182,10 +184,26 @@ def test_inference_takes_the_averages(finished):
     assert runs.load_weights(model, config.checkpoint_dir) == []
     averaged = 0
     for name, variable in named_variables(model).items():
+        if name.endswith(("/u", "/v")) and f"ema/{name[:-1]}kernel" in finished.after:
+            continue  # see test_averaged_kernels_have_their_own_sigma
         averaged += f"ema/{name}" in finished.after
         expected = finished.after.get(f"ema/{name}", finished.after[f"model/{name}"])
         np.testing.assert_array_equal(variable.numpy(), expected, err_msg=name)
     assert averaged == len(finished.trainer.ema) > 20
+
+
+def test_averaged_kernels_have_their_own_sigma(finished):
+    """Loaded averages are divided by their largest singular value, not by that of the last step's kernel."""
+    with shallow_networks():
+        model = runs.build_method(finished.trainer.config, training=False, initial_weights=False)
+    runs.load_weights(model, finished.trainer.config.checkpoint_dir)
+    layers = [layer for layer in model.spectral_layers() if hasattr(layer, "strides")]
+    assert len(layers) > 3
+    for layer in layers:
+        kernel = layer.kernel.numpy()
+        largest = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
+        sigma = np.abs(kernel).max() / np.abs(layer.effective_kernel().numpy()).max()
+        np.testing.assert_allclose(sigma, largest, rtol=2e-3)
 
 
 @pytest.mark.parametrize("part", ["data-00000-of-00001", "index"])
