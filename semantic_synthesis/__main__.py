@@ -8,6 +8,7 @@ COMMANDS = {
     "convert": ("conversion", "COMMAND"),
     "evaluate": ("evaluation", "COMMANDS"),
     "generate": ("evaluation", "COMMANDS"),
+    "prepare bank": ("methods.sims.building", "COMMAND"),
     "prepare celeba": ("data.prepare", "COMMANDS"),
     "prepare check": ("data.prepare", "COMMANDS"),
     "prepare describe": ("data.prepare", "COMMANDS"),

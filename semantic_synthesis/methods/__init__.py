@@ -12,6 +12,9 @@ from semantic_synthesis.config import Config
 from semantic_synthesis.methods.clade import CLADE
 from semantic_synthesis.methods.inade import INADE
 from semantic_synthesis.methods.method import Method
+from semantic_synthesis.methods.sims import (
+    config as _sims_options,  # noqa: F401  (dataset descriptions name them)
+)
 from semantic_synthesis.methods.spade import SPADE
 
 PLUGINS = "semantic_synthesis.methods"
