@@ -211,7 +211,9 @@ class Bank(keras.layers.Layer):
         def first(x, value=0):
             return np.concatenate([np.full((1, *x.shape[1:]), value, np.int32), x.astype(np.int32)])
 
-        self.first_of_kind = np.concatenate([[1], 1 + np.searchsorted(arrays.kind, np.arange(count) + 1)])
+        self.first_of_kind = 1 + np.searchsorted(
+            arrays.kind, np.arange(count + 1)
+        )  # row of each class's first
         held = {
             "grid": np.concatenate([blank, arrays.grid.astype(np.int32)]),
             "kind": first(arrays.kind, _VOID), "photo": first(arrays.photo + 1),
