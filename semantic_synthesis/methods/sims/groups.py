@@ -4,7 +4,8 @@ A dataset says it in its description (datasets/<name>.json) as the option class_
 "group: class, class; group: ...". Groups:
   order     the classes the networks know, from back to front; all others count as unlabelled;
   thin      poles and the like: they do not cut what lies behind them into pieces;
-  planar    what an object in front of it always covers (order labels);
+  planar    what those of the group front always cover (order labels);
+  front     what stands on planar things; default: the objects;
   object    around these the canvas is left to the network, so that it can draw contact shadows;
   context   what holes of the layout are filled with again;
   ground    what shadows fall on; caster: what throws them; trimmed: whose rims are cut off (trees before sky).
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-GROUPS = ("order", "thin", "planar", "object", "context", "ground", "caster", "trimmed")
+GROUPS = ("order", "thin", "planar", "front", "object", "context", "ground", "caster", "trimmed")
 SMALL = 0.05  # mean share of the picture below which the segments of a class count as objects
 
 
@@ -80,6 +81,8 @@ class ClassGroups:
             members["object"][:count] = np.nan_to_num(shares, nan=1.0) < SMALL
         if derived and "context" not in groups:
             members["context"][:count] = ~members["object"][:count]
+        if "front" not in groups:
+            members["front"] = members["object"]
         rank = np.full(count + 1, count, np.int32)
         rank[order] = np.arange(count)
         colors = np.concatenate([table.colors[chosen], np.zeros((1, 3), np.uint8)])  # [K+1,3]
