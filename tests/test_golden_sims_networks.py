@@ -129,7 +129,7 @@ def test_transformation():
             tape.watch([kernel, bias])
             theta = tf.matmul(found["transform_pooled"], kernel) + bias
             warped = warp(proposal, theta, legacy=True)
-            loss = transformation_loss(real, composite(warped, mask), mask)
+            loss = transformation_loss(real, composite(warped[None], mask[None]), mask[None])
         near(theta, found[f"transform_theta{suffix}"], 1e-4)
         near(loss, found[f"transform_loss{suffix}"], 1e-5)
         grad_kernel, grad_bias = tape.gradient(loss, [kernel, bias])
@@ -137,7 +137,7 @@ def test_transformation():
         near(grad_bias, found[f"transform_grad_b{suffix}"], 1e-3)
         if not suffix:
             near(warped[:, ::8, ::8], found["transform_warped_sub"], 1e-4)
-            near(composite(warped, mask)[0, ::4, ::4], found["transform_composite_sub"], 1e-4)
+            near(composite(warped[None], mask[None])[0, ::4, ::4], found["transform_composite_sub"], 1e-4)
     rounded = round_theta(net(seen))
     np.testing.assert_array_equal(rounded, found["transform_theta_test"])
     moved = warp(proposal, rounded, legacy=True)[:, ::8, ::8] * 255

@@ -12,13 +12,11 @@ from semantic_synthesis.config import Config
 from semantic_synthesis.methods.clade import CLADE
 from semantic_synthesis.methods.inade import INADE
 from semantic_synthesis.methods.method import Method
-from semantic_synthesis.methods.sims import (
-    config as _sims_options,  # noqa: F401  (dataset descriptions name them)
-)
+from semantic_synthesis.methods.sims import SIMS
 from semantic_synthesis.methods.spade import SPADE
 
 PLUGINS = "semantic_synthesis.methods"
-METHODS = {"spade": SPADE, "clade": CLADE, "inade": INADE}
+METHODS = {"spade": SPADE, "clade": CLADE, "inade": INADE, "sims": SIMS}
 
 
 def _add_plugins():

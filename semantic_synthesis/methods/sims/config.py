@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from semantic_synthesis.config import Config
 from semantic_synthesis.options import option, redeclared
 
+NO_BANK = "none"
+
 _networks = functools.partial(option, group="Networks of SIMS", role="network")
 _memory = functools.partial(option, group="Memory of SIMS", role="training", resume=True)
 _canvas = functools.partial(option, group="Canvas of SIMS", role="training", resume=True)
@@ -43,7 +45,10 @@ class SIMSConfig(Config):
     )  # fmt: skip
     legacy: bool = _networks(False, "Do everything as the original's code does, its mistakes included.")
     # Memory
-    bank_dir: str = _memory("", "Folder of the memory; empty: <checkpoint_dir>/bank, made from the dataset.")
+    bank_dir: str = option(
+        None, "Folder of the memory (prepare bank), or none; empty: <checkpoint_dir>/bank, made from the dataset.",
+        kind=str, role="network", resume=True, group="Memory of SIMS", fallback="",
+    )  # fmt: skip
     bank_images: int = _memory(0, "Use only the first N photos of the memory; 0 means all.")
     segment_area: float = _memory(
         1000 / 2**17, "Share of the picture above which a segment gets a candidate."

@@ -7,7 +7,9 @@ import os
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
+from semantic_synthesis.methods.sims.config import NO_BANK
 from semantic_synthesis.originals.evidence import Evidence, shape_of
 from semantic_synthesis.originals.rules import Ignored, Rule
 
@@ -105,14 +107,25 @@ def _synthesis(config):
 
 
 def infer(files, asked):
-    """What the tensor shapes say: an Evidence with options and the number of classes the networks know."""
+    """What the tensor shapes say: an Evidence with options."""
     evidence = Evidence()
     path, tensors = files["synthesis"]
     scale = 4 if "g_1024_conv100/weights" in tensors else 2 if "g_512_conv100/weights" in tensors else 1
-    evidence.add("scale", scale, path, f"by its head for {256 * scale} rows")
+    how = f"by its head for {256 * scale} rows"
+    evidence.add("scale", scale, path, how)
+    evidence.add("crop_size", 512 * scale, path, how)
+    evidence.add("aspect_ratio", 2.0, path, how)
     first = shape_of(tensors, "g_encoder_conv1/g_encoder_conv1_1/weights", path)
     evidence.add("num_filters", first[3], path, "of its first convolution")
-    evidence.add("known_classes", first[2] - 5, path, "of its first convolution, less canvas, mask and void")
+    if asked("num_classes") is None:
+        evidence.add("num_classes", first[2] - 5, path, "of its first convolution, less canvas, mask and void")
+        evidence.add("no_instance", True, path, "as the original has no instances")
+    evidence.add("order_pooling", "windows", path, "as the original pools")
     for role, option in (("transformation", "use_transformation"), ("order", "use_order")):
-        evidence.add(option, role in files, files.get(role, files["synthesis"])[0], f"a file for --{role}")
+        evidence.add(option, role in files, files.get(role, files["synthesis"])[0], f"by --{role}")
+        if role not in files:
+            logging.info("no --%s: the run has no %s", role, ROLES[role][0])
+    if asked("bank_dir") is None:
+        evidence.add("bank_dir", NO_BANK, path, "as no --bank_dir is given")
+        logging.info("no --bank_dir: the run has no memory until config.json names one")
     return evidence

@@ -80,7 +80,7 @@ def resize(x, size, align=True):
     """Bilinear [N,H,W,F] -> [N,*size,F] in TensorFlow 1's manner: corners on corners, or origin on origin."""
     if tuple(x.shape[1:3]) == tuple(size):
         return x
-    return tf.compat.v1.image.resize_bilinear(x, size, align_corners=align)
+    return tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=align)
 
 
 def average_pool(x):
