@@ -118,7 +118,9 @@ def infer(files, asked):
     first = shape_of(tensors, "g_encoder_conv1/g_encoder_conv1_1/weights", path)
     evidence.add("num_filters", first[3], path, "of its first convolution")
     if asked("num_classes") is None:
-        evidence.add("num_classes", first[2] - 5, path, "of its first convolution, less canvas, mask and void")
+        evidence.add(
+            "num_classes", first[2] - 5, path, "of its first convolution, less canvas, mask and void"
+        )
         evidence.add("no_instance", True, path, "as the original has no instances")
     evidence.add("order_pooling", "windows", path, "as the original pools")
     for role, option in (("transformation", "use_transformation"), ("order", "use_order")):

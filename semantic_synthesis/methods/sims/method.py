@@ -47,7 +47,9 @@ class SIMS(Method):
             "init": Initializer("xavier_uniform" if initial_weights else "zeros", seed=config.seed),
         }
         known = self.groups.count
-        self.transformation = Transformation(known, self.bank.base, **made) if config.use_transformation else None
+        self.transformation = (
+            Transformation(known, self.bank.base, **made) if config.use_transformation else None
+        )
         legacy = config.order_pooling == "windows"
         self.order = Order(known, legacy=legacy, **made) if config.use_order else None
         self.synthesis = Synthesis(known, scale=config.scale, **made)
@@ -154,7 +156,9 @@ class SIMS(Method):
             )
         if self.order is not None:
             found["order"] = Objective(
-                [self.order], lambda epoch: unit * min(1e-6 * 1.1 ** int(epoch), 1e-5), period=config.order_period
+                [self.order],
+                lambda epoch: unit * min(1e-6 * 1.1 ** int(epoch), 1e-5),
+                period=config.order_period,
             )
         found["synthesis"] = Objective(
             [self.synthesis], lambda epoch: unit * synthesis_rate(epoch, config.scale),

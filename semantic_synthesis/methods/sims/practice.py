@@ -65,7 +65,9 @@ class Practice:
 
     def _per_row(self, numbers, purpose, shape):
         return tf.map_fn(
-            lambda row: uniform(self.config.seed, row, purpose, shape), numbers, fn_output_signature=tf.float32
+            lambda row: uniform(self.config.seed, row, purpose, shape),
+            numbers,
+            fn_output_signature=tf.float32,
         )
 
     # Order
@@ -98,7 +100,9 @@ class Practice:
 
         def simulate(inputs):
             index, row, photo = inputs
-            return self._canvas(index, row, (photo + 1.0) / 2.0, kind[index], segments, found.row[:, 0], large)
+            return self._canvas(
+                index, row, (photo + 1.0) / 2.0, kind[index], segments, found.row[:, 0], large
+            )
 
         inputs = (tf.range(tf.size(batch["row"])), batch["row"], batch["image"])
         output = (tf.float32, tf.int32)
