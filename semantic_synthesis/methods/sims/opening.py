@@ -89,7 +89,8 @@ def _check(folder, index, wanted, record):
     for key, value in wanted.items():
         if index[key] != value:
             raise ValueError(
-                f"{folder}: a memory of other {key} ({index[key]}, the run has {value}); make one with the run's options"
+                f"{folder}: a memory of other {key} ({index[key]}, the run has {value}); make one with the run's "
+                "options"
             )
     missing = [p for p in index["photos"] if not os.path.isfile(os.path.join(folder, p))]
     if missing:
