@@ -97,6 +97,9 @@ class Config:
     eval_images: int = _evaluation(500, "Held-out layouts per evaluation.")
     # Files
     checkpoint_dir: str = _files("", "Run folder; default checkpoints/<method>_<dataset_mode>.")
+    init_from: str = _files(
+        "", "Run folder whose weights a new run starts from, those of the same names; others start fresh."
+    )
     log_dir: str = _files("", "TensorBoard folder; default <checkpoint_dir>/logs.")
     results_dir: str = _files("", "Sample pictures during training; default <checkpoint_dir>/samples.")
     print_info_freq: int = _files(10, "Steps between scalar summaries.")

@@ -92,7 +92,7 @@ def test_larger_pictures(network, scale, tmp_path, caplog):
 
 
 def test_contradictions(tmp_path):
-    with pytest.raises(ValueError, match="scale is 2 .* but --scale asks for 1"):
+    with pytest.raises(ValueError, match=r"scale is 2 .* but --scale asks for 1"):
         converted(tmp_path, "synthesis_512", scale=1)
     prefix = str(tmp_path / "synthesis_512" / "model.ckpt")
     options = {"method": "sims", "dataset_mode": "cityscapes", "checkpoint_dir": str(tmp_path / "other")}

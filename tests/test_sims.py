@@ -303,3 +303,21 @@ def test_graphs_hold_tensorflow_alone(exported):
             operations |= {node.op for node in function.node_def}
         assert not operations & {"PyFunc", "EagerPyFunc", "PyFuncStateless"}, name
         assert name == "regions" or len(operations) > 20
+
+
+def test_larger_networks_start_from_smaller_ones(tmp_path):
+    """From 64 rows to 128: the trunk is the same bit for bit, the new heads are fresh."""
+    first = trainer().method
+    settings = tiny_config(
+        tmp_path / "second", **{**OPTIONS, "crop_size": 128}, scale=2, init_from=str(folder() / "first"),
+        bank_dir="none",
+    )  # fmt: skip
+    second = Trainer(settings, data.open_dataset(settings, "train", "regions"), tf.distribute.get_strategy())
+    mine, theirs = named_variables(second.method), named_variables(first)
+    fresh = {name.split("/")[1] for name in mine.keys() - theirs.keys()}
+    assert fresh == {"refine2", "picture2", "semantic2"}
+    for name in mine.keys() & theirs.keys():
+        np.testing.assert_array_equal(mine[name].numpy(), theirs[name].numpy())
+    assert mine["synthesis/refine2/unit1/conv/kernel"].numpy().std() > 0
+    with pytest.raises(FileNotFoundError, match="neither a checkpoint"):
+        Trainer(settings.replace(init_from=str(tmp_path)), second.dataset, tf.distribute.get_strategy())
