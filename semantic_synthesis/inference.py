@@ -117,6 +117,18 @@ class Synthesizer:
         """Pictures uint8 [N,H,W,3] for N styles of one layout, or one style per layout."""
         return to_uint8(self._render(self._planned(layout), style))
 
+    def provenance(self, layout, style):
+        """A Provenance per picture of `synthesize`: where its parts come from.
+
+        ValueError if the run's method makes its pictures from nothing but weights.
+        """
+        found = self.method.provenance(self._planned(layout), style)
+        if found is None:
+            raise ValueError(
+                f"--provenance: {self.config.method} makes pictures from its weights alone; leave it out"
+            )
+        return found
+
     def _planned(self, layout):
         digest = hashlib.sha1()
         for name in sorted(layout):

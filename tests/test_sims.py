@@ -13,10 +13,12 @@ from helpers import state_arrays, tiny_config, train_steps
 
 from semantic_synthesis import data, runs
 from semantic_synthesis.data.scenes import render_scene
+from semantic_synthesis.data.writing import write_png
 from semantic_synthesis.exporting import ExportOptions, export
 from semantic_synthesis.inference import Synthesizer, load_run
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods.sims.method import synthesis_rate
+from semantic_synthesis.one_picture import OneOptions, make_pictures
 from semantic_synthesis.restyling import apply_edits, parse_edit
 from semantic_synthesis.training import Trainer
 
@@ -321,3 +323,42 @@ def test_larger_networks_start_from_smaller_ones(tmp_path):
     assert mine["synthesis/refine2/unit1/conv/kernel"].numpy().std() > 0
     with pytest.raises(FileNotFoundError, match="neither a checkpoint"):
         Trainer(settings.replace(init_from=str(tmp_path)), second.dataset, tf.distribute.get_strategy())
+
+
+def test_provenance(tmp_path):
+    run()
+    label = render_scene(1_000_001, 64, 64).label
+    write_png(tmp_path / "map.png", label)
+    paths = make_pictures(
+        OneOptions(
+            checkpoint_dir=str(folder() / "first"), label_filename=str(tmp_path / "map.png"), num_samples=2,
+            provenance=True, results_dir=str(tmp_path / "out"),
+        )
+    )  # fmt: skip
+    names = [Path(path).name for path in paths]
+    assert names[-4:] == [f"map_provenance_{s}.{end}" for s in (0, 1) for end in ("png", "json")]
+    sheet = data.read_image(tmp_path / "out" / "map_provenance_0.png")
+    assert sheet.shape[1] >= 4 * 64 and sheet.std() > 10
+    segments = json.loads((tmp_path / "out" / "map_provenance_0.json").read_text())["segments"]
+    found = layout()
+    plan = run()._planned(found)
+    assert len(segments) == len(plan["place"])
+    used = [s for s in segments if s["photo"]]
+    assert len(used) == (plan["row"].numpy()[:, 0] > 0).sum() > 5
+    assert {"class", "instance", "box", "photo", "similarity", "theta", "shown"} == set(segments[0])
+    assert all(
+        (folder() / "first" / "bank" / s["photo"]).is_file() and 0 < s["similarity"] <= 2 for s in used
+    )
+    assert all(0 <= s["shown"] <= 1 for s in segments) and max(s["shown"] for s in used) > 0.5
+    ranks = [run().method.groups.rank[run().table.names.index(s["class"])] for s in segments]
+    assert ranks == sorted(ranks), "back to front"
+    for s in segments:
+        top, left, bottom, right = s["box"]
+        assert (found["label"][0, top:bottom, left:right] == run().table.names.index(s["class"])).any()
+
+
+def test_provenance_of_other_methods(tmp_path):
+    options = OneOptions(provenance=True, results_dir=str(tmp_path / "out"))
+    with pytest.raises(ValueError, match="--provenance: spade makes pictures from its weights alone"):
+        make_pictures(options)
+    assert not (tmp_path / "out").exists()

@@ -28,6 +28,17 @@ class Objective:
     averaged: bool = False
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """Where the parts of one picture come from.
+
+    segments: dicts of JSON values, back to front; pictures: {name: uint8 [H,W,3]}, steps on the way to the picture.
+    """
+
+    segments: list
+    pictures: dict
+
+
 class Method(keras.Model):
     """A Keras model that turns layouts into pictures; one subclass per paper.
 
@@ -50,6 +61,8 @@ class Method(keras.Model):
       and may give
       converter() -> what turns the original's files into runs (originals/__init__.py), None if nothing does;
       sources(config) -> texts for the model card: weights or data other than the dataset that training used;
+      provenance(plan, style) -> a Provenance per style: where the parts of the pictures come from, None where that
+        is the weights alone;
       without_features(config) -> the config whose constructor loads no frozen features from files.
     """
 
@@ -77,6 +90,10 @@ class Method(keras.Model):
     def synthesize(self, layout, style):
         """Pictures float32 [N,H,W,3] in [-1,1]: a pure function of layout and style."""
         return self.synthesize_planned(self.plan(layout), style)
+
+    def provenance(self, plan, style):
+        """Where the parts of pictures come from, or None."""
+        return None
 
     def style_of(self, layout, seed, image=None):
         """The style of seeds int64 [N]; with photos of the same layout, what these decide in its place."""

@@ -206,6 +206,7 @@ class Bank(keras.layers.Layer):
         super().__init__(name=name, autocast=False, trainable=False)
         self.size, self.base, self.count = size, base, count
         self.photo_count, self.paths = len(photos), [str(path) for path in photos]
+        self.names = ["/".join(Path(path).parts[-2:]) for path in photos]
         blank = np.full((1, *arrays.grid.shape[1:]), count, np.int32)
 
         def first(x, value=0):

@@ -42,11 +42,12 @@ def parse_groups(text, names):
 class ClassGroups:
     """The K known classes in the order of the class table, and their groups.
 
-    known: int32 [C], class index -> known class, K where it counts as unlabelled; colors: uint8 [K+1,3], black last;
-    rank: int32 [K+1], position from back to front; members: {group: bool [K+1]}, groups as above; derived: whether
-    rank and objects came from data.
+    names: of the known classes; known: int32 [C], class index -> known class, K where it counts as unlabelled;
+    colors: uint8 [K+1,3], black last; rank: int32 [K+1], position from back to front; members: {group: bool [K+1]},
+    groups as above; derived: whether rank and objects came from data.
     """
 
+    names: list
     known: np.ndarray
     colors: np.ndarray
     rank: np.ndarray
@@ -86,7 +87,7 @@ class ClassGroups:
         rank = np.full(count + 1, count, np.int32)
         rank[order] = np.arange(count)
         colors = np.concatenate([table.colors[chosen], np.zeros((1, 3), np.uint8)])  # [K+1,3]
-        return cls(known, colors, rank, members, derived)
+        return cls([table.names[i] for i in chosen], known, colors, rank, members, derived)
 
 
 def _order_of(shares, count):

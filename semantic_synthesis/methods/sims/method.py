@@ -11,8 +11,8 @@ import tensorflow as tf
 from semantic_synthesis import data
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers import Initializer
-from semantic_synthesis.methods.method import Method, Objective
-from semantic_synthesis.methods.sims import losses
+from semantic_synthesis.methods.method import Method, Objective, Provenance
+from semantic_synthesis.methods.sims import losses, provenance
 from semantic_synthesis.methods.sims.canvas import Canvas
 from semantic_synthesis.methods.sims.composing import Composer, Placed
 from semantic_synthesis.methods.sims.config import NO_BANK, SIMSConfig
@@ -143,6 +143,21 @@ class SIMS(Method):
         inputs = (tf.range(count), style["choice"])
         found = tf.map_fn(compose, inputs, fn_output_signature=output, parallel_iterations=1)
         return Canvas(*found[:3]), Placed(*found[3:])
+
+    def provenance(self, plan, style):
+        """A Provenance per style: segments with their photos, and the canvas and order they were put in."""
+        canvas, placed = self.placed(plan, style)
+        found = []
+        for index in range(len(canvas.picture)):
+            steps = {
+                "canvas": tf.cast(tf.round(canvas.picture[index] * 255.0), tf.uint8).numpy(),
+                "order": provenance.order_picture(plan, canvas, index),
+            }
+            segments = provenance.describe(
+                plan, canvas, placed, index, self.groups.names, self.bank, self.config.scale
+            )
+            found.append(Provenance(segments, steps))
+        return found
 
     # Training
 
