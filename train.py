@@ -2,7 +2,7 @@
 
 from semantic_synthesis import command_line  # first: it quietens TensorFlow
 from semantic_synthesis.config import Config
-from semantic_synthesis.methods import METHODS, instance_maps
+from semantic_synthesis.methods import METHODS, extra_maps, instance_maps
 from semantic_synthesis.options import asked_before_parsing, define_flags, given_flags, help_text, union
 from semantic_synthesis.runs import training_config
 from semantic_synthesis.training import Trainer, make_strategy
@@ -17,7 +17,7 @@ def main():
 
     config = training_config(given_flags(OPTIONS), data.resolve)
     strategy = make_strategy(config.distribute)  # before any other use of TensorFlow
-    dataset = data.open_dataset(config, instance_maps=instance_maps(config))
+    dataset = data.open_dataset(config, instance_maps=instance_maps(config), extra_maps=extra_maps(config))
     trainer = Trainer(config, dataset, strategy, evaluations(config))
     if trainer.is_chief:
         config.save(config.checkpoint_dir)

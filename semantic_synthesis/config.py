@@ -41,6 +41,9 @@ class Config:
     image_dir: str = _data("", "Folder of photos (custom).")
     label_dir: str = _data("", "Folder of label maps (custom), paired with the photos by file stem.")
     instance_dir: str = _data("", "Folder of instance maps (custom).")
+    disparity_dir: str = _data(
+        "", "Folder of disparity maps (larger is closer, 0 unknown), for methods that train with them."
+    )
     semantic_label_path: str = _data(
         "", "Text file with the raw label values, comma-separated; the i-th value becomes class i (custom).",
         role="network",

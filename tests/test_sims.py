@@ -124,8 +124,26 @@ def test_switching_networks_off(tmp_path):
     assert model.transformation is None and model.objectives()["synthesis"].period == 0
     batch = next(iter(data.open_dataset(settings, "train", "regions").batches(1)))
     assert model.compute_losses(batch) == {"synthesis": {}}
-    with pytest.raises(ValueError, match="needs disparity maps"):
-        runs.build_method(config("off", use_order=True)).compute_losses(batch)
+
+
+def test_the_order_network_learns_from_depth():
+    settings = config("order", use_order=True, use_transformation=False, synthesis_period=0)
+    method = runs.build_method(settings)
+    assert method.extra_maps(settings) == ("disparity",)
+    assert method.extra_maps(settings.replace(order_period=0)) == ()
+    dataset = data.open_dataset(settings, "train", "regions", ("disparity",))
+    batch = next(iter(dataset.batches(2, training=False)))
+    kind, segments = method.composer.segments({k: batch[k] for k in ("label", "instance")})
+    pairs, front, known = (x.numpy() for x in method.practice.pairs(batch, kind, segments))
+    assert len(pairs) == 4 and known.any() and (front[~known] == 0).all()
+    close, owner = batch["disparity"].numpy(), segments.map.numpy()
+    kinds = segments.kind.numpy()
+    for (a, b), found in zip(pairs[known], front[known], strict=True):
+        assert found - 1 in (kinds[a], kinds[b])
+        if found - 1 == kinds[a]:
+            assert np.median(close[owner == a]) > np.median(close[owner == b]) - 6000
+    losses = method.compute_losses(batch)
+    assert set(losses) == {"order", "synthesis"} and 1 < float(losses["order"]["front"]) < 6
 
 
 def test_rates_are_the_originals():

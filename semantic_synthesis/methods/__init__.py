@@ -55,6 +55,11 @@ def make_config(method="spade", **options):
     return Config.class_for(method)(**options)
 
 
+def extra_maps(config):
+    """What other maps the method of a config trains with (see Method)."""
+    return method_class(config).extra_maps(config)
+
+
 def instance_maps(config):
     """What instance maps the method of a config reads: None, "objects" or "regions" (see Method)."""
     return method_class(config).instance_maps(config)

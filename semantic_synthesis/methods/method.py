@@ -46,6 +46,7 @@ class Method(keras.Model):
       config_class: its Config, which declares the method's name, options and defaults;
       instance_maps(config) -> None, "objects" (0 = none) or "regions" (no pixel without one: objects, and
         elsewhere each class of the picture; ids from 0): what `layout["instance"]` holds, if anything;
+      extra_maps(config) -> kinds of maps (data.catalogue.EXTRA_MAPS) that `compute_losses` needs in batches besides;
       fixed_size(config) -> whether pictures are always crop_height x crop_size;
       stride: width and height of layouts are multiples of it;
       objectives() -> {name: Objective};
@@ -73,6 +74,11 @@ class Method(keras.Model):
     def converter(cls):
         """What turns the original's files into runs, or None."""
         return None
+
+    @classmethod
+    def extra_maps(cls, config):
+        """Kinds of maps that training needs besides label and instance maps."""
+        return ()
 
     @classmethod
     def sources(cls, config):

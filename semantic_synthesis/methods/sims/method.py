@@ -86,6 +86,11 @@ class SIMS(Method):
         return "regions"
 
     @classmethod
+    def extra_maps(cls, config):
+        """Depth teaches the order network."""
+        return ("disparity",) if config.use_order and config.order_period else ()
+
+    @classmethod
     def fixed_size(cls, config):
         """Masks of the memory have one size."""
         return True
@@ -205,11 +210,6 @@ class SIMS(Method):
         return {"colour": losses.transformation_loss(real, losses.composite(warped, mask), mask)}
 
     def _order_losses(self, batch, kind, segments):
-        if "disparity" not in batch:
-            raise ValueError(
-                "--use_order needs disparity maps to be trained, and this dataset has none; leave it out (classes then "
-                "lie in their coarse order), or give --order_period 0 where the network is trained already"
-            )
         pairs, front, known = self.practice.pairs(batch, kind, segments)
         logits = self.order(self.composer.order_input(kind, segments, pairs), training=True)
         return {"front": losses.order_loss(logits, front, known)}

@@ -83,7 +83,8 @@ class Practice:
         found = tf.gather(found, order[:total])
         count = tf.shape(found)[0]
         step = self.config.scale
-        medians = ordering.depths(segments, found, batch["disparity"][:, ::step, ::step])
+        disparity = tf.cast(batch["disparity"][:, ::step, ::step], tf.float32)
+        medians = ordering.depths(segments, found, disparity)
         front, known, _ = ordering.front_class(tf.gather(segments.kind, found), medians, self.groups)
         padding = [[0, total - count]]
         found = tf.pad(found, [*padding, [0, 0]])
