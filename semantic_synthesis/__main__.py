@@ -5,7 +5,7 @@ import sys
 
 # Command -> module and the attribute that holds (options dataclass, function from options to exit code).
 COMMANDS = {
-    "convert": ("conversion", "COMMAND"),
+    "convert": ("convert", "COMMAND"),
     "evaluate": ("evaluation", "COMMANDS"),
     "generate": ("evaluation", "COMMANDS"),
     "prepare celeba": ("data.prepare", "COMMANDS"),

@@ -129,11 +129,12 @@ def _flags(options):
 def convert_tensors(config, files):
     """The arrays of a run with these options.
 
-    files: {role: (path, {name: array})}; without a discriminator file its variables are left out.
+    files: {role: (path, {name: array})}; without files of networks for training their variables are left out.
     Returns ({variable name: float32 array}, {ignored tensor: reason}).
     """
-    shapes = _variable_shapes(config, training="discriminator" in files)
     converter = CONVERTERS[config.method]
+    training = any(role in files for role in getattr(converter, "TRAINING", ()))
+    shapes = _variable_shapes(config, training)
     sources = [
         Source(path, tensors, converter.rules(role, config)) for role, (path, tensors) in files.items()
     ]

@@ -88,7 +88,8 @@ def model_card(export, run_dir):
         rows="Rows are computed together; pixels may differ by 1 between batch sizes." if export.batch_rows
         else "Rows are computed one by one: the same row gives the same pixels in any batch.",
         last=table.num_classes - 1, classes=table.num_classes, size=_size(export),
-        instances="" if config.no_instance else _INSTANCE_RULE,
+        instances=_INSTANCE_RULE if "instance" in export.signatures["serving_default"].structured_input_signature[0][0]
+        else "",
         seed="Equal seeds give equal styles." if random else "Without effect: this run has no random style.",
         style=_style_rules(export),
         metrics=_metrics(run_dir), options=json.dumps(_options(config), indent=1),

@@ -38,8 +38,9 @@ class ServingGraph:
         self.native = (config.crop_height, config.crop_size)
         self.height, self.width = size
         self.stride = method.stride
-        self.takes_instances = not config.no_instance
-        self.numbers_regions = method.instance_maps(config) == "regions"
+        maps = method.instance_maps(config)
+        self.takes_instances = maps is not None and not config.no_instance
+        self.numbers_regions = maps == "regions"
         self.specs = method.style_shapes
         self.by_region = needs_regions(self.specs)
         self.style = {

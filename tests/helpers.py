@@ -35,6 +35,21 @@ def tiny_config(run_dir="", **changes):
     return data.resolve(make_config(**{name: value for name, value in asked.items() if name in own}))
 
 
+def conformance_options(method, **changes):
+    """Options of a tiny run of any method, in METHODS or of another package, by what kind of option it has."""
+    own = options_of(Config.class_for(method))
+    small = {"ema_decay": 0.9, "batch_size": 4, "crop_size": 32, "encoder_size": 8, "use_vae": True}
+    small |= {"num_discriminators": 1, "num_discriminator_layers": 2, "no_instance": False}
+    for name, one in own.items():
+        if one.metadata["role"] == "network" and name not in TINY:
+            if name.endswith("_filters"):
+                small[name] = 4
+            elif name.endswith("_dim"):
+                small[name] = 3
+    found = {**TINY, **small, **changes}
+    return {"method": method, **{name: value for name, value in found.items() if name in own}}
+
+
 def tiny_flags(run_dir, **changes):
     """The same options as command-line flags of train.py."""
     asked = {**TINY, **changes, "checkpoint_dir": str(run_dir)}

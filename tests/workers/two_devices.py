@@ -50,7 +50,10 @@ def main(path, cases):
     strategies = {distribute: make_strategy(distribute) for distribute in ("none", "mirrored")}
     assert [s.num_replicas_in_sync for s in strategies.values()] == [1, 2]
     for name in cases:
-        options = dict(helpers.DISTRIBUTION_CASES[name])
+        if name in helpers.DISTRIBUTION_CASES:
+            options = dict(helpers.DISTRIBUTION_CASES[name])
+        else:  # a method's name: the conformance suite's own tiny run of it
+            options = helpers.conformance_options(name)
         whole = options.pop("whole", False)
         for distribute, strategy in strategies.items():
             networks = contextlib.nullcontext() if whole else helpers.shallow_networks()

@@ -20,6 +20,7 @@ ROLES = {
     "encoder": ("encoder", r"fc_mu\.weight"),
     "discriminator": ("discriminator", r"discriminator_0\.model0\.0\.weight"),
 }
+TRAINING = ("discriminator",)
 
 _BLOCK = r"(head_0|G_middle_[01]|up_[0-4])"
 # A normaliser in the original, and in ours.
