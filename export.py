@@ -1,8 +1,8 @@
 """Writes a run as a model for TF Serving: python export.py --checkpoint_dir checkpoints/mine."""
 
 from semantic_synthesis import command_line  # first: it quietens TensorFlow
-from semantic_synthesis.exporting import ExportOptions, export
 from semantic_synthesis.options import define_flags, from_flags, help_text
+from semantic_synthesis.serving.export import ExportOptions, export
 
 define_flags(ExportOptions)
 

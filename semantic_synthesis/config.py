@@ -10,11 +10,10 @@ import functools
 import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from semantic_synthesis.files import write_json
 from semantic_synthesis.options import check_type, option, options_of
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 CONFIG_FILE = "config.json"
 
 _data = functools.partial(option, group="Data")
@@ -136,12 +135,7 @@ class Config:
 
     def save(self, run_dir):
         """Writes config.json into the run folder, whole or not at all."""
-        os.makedirs(run_dir, exist_ok=True)
-        path = os.path.join(run_dir, CONFIG_FILE)
-        with open(path + ".part", "w", encoding="utf-8") as file:
-            json.dump(dataclasses.asdict(self), file, indent=1)
-            file.write("\n")
-        os.replace(path + ".part", path)
+        write_json(os.path.join(run_dir, CONFIG_FILE), dataclasses.asdict(self))
 
     @staticmethod
     def class_for(method, source="--method"):

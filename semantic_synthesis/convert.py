@@ -6,13 +6,12 @@ method. docs/coming-from-other-repos.md says what was verified.
 
 import dataclasses
 import os
-import shutil
 from pathlib import Path
 
 from absl import logging
 
 from semantic_synthesis import runs
-from semantic_synthesis.config import REPOSITORY, Config, known_options, method_options, options_for
+from semantic_synthesis.config import Config, known_options, method_options, options_for
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import METHODS
 from semantic_synthesis.options import option, options_of, union
@@ -107,7 +106,7 @@ def convert(options):
     config = _infer_config(options, flags, converter, files).replace(checkpoint_dir=run_dir)
     arrays, ignored = convert_tensors(config, files)
     _report(files, {**dropped, **ignored})
-    _write_run(run_dir, config, arrays)
+    runs.write_run(run_dir, config, arrays)
     return run_dir
 
 
@@ -152,7 +151,7 @@ def _variable_shapes(config, training):
 
 def _run_dir(options):
     mode = Path(options.dataset_mode or "custom").stem
-    run_dir = options.checkpoint_dir or str(REPOSITORY / "checkpoints" / f"{options.method}_{mode}")
+    run_dir = options.checkpoint_dir or os.path.join("checkpoints", f"{options.method}_{mode}")
     if os.path.exists(run_dir) and not (os.path.isdir(run_dir) and not os.listdir(run_dir)):
         raise ValueError(f"{run_dir}: exists already; give another --checkpoint_dir or remove it")
     return run_dir
@@ -230,15 +229,3 @@ def _report(files, ignored):
         reasons.setdefault(reason, []).append(name)
     for reason, names in reasons.items():
         logging.info("left out %d (%s ...): %s", len(names), names[0], reason)
-
-
-def _write_run(run_dir, config, arrays):
-    """Writes config.json and weights.npz beside the run folder and renames them into place."""
-    partial = f"{os.path.normpath(run_dir)}.part-{os.getpid()}"
-    os.makedirs(partial)
-    try:
-        config.save(partial)
-        runs.save_weights(partial, arrays)
-        os.replace(partial, run_dir)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis import data
-from semantic_synthesis.monitoring import to_uint8
+from semantic_synthesis.pictures import to_uint8
 from semantic_synthesis.runs import open_run
 from semantic_synthesis.styles import encoded_names, merge_style, needs_regions, transfer
 

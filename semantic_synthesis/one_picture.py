@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from semantic_synthesis import data
-from semantic_synthesis.config import REPOSITORY
+from semantic_synthesis.files import shipped
 from semantic_synthesis.inference import load_run
-from semantic_synthesis.monitoring import contact_sheet, write_png
 from semantic_synthesis.options import option
+from semantic_synthesis.pictures import contact_sheet, write_png
 from semantic_synthesis.restyling import apply_edits, parse_edit, read_photo_layout, split_photo
 
 _MOST_PIXELS = 2**26
@@ -20,9 +20,9 @@ _MOST_PIXELS = 2**26
 class OneOptions:
     """Options of test_one.py; the run knows all others."""
 
-    checkpoint_dir: str = option(str(REPOSITORY / "checkpoints" / "demo_spade"), "Run folder.")
+    checkpoint_dir: str = option("demo_spade", "Run folder, or the name of a shipped run.")
     label_filename: str = option(
-        str(REPOSITORY / "datasets" / "scenes" / "lake_label.png"), "Label map: index, palette or RGB PNG."
+        str(shipped("datasets", "scenes", "lake_label.png")), "Label map: index, palette or RGB PNG."
     )
     instance_filename: str = option("", "Instance map, for runs trained with one.")
     style_filename: str = option(

@@ -13,9 +13,9 @@ from helpers import random_arrays, shallow_networks, tiny_config
 
 from semantic_synthesis import data
 from semantic_synthesis.data.scenes import render_scene
-from semantic_synthesis.exporting import ExportOptions, export
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.runs import build_method, save_weights
+from semantic_synthesis.serving.export import ExportOptions, export
 
 STRIDES = (2, 1)
 RUNS = {

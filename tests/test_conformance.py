@@ -31,16 +31,16 @@ from helpers import (
 from semantic_synthesis import data, runs
 from semantic_synthesis.config import Config, known_options
 from semantic_synthesis.data.scenes import render_scene
-from semantic_synthesis.exporting import ExportOptions, export
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import METHODS, instance_maps
 from semantic_synthesis.one_picture import OneOptions, make_pictures
 from semantic_synthesis.options import options_of
 from semantic_synthesis.restyling import apply_edits, parse_edit
-from semantic_synthesis.serving import ServedModel
+from semantic_synthesis.serving.export import ExportOptions, export
+from semantic_synthesis.serving.server import ServedModel
 from semantic_synthesis.styles import CLASS, LAYER, REGION, StyleSpec, encoded_names
-from semantic_synthesis.training import Trainer, make_strategy
+from semantic_synthesis.training.trainer import Trainer, make_strategy
 
 SIZE = 32
 SHARED = REPOSITORY.parent / "shared" / "data"

@@ -142,7 +142,7 @@ def test_two_processes_train_as_one(tmp_path):
             )
         with shallow_networks():
             from semantic_synthesis.data import open_dataset
-            from semantic_synthesis.training import Trainer, make_strategy
+            from semantic_synthesis.training.trainer import Trainer, make_strategy
 
             config = tiny_config(tmp_path / "alone", **options)
             alone = train_steps(Trainer(config, open_dataset(config), make_strategy("none")), 3)

@@ -9,12 +9,12 @@ from absl import logging
 from tqdm import tqdm
 
 from semantic_synthesis import data
-from semantic_synthesis.config import REPOSITORY
 from semantic_synthesis.evaluation.pictures import list_pictures, match_stems, parse_shard
-from semantic_synthesis.evaluation.protocol import file_sha256, write_json
+from semantic_synthesis.files import write_json
 from semantic_synthesis.inference import load_run
-from semantic_synthesis.monitoring import write_png
 from semantic_synthesis.options import option
+from semantic_synthesis.pictures import write_png
+from semantic_synthesis.runs import run_sha256
 
 RECORD = "generate.json"
 _SUFFIX = ".png"
@@ -24,7 +24,7 @@ _SUFFIX = ".png"
 class GenerateOptions:
     """Options of `generate`; the run knows all others."""
 
-    checkpoint_dir: str = option(str(REPOSITORY / "checkpoints" / "demo_spade"), "Run folder.")
+    checkpoint_dir: str = option("demo_spade", "Run folder, or the name of a shipped run.")
     label_dir: str = option("", "Folder of label maps; folders inside are searched too.")
     instance_dir: str = option("", "Folder of instance maps of the same names, for runs trained with them.")
     style_dir: str = option(
@@ -144,12 +144,3 @@ def _keep_record(options, count):
                 f"for now: {values[changed[0]]!r}; choose another --results_dir or empty this one"
             )
     write_json(path, values)
-
-
-def run_sha256(run_dir):
-    """Checksum of the weights that load_run reads: the newest checkpoint's data, else weights.npz."""
-    import tensorflow as tf
-
-    newest = tf.train.latest_checkpoint(run_dir)
-    path = f"{newest}.data-00000-of-00001" if newest else os.path.join(run_dir, "weights.npz")
-    return file_sha256(path)

@@ -19,10 +19,10 @@ from semantic_synthesis.layers import (
 )
 from semantic_synthesis.methods.method import Method, Objective, decaying_rate, row_normal
 from semantic_synthesis.networks import DOUBLINGS, Encoder, Generator, edge_map, parse_norm, spade_layout
+from semantic_synthesis.networks.vgg import VGG19Features
 from semantic_synthesis.normalization import parse_norm_G
 from semantic_synthesis.options import option
 from semantic_synthesis.styles import Encoded, StyleSpec
-from semantic_synthesis.vgg import VGG19Features
 
 _networks = functools.partial(option, group="Generator, encoder, discriminator", role="network")
 _losses = functools.partial(option, group="Losses", role="training")

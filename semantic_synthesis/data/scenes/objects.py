@@ -5,8 +5,8 @@ import dataclasses
 import cv2
 import numpy as np
 
-from . import scene_shapes
-from .scene_canvas import HOUSE, ROCK, TREE, WATER, Canvas
+from . import shapes
+from .canvas import HOUSE, ROCK, TREE, WATER, Canvas
 
 _TONES = {"dark": 0.20, "middle": 0.52, "light": 0.92, "trunk": 0.30, "bark": 0.75}
 _LEAVES = {
@@ -71,7 +71,7 @@ def _tree(c: Canvas, kind: str, x: float, y: float, size: float, draw: np.ndarra
         )
         for part, tone in _TONES.items()
     }  # fmt: skip
-    shape = _pick(scene_shapes.shapes()[kind], draw[4])
+    shape = _pick(shapes.shapes()[kind], draw[4])
     c.stamp(shape, x, y, (size * c.side, size), paints)
 
 
@@ -84,7 +84,7 @@ def _stone(c: Canvas, x: float, y: float, size: float, draw: np.ndarray) -> None
         part: c.piece(ROCK, colour, _TONES[part], instance, haze, cover=cover) for part, cover in snow.items()
     }
     stretch = (0.9 + 0.7 * draw[5]) * c.side
-    shape = _pick(scene_shapes.shapes()["rock"], draw[4])
+    shape = _pick(shapes.shapes()["rock"], draw[4])
     c.stamp(shape, x, y, (size * stretch, size), paints)
 
 
@@ -102,7 +102,7 @@ def _house(c: Canvas, x: float, y: float, size: float, draw: np.ndarray) -> None
         part: c.piece(HOUSE, colour, shade, instance, haze, lamp, cover)
         for part, (colour, shade, cover, lamp) in looks.items()
     }
-    shape = scene_shapes.house(
+    shape = shapes.house(
         gable=0.34 + 0.14 * draw[0], wall=0.30 + 0.12 * draw[1], roof=0.24 + 0.14 * draw[2],
         count=2 + int(draw[3] * 2), tower=draw[7] < 0.06, chimney=draw[4] < 0.6,
     )  # fmt: skip

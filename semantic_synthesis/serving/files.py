@@ -14,7 +14,8 @@ import tensorflow as tf
 from absl import logging
 
 from semantic_synthesis.data import regions as data_regions
-from semantic_synthesis.model_card import model_card
+from semantic_synthesis.files import write_text
+from semantic_synthesis.serving.model_card import model_card
 
 WARMUP_FILE, CLASS_FILE, CARD_FILE = "tf_serving_warmup_requests", "class_table.json", "MODEL_CARD.md"
 _OURS = "# Written by export.py. Without this line export.py leaves the file alone.\n"
@@ -84,9 +85,7 @@ _MODEL_ENTRY = """\
 def _write_ours(path, text):
     if path.exists() and not path.read_text(encoding="utf-8").startswith(_OURS):
         return
-    part = path.with_name(path.name + ".part")
-    part.write_text(_OURS + text, encoding="utf-8")
-    part.replace(path)
+    write_text(path, _OURS + text)
 
 
 @contextmanager

@@ -1,27 +1,27 @@
 """A run as a SavedModel with named signatures, in the folders that TF Serving expects."""
 
-import os
 import re
-import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 
 import tensorflow as tf
 
-from semantic_synthesis import data, serving_files
-from semantic_synthesis.config import REPOSITORY, Config
+from semantic_synthesis import data
+from semantic_synthesis.config import Config
+from semantic_synthesis.files import folder_beside
 from semantic_synthesis.methods import METHODS, method_class
 from semantic_synthesis.options import option
-from semantic_synthesis.runs import inference_options, open_run
-from semantic_synthesis.serving_graph import MOST_PIXELS, ServingGraph
+from semantic_synthesis.runs import find_run, inference_options, open_run
+from semantic_synthesis.serving import files as serving_files
+from semantic_synthesis.serving.graph import MOST_PIXELS, ServingGraph
 
 
 @dataclass(frozen=True)
 class _Common:
     """Options of export.py for every method."""
 
-    checkpoint_dir: str = option(str(REPOSITORY / "checkpoints" / "demo_spade"), "Run folder.")
+    checkpoint_dir: str = option("demo_spade", "Run folder, or the name of a shipped run.")
     export_dir: str = option("exports", "The model goes to <export_dir>/<model_name>/<version>/.")
     model_name: str = option("", "Name of the model in TF Serving; empty: the run folder's name.")
     version: int = option(0, "Version number; 0: one more than the largest there.")
@@ -84,22 +84,23 @@ def export(options):
     options: ExportOptions. Beside the models: models.config and batching.config for TF Serving.
     Errors: ValueError or OSError, one line, before anything is written.
     """
-    config = Config.load(options.checkpoint_dir)
-    name = options.model_name or Path(options.checkpoint_dir).resolve().name
+    run_dir = find_run(options.checkpoint_dir)
+    config = Config.load(run_dir)
+    name = options.model_name or Path(run_dir).resolve().name
     folder, version = _place(options, name)
     size = _output_size(options, config)
     dtype = _label_dtype(options, config)
     changes = {name: getattr(options, name) for name, _, _ in _inference_fields()}
-    config, method = open_run(options.checkpoint_dir, options.precision, **changes)
+    config, method = open_run(run_dir, options.precision, **changes)
     _check_stride(size, method.stride)
     graph = ServingGraph(config, method, size, dtype, options.batch_rows)
     done = Export(
         name, version, config, graph.table, size, graph.stride, options.batch_rows, graph.signatures(),
         method.style_shapes,
     )  # fmt: skip
-    with _written_beside(folder / str(version)) as part:
+    with folder_beside(folder / str(version)) as part, _full_disks_as_os_errors():
         _save(done.signatures, part)
-        serving_files.write_extras(done, options.checkpoint_dir, part / "assets.extra")
+        serving_files.write_extras(done, run_dir, part / "assets.extra")
     serving_files.write_server_configs(Path(options.export_dir), options.batch_rows)
     return str(folder / str(version))
 
@@ -164,24 +165,9 @@ def _label_dtype(options, config):
 
 
 @contextmanager
-def _written_beside(folder):
-    """A new folder beside `folder` to write to; it gets that name at the end, or vanishes on an error.
-
-    Its name is no number, so TF Serving never sees a half-written version.
-    """
-    part = folder.with_name(f".{folder.name}.part-{os.getpid()}")
+def _full_disks_as_os_errors():
+    """TensorFlow reports what the disk refuses in a way of its own."""
     try:
-        part.mkdir(parents=True)
-        yield part
-        part.rename(folder)
-    except tf.errors.OpError as error:  # how TensorFlow reports full disks
-        raise OSError(
-            f"{folder}: cannot be written ({error.message}); free space or choose another --export_dir"
-        ) from None
-    except OSError as error:
-        where = error.filename or folder
-        raise OSError(
-            f"{where}: cannot be written ({error.strerror}); free space or choose another --export_dir"
-        ) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from None

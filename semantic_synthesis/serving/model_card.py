@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from semantic_synthesis import __version__
-from semantic_synthesis.config import REPOSITORY
+from semantic_synthesis.files import shipped
 from semantic_synthesis.methods import method_class
 from semantic_synthesis.styles import CLASS, REGION
 
@@ -98,7 +98,7 @@ def model_card(export, run_dir):
 
 def _data(config):
     text = f"`{config.dataset_mode}`, class table '{config.class_table['name']}'"
-    path = REPOSITORY / "datasets" / f"{config.dataset_mode}.json"
+    path = shipped("datasets", f"{config.dataset_mode}.json")
     if path.is_file():
         described = json.loads(path.read_text(encoding="utf-8"))
         text += "".join(f". {described[key]}" for key in ("title", "source") if described.get(key))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from . import scene_painting
+from . import painting
 
 CLASSES: tuple[str, ...] = (
     "sky", "cloud", "sun", "mountain", "snow", "forest", "grass", "water", "sand", "road", "house",
@@ -31,7 +31,7 @@ COLORS = np.array(
 SKY, CLOUD, SUN, MOUNTAIN, SNOW, FOREST, GRASS = range(7)
 WATER, SAND, ROAD, HOUSE, TREE, ROCK, FIELD = range(7, 14)
 
-# class -> texture (of scene_painting.TEXTURES), its strength, snow that stays in winter
+# class -> texture (of painting.TEXTURES), its strength, snow that stays in winter
 SURFACES = {
     SKY: ("air", 1.0, 0.0), CLOUD: ("air", 1.0, 0.0), SUN: ("air", 0.0, 0.0),
     MOUNTAIN: ("ridge", 0.30, 0.45), SNOW: ("ridge", 0.20, 0.9), FOREST: ("forest", 0.42, 0.5),
@@ -76,7 +76,7 @@ class Canvas:
         self.xs = ((np.arange(width, dtype=np.float32) + 0.5) / width)[None, :]  # [1,W]
         self.ys = ((np.arange(height, dtype=np.float32) + 0.5) / height)[:, None]  # [H,1]
         self.lake = np.zeros((height, width), bool)
-        self.tiles = scene_painting.textures(height, width)
+        self.tiles = painting.textures(height, width)
         self.pieces: list[Piece] = []
         self.instances = 0
         self.horizon = rng.uniform(0.38, 0.55)
@@ -129,9 +129,9 @@ class Canvas:
 
     def tile(self, kind: str, u: float, v: float) -> np.ndarray:
         """A crop of a texture at the relative offset (u, v): float32 [H,W], about [-1,1]."""
-        margin = scene_painting.MARGIN
+        margin = painting.MARGIN
         top, left = int(v * margin * self.height), int(u * margin * self.width)
-        tile = self.tiles[scene_painting.TEXTURES.index(kind)]
+        tile = self.tiles[painting.TEXTURES.index(kind)]
         return tile[top : top + self.height, left : left + self.width].astype(np.float32) / 127
 
     def profile(self, cells: float, octaves: int = 5) -> np.ndarray:

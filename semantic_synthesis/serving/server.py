@@ -16,10 +16,11 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from semantic_synthesis import data, rest_protocol
+from semantic_synthesis import data
 from semantic_synthesis.options import option
-from semantic_synthesis.rest_protocol import RequestError
-from semantic_synthesis.serving_files import errors_only, models
+from semantic_synthesis.serving import rest_protocol
+from semantic_synthesis.serving.files import errors_only, models
+from semantic_synthesis.serving.rest_protocol import RequestError
 
 _URL = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(?:(/metadata)|:(\w+))?")
 _DISCARDED = 512 << 20  # bytes of an oversized body that are read and dropped, so that clients see the 413

@@ -1,11 +1,11 @@
 """Procedural landscapes: an unlimited dataset with exact label and instance maps and a global look.
 
 `render_scene(seed)` composes a landscape (coast, lake, river valley, alps, farmland, village,
-desert) from numbered pieces and lets `scene_painting.py` paint it under one of five looks. Label
+desert) from numbered pieces and lets `painting.py` paint it under one of five looks. Label
 and instance maps come from the same map of pieces, so they are exact and cannot depend on the look.
 
-Who does what: `scene_canvas.py` classes and the map of pieces, `scene_terrain.py` sky and ground,
-`scene_objects.py` trees, rocks and houses, with outlines from `scene_shapes.py`. Coordinates are
+Who does what: `canvas.py` classes and the map of pieces, `terrain.py` sky and ground,
+`objects.py` trees, rocks and houses, with outlines from `shapes.py`. Coordinates are
 relative, so the same seed gives the same composition at every size.
 """
 
@@ -13,8 +13,8 @@ import dataclasses
 
 import numpy as np
 
-from . import scene_painting
-from .scene_canvas import (
+from . import painting
+from .canvas import (
     CLASSES,
     CLOUD,
     COLORS,
@@ -29,8 +29,8 @@ from .scene_canvas import (
     Canvas,
     Piece,
 )
-from .scene_objects import Crowd, place
-from .scene_terrain import (
+from .objects import Crowd, place
+from .terrain import (
     dunes,
     fields,
     forest,
@@ -191,21 +191,21 @@ def _texture_offsets(c: Canvas, cls: np.ndarray, instance: np.ndarray) -> np.nda
     Every object gets its own crop; ground textures are tied to the horizon: they shrink to it.
     """
     names = [SURFACES[k][0] for k in range(len(CLASSES))]
-    kind = np.array([scene_painting.TEXTURES.index(name) for name in names])[cls]
-    ground = np.array([name in scene_painting.GROUND_TEXTURES for name in names])[cls]
+    kind = np.array([painting.TEXTURES.index(name) for name in names])[cls]
+    ground = np.array([name in painting.GROUND_TEXTURES for name in names])[cls]
     down, aside = max(1, c.height // 2), max(1, c.width // 2)
     top = (int(c.drift[0] * c.height) + instance * 37) % down
-    top = np.where(ground, int((scene_painting.GROUND_ROW - c.horizon) * c.height), top)
+    top = np.where(ground, int((painting.GROUND_ROW - c.horizon) * c.height), top)
     left = (int(c.drift[1] * c.width) + instance * 53 + cls * 11) % aside
     rows, columns = c.tiles.shape[1:]
     return (kind * rows + top) * columns + left
 
 
-def _sketch(c: Canvas, table: dict[str, np.ndarray]) -> scene_painting.Sketch:
+def _sketch(c: Canvas, table: dict[str, np.ndarray]) -> painting.Sketch:
     """The canvas and its table of pieces as the painter wants them."""
     cls, instance = table["cls"], table["instance"]
     x, y, radius = c.sun
-    return scene_painting.Sketch(
+    return painting.Sketch(
         ids=c.ids,
         form=c.form,
         mist=c.mist,
@@ -255,5 +255,5 @@ def render_scene(seed: int, height: int = 128, width: int = 128, look: str | Non
     compose(canvas)
     table = _columns(canvas)
     label, instance = _ground_truth(canvas, table)
-    image = scene_painting.paint(_sketch(canvas, table), seed, look)
+    image = painting.paint(_sketch(canvas, table), seed, look)
     return Scene(image, label, instance, look)

@@ -7,7 +7,7 @@ near. Random numbers come from `canvas.rng`, in an order that does not depend on
 import cv2
 import numpy as np
 
-from .scene_canvas import (
+from .canvas import (
     CLOUD,
     FIELD,
     FOREST,

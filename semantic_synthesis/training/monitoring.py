@@ -4,10 +4,10 @@ import math
 import os
 import time
 
-import cv2
-import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
+
+from semantic_synthesis.pictures import contact_sheet, write_png
 
 
 class Monitor:
@@ -82,34 +82,3 @@ def not_finite(step, what, config):
         f"step {step}: {what} is not finite; lower --lr, or use --precision float32; "
         f"the last checkpoint in {config.checkpoint_dir} is sound"
     )
-
-
-def contact_sheet(columns, gap=4):
-    """uint8 sheet [h,w,3]: row i holds the i-th picture of every column (uint8 [B,H,W,3]), white gaps."""
-    rows = []
-    for pictures in zip(*columns, strict=True):
-        framed = [np.pad(p, ((gap, 0), (gap, 0), (0, 0)), constant_values=255) for p in pictures]
-        rows.append(np.concatenate(framed, 1))
-    return np.pad(np.concatenate(rows, 0), ((0, gap), (0, gap), (0, 0)), constant_values=255)
-
-
-def to_uint8(image):
-    """float [-1,1] -> uint8 by truncation, as the originals: any shape, NumPy."""
-    return ((np.clip(np.asarray(image, np.float32), -1, 1) + 1) * 127.5).astype(np.uint8)
-
-
-def write_png(path, image):
-    """Writes uint8 RGB [H,W,3] or grey [H,W] as PNG, whole or not at all; OSError if that is impossible."""
-    rgb = image[..., ::-1] if image.ndim == 3 else image
-    data = cv2.imencode(".png", rgb)[1].tobytes()
-    part = path + ".part"
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-        os.replace(part, path)
-    except OSError as error:
-        if os.path.exists(part):
-            os.remove(part)
-        raise OSError(
-            f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
-        ) from None

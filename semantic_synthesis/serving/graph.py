@@ -9,9 +9,9 @@ Whatever a client can get wrong ends as InvalidArgument with a text that starts 
 import tensorflow as tf
 
 from semantic_synthesis import data
-from semantic_synthesis.data.graph_decoding import decode_label_png
-from semantic_synthesis.serving_decoding import (
+from semantic_synthesis.data.graph_decoding import (
     decode_instance_png,
+    decode_label_png,
     decode_photo,
     fit_map,
     fit_photo,
@@ -242,7 +242,7 @@ class ServingGraph:
             return tf.identity(x)
 
     def _pictures(self, layout, style):
-        """uint8 [B,H,W,3], truncated as monitoring.to_uint8."""
+        """uint8 [B,H,W,3], truncated as pictures.to_uint8."""
         picture = tf.clip_by_value(self.method.synthesize(layout, style), -1.0, 1.0)
         return tf.cast((picture + 1.0) * 127.5, tf.uint8)
 

@@ -9,8 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from semantic_synthesis.layers.naming import named_variables
-from semantic_synthesis.monitoring import Monitor, not_finite, to_uint8
-from semantic_synthesis.optimization import make_optimizer, schedule_epoch, total_steps
+from semantic_synthesis.pictures import to_uint8
 from semantic_synthesis.runs import (
     WEIGHTS_FILE,
     build_method,
@@ -19,6 +18,8 @@ from semantic_synthesis.runs import (
     newest_checkpoint,
     stored_averages,
 )
+from semantic_synthesis.training.monitoring import Monitor, not_finite
+from semantic_synthesis.training.optimizer import make_optimizer, schedule_epoch, total_steps
 
 KEPT_CHECKPOINTS = 3
 _PREVIEWS = 4
