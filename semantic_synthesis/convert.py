@@ -14,7 +14,7 @@ from semantic_synthesis import runs
 from semantic_synthesis.config import Config, known_options, method_options, options_for
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import METHODS
-from semantic_synthesis.options import option, options_of, union
+from semantic_synthesis.options import Command, option, options_of, union
 from semantic_synthesis.originals.evidence import tensor_names
 from semantic_synthesis.originals.options import complete_config, describe_options, known_classes
 from semantic_synthesis.originals.rules import Source, apply_rules
@@ -88,7 +88,10 @@ def _network_text(config):
     return "".join(f"{getattr(config, name)}, " for name in shown)
 
 
-COMMAND = (ConvertOptions, main)
+COMMAND = Command(
+    ConvertOptions, main, "Turns checkpoints of the original programs into a run.",
+    "convert --method spade --dataset_mode ade20k --source latest_net_G.pth",
+)  # fmt: skip
 
 
 def convert(options):

@@ -9,7 +9,7 @@ import numpy as np
 from semantic_synthesis import data
 from semantic_synthesis.files import shipped
 from semantic_synthesis.inference import load_run
-from semantic_synthesis.options import option
+from semantic_synthesis.options import Command, option
 from semantic_synthesis.pictures import contact_sheet, write_png
 from semantic_synthesis.restyling import apply_edits, parse_edit, read_photo_layout, split_photo
 
@@ -104,3 +104,15 @@ def _write(options, pictures, seeds, sheet):
     paths.append(os.path.join(options.results_dir, f"{stem}_sheet.png"))
     write_png(paths[-1], sheet)
     return paths
+
+
+def _run(options):
+    for path in make_pictures(options):
+        print(path)
+    return 0
+
+
+COMMAND = Command(
+    OneOptions, _run, "Makes pictures from one label map, and a sheet of them.",
+    "one --checkpoint_dir demo_spade --label_filename map.png --style_filename photo.jpg",
+)  # fmt: skip

@@ -7,7 +7,7 @@ import numpy as np
 
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers.naming import named_variables
-from semantic_synthesis.options import option
+from semantic_synthesis.options import Command, option
 from semantic_synthesis.runs import build_method, find_run, load_weights, write_run
 
 
@@ -39,4 +39,7 @@ def publish(options):
     return 0
 
 
-COMMAND = (PublishOptions, publish)
+COMMAND = Command(
+    PublishOptions, publish, "Makes a trained run small: inference weights alone, in half precision.",
+    "publish --checkpoint_dir checkpoints/mine --to mine_small",
+)  # fmt: skip

@@ -123,9 +123,17 @@ def test_names_are_collected():
         "noise_dim",
     } <= set(names)
     rooms = {str(path.relative_to(PACKAGE.parent)) for path in upper_rooms()}
-    for room in ("training", "runs", "inference", "restyling", "exporting", "serving_graph", "convert"):
+    for room in (
+        "training/trainer",
+        "runs",
+        "inference",
+        "restyling",
+        "serving/export",
+        "serving/graph",
+        "convert",
+    ):
         assert f"semantic_synthesis/{room}.py" in rooms, room
-    assert "train.py" in rooms and not any("methods" in room for room in rooms)
+    assert "semantic_synthesis/train.py" in rooms and not any("methods" in room for room in rooms)
 
 
 @pytest.mark.parametrize("path", upper_rooms(), ids=lambda path: path.name)

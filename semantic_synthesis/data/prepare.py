@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ..config import Config
 from ..files import write_text
-from ..options import option
+from ..options import Command, option
 from ..pictures import write_png
 from . import catalogue, instances, layouts, resolving
 from .decoding import decode_samples, read_bytes
@@ -311,9 +311,24 @@ def write_scenes(options):
 
 
 COMMANDS = {
-    "check": (CheckOptions, check),
-    "describe": (DescribeOptions, describe),
-    "instances": (InstancesOptions, make_instances),
-    "celeba": (CelebaOptions, celeba),
-    "scenes": (ScenesOptions, write_scenes),
-}
+    "check": Command(
+        CheckOptions, check, "Reads a whole dataset and lists every problem.",
+        "prepare check --image_dir photos --label_dir labels",
+    ),
+    "describe": Command(
+        DescribeOptions, describe, "Writes a dataset's description: the classes found in its label maps.",
+        "prepare describe --label_dir labels --out mine.json",
+    ),
+    "instances": Command(
+        InstancesOptions, make_instances, "Makes instance maps from label maps.",
+        "prepare instances --dataset_mode coco --dataroot coco",
+    ),
+    "celeba": Command(
+        CelebaOptions, celeba, "Makes label maps from CelebAMask-HQ's parts.",
+        "prepare celeba --dataroot CelebAMask-HQ",
+    ),
+    "scenes": Command(
+        ScenesOptions, write_scenes, "Writes rendered landscapes with label and instance maps.",
+        "prepare scenes --out scenes --count 100",
+    ),
+}  # fmt: skip

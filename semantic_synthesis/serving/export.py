@@ -11,7 +11,7 @@ from semantic_synthesis import data
 from semantic_synthesis.config import Config
 from semantic_synthesis.files import folder_beside
 from semantic_synthesis.methods import METHODS, method_class
-from semantic_synthesis.options import option
+from semantic_synthesis.options import Command, option
 from semantic_synthesis.runs import find_run, inference_options, open_run
 from semantic_synthesis.serving import files as serving_files
 from semantic_synthesis.serving.graph import MOST_PIXELS, ServingGraph
@@ -171,3 +171,14 @@ def _full_disks_as_os_errors():
         yield
     except tf.errors.OpError as error:
         raise OSError(error.message) from None
+
+
+def _run(options):
+    print(export(options))
+    return 0
+
+
+COMMAND = Command(
+    ExportOptions, _run, "Writes a run as a model for TF Serving.",
+    "export --checkpoint_dir checkpoints/mine --export_dir exports",
+)  # fmt: skip

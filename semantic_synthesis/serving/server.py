@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from semantic_synthesis import data
-from semantic_synthesis.options import option
+from semantic_synthesis.options import Command, option
 from semantic_synthesis.serving import rest_protocol
 from semantic_synthesis.serving.files import errors_only, models
 from semantic_synthesis.serving.rest_protocol import RequestError
@@ -216,4 +216,7 @@ def _listen(options):
     return listening
 
 
-COMMAND = (ServeOptions, serve)
+COMMAND = Command(
+    ServeOptions, serve, "Serves exported models over TF Serving's REST interface, for development.",
+    "serve --export_dir exports --rest_api_port 8501",
+)  # fmt: skip
