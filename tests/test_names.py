@@ -43,7 +43,7 @@ def imports(path):
             )
             names = [base.strip("."), *[f"{base.strip('.')}.{alias.name}" for alias in node.names]]
         found |= {module_path(name) for name in names} - {None}
-    return found
+    return found - {PACKAGE / "__init__.py"}  # public names, imported when they are used
 
 
 def below(paths):
