@@ -29,7 +29,7 @@ from semantic_synthesis.methods.scgan.composition import (
 from semantic_synthesis.methods.scgan.label_pyramid import Blur
 from semantic_synthesis.methods.scgan.options import SCGANConfig
 from semantic_synthesis.methods.scgan.semantic_vectors import SemanticVectors
-from semantic_synthesis.networks import parse_norm, spade_layout
+from semantic_synthesis.networks import parse_norm
 
 
 class SCGAN(GlobalStyleGAN):
@@ -67,7 +67,7 @@ class SCGAN(GlobalStyleGAN):
 
     def make_layout(self):
         """SPADE's, but for the width of the first features."""
-        first, *rest = spade_layout(self.config.num_generator_filters, self.config.num_upsampling_layers)
+        first, *rest = super().make_layout()
         return [first._replace(channels_in=16 * self.config.num_entry_filters), *rest]
 
     def make_block(self, channels_in, channels_out, name):

@@ -43,19 +43,20 @@ def label_pyramid(tokens, count, num_classes, edges, blur):
     weights = None
     if blur.kind == "full":
         weights = blur_within(label, tf.ones_like(label, tf.float32), blur)
-    finest = None if weights is None else _scaled(label, weights, edge, num_classes)
-    quarters = []
-    for i in range(2):
-        for j in range(2):
-            if finest is None:  # the one-hot map of the whole size is not made
-                part = one_hot_semantics(tokens[:, i::2, j::2], num_classes, edges, tf.float32)
-            else:
-                part = finest[:, i::2, j::2]
-            quarters.append(part)
-    levels = [finest, tf.add_n(quarters) / 4.0]
+    levels = [None if weights is None else _scaled(label, weights, edge, num_classes)]
+    if count > 1:
+        levels.append(_quarter(tokens, levels[0], num_classes, edges))
     while len(levels) < count:
         levels.append(tf.nn.avg_pool2d(levels[-1], 2, 2, "VALID"))
     return levels[::-1]
+
+
+def _quarter(tokens, finest, num_classes, edges):
+    """Averages of 2x2 cells of the finest level, which is not made where it is one-hot: [B,H/2,W/2,C(+1)]."""
+    if finest is not None:
+        return tf.nn.avg_pool2d(finest, 2, 2, "VALID")
+    corners = [tokens[:, i::2, j::2] for i in range(2) for j in range(2)]
+    return tf.add_n([one_hot_semantics(corner, num_classes, edges, tf.float32) for corner in corners]) / 4.0
 
 
 def _sampled(label, edge, count, num_classes, blur):
