@@ -31,6 +31,8 @@ def complete_config(config, evidence, flags, description, options, settle):
     settled |= {name: value for name, value in evidence.options().items() if hasattr(config, name)}
     settled.pop("num_classes", None)
     table = table or _numbered_table(evidence, description, options)
+    if options.unknown_last:
+        table = table.with_unknown_last()
     config = config.replace(**{**flags, **settled})
     return fill_options(config, description).replace(class_table=table.to_dict())
 

@@ -67,6 +67,9 @@ class SCGAN(GlobalStyleGAN):
 
     def make_layout(self):
         """SPADE's, but for the width of the first features."""
+        for name in ("num_experts_conv", "num_experts_norm"):
+            if getattr(self.config, name) < 1:
+                raise ValueError(f"--{name} is {getattr(self.config, name)}; expected 1 or more")
         first, *rest = super().make_layout()
         return [first._replace(channels_in=16 * self.config.num_entry_filters), *rest]
 
@@ -82,9 +85,6 @@ class SCGAN(GlobalStyleGAN):
     def _make_vectors(self):
         config = self.config
         count = self.strides[0].bit_length()  # one level per doubling, and the coarsest
-        for name in ("num_experts_conv", "num_experts_norm"):
-            if getattr(config, name) < 1:
-                raise ValueError(f"--{name} is {getattr(config, name)}; expected 1 or more")
         blur = Blur(
             config.label_blur, config.blur_levels, config.blur_size, config.blur_sigma, config.blur_iterations,
             config.blur_relative,

@@ -96,8 +96,7 @@ class ComposedConv(keras.layers.Layer):
         u = tf.reshape(self.u.value, [self.experts, -1])  # [E,F]
         matrix = self._matrix(self.kernel.value)
         blocks = tf.reshape(u[:, :, None] * tf.eye(self.experts)[:, None], [-1, self.experts])  # [E*F,E]
-        v = _unit(tf.matmul(matrix, blocks, transpose_a=False), axis=0)  # [9*in,E]
-        v = tf.transpose(v)  # [E,9*in]
+        v = tf.transpose(_unit(tf.matmul(matrix, blocks), axis=0))  # [E,9*in]
         self.v.assign(tf.reshape(v, [-1]))
         self.u.assign(tf.reshape(_unit(self._products(matrix, v), axis=1), [-1]))
 
@@ -116,7 +115,8 @@ class ComposedConv(keras.layers.Layer):
         kernel = tf.convert_to_tensor(self.kernel.value)
         if not self.spectral:
             return kernel
-        u, v = (tf.reshape(tf.stop_gradient(x.value), [self.experts, -1]) for x in (self.u, self.v))
+        u, v = (tf.stop_gradient(tf.cast(x.value, tf.float32)) for x in (self.u, self.v))
+        u, v = tf.reshape(u, [self.experts, -1]), tf.reshape(v, [self.experts, -1])  # [E,F], [E,9*in]
         sigma = tf.reduce_sum(self._products(self._matrix(kernel), v) * u, 1)  # [E]
         return kernel / tf.cast(tf.repeat(sigma, u.shape[1]), kernel.dtype)
 

@@ -1,0 +1,300 @@
+"""SCGAN where a developer would fall, and as users meet it: precision, plans, exports, conversion, options."""
+
+from unittest import mock
+
+import exports
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import layout_map, random_arrays, shallow_networks, tiny_config, write_run
+from test_exporting import call
+
+from semantic_synthesis import data, runs
+from semantic_synthesis.convert import ConvertOptions, convert
+from semantic_synthesis.data import ClassTable
+from semantic_synthesis.exporting import ExportOptions, export
+from semantic_synthesis.inference import load_run
+from semantic_synthesis.layers.naming import named_variables
+from semantic_synthesis.methods.scgan.composition import (
+    ComposedConv,
+    expert_bins,
+    expert_logits,
+    parse_norm_G,
+)
+from semantic_synthesis.methods.scgan.gate_pictures import draw_gates, expert_colors, gate_pictures
+from semantic_synthesis.methods.scgan.label_pyramid import Blur, blur_within, label_pyramid
+from semantic_synthesis.methods.scgan.semantic_vectors import SemanticVectors
+
+SMALL = {"method": "scgan", "num_routing_filters": 4, "num_entry_filters": 3, "netD": "multiscale"}
+
+
+def model(training=False, **changes):
+    """A tiny method of random weights, and a layout for it."""
+    config = tiny_config(**{**SMALL, **changes})
+    built = runs.build_method(config, training=training)
+    for name, array in random_arrays(built).items():
+        named_variables(built)[name].assign(array)
+    label = np.stack([layout_map(config.crop_height, config.crop_size, shift) for shift in range(2)])
+    return built, {"label": tf.constant(label, tf.int32)}
+
+
+# Gates and labels
+
+
+def test_bins_of_experts():
+    assert expert_bins(32, 3) == [(0, 11), (10, 22), (21, 32)]
+    assert expert_bins(32, 4) == [(0, 8), (8, 16), (16, 24), (24, 32)]
+    vectors = tf.eye(32)[None, None]  # pixel i has a 1 in channel i alone
+    logits = expert_logits(vectors, 3)[0, 0].numpy()
+    np.testing.assert_allclose(logits[10], [1 / 11, 1 / 12, 0], rtol=1e-6)
+    np.testing.assert_allclose(logits[31], [0, 0, 1 / 11], rtol=1e-6)
+
+
+def test_blurred_labels_reach_2542_unclipped():
+    """Away from all borders, by the published CelebAMask-HQ settings: the window's sum, and its third power."""
+    levels = label_pyramid(tf.zeros([1, 128, 128], tf.int32), 6, 3, False, Blur("pyramid"))
+    centres = [level[0, level.shape[1] // 2, level.shape[2] // 2].numpy() for level in levels]
+    np.testing.assert_allclose([c[0] for c in centres[-2:]], 13.6484, rtol=1e-5)
+    np.testing.assert_allclose([c[0] for c in centres[:4]], 13.6484**3, rtol=1e-4)
+    assert 2542 < centres[0][0] < 2543 and all((c[1:] == 0).all() for c in centres)
+
+
+def test_blur_adds_up_the_own_class_alone():
+    label = np.zeros((1, 9, 9), np.int32)
+    label[0, :, 5:] = 1
+    found = blur_within(tf.constant(label), tf.ones([1, 9, 9]), Blur("full", size=3, sigma=1.0)).numpy()[0]
+    near, corner = np.exp(-0.5), np.exp(-1)
+    np.testing.assert_allclose(found[4, 2], 1 + 4 * near + 4 * corner, rtol=1e-6)
+    np.testing.assert_allclose(found[4, 4:6], 1 + 3 * near + 2 * corner, rtol=1e-6)  # beside the other class
+    np.testing.assert_allclose(found[0, 0], 1 + 2 * near + corner, rtol=1e-6)
+
+
+def test_vectors_stay_float32_under_bfloat16():
+    full, layout = model()
+    half, _ = model(precision="bfloat16")
+    plans = full.plan(layout), half.plan(layout)
+    for stride in plans[0]:
+        for ours, theirs in zip(plans[0][stride][:2], plans[1][stride][:2], strict=True):
+            assert theirs.dtype == tf.float32
+            np.testing.assert_array_equal(ours, theirs)
+    assert half.generator.blocks[0].conv_0.compute_dtype == "bfloat16"
+    difference = np.abs(half.synthesize(layout, {}) - full.synthesize(layout, {}))
+    assert difference.max() > 0 and difference.mean() < 0.05
+
+
+def test_vectors_stay_float32_in_runs_that_hold_bfloat16(tmp_path):
+    run_dir = write_run(str(tmp_path / "run"), **SMALL)
+    _, method = runs.open_run(run_dir, "bfloat16")
+    assert all(v.dtype == "float32" for v in method.vectors.variables)
+    assert method.generator.blocks[0].conv_0.kernel.dtype == "bfloat16"
+
+
+def test_power_iterations_of_every_expert():
+    layer = ComposedConv(3, 5, 2, spectral=True, init=_init(), name="conv")
+    layer.kernel.assign(np.random.default_rng(0).normal(size=(3, 3, 3, 10)).astype(np.float32))
+    for _ in range(200):
+        layer.advance()
+    kernels = np.split(layer.effective_kernel().numpy(), 2, -1)
+    norms = [np.linalg.svd(kernel.reshape(27, 5), compute_uv=False)[0] for kernel in kernels]
+    np.testing.assert_allclose(norms, 1.0, rtol=1e-4)
+
+
+def _init():
+    from semantic_synthesis.layers import Initializer
+
+    return Initializer("xavier", 1.0, 0, "same")
+
+
+def test_initial_kernels():
+    """The generator's kernels are drawn as asked, the discriminator's raw spectral ones are not (spec, section 4)."""
+    built = runs.build_method(tiny_config(**{**SMALL, "init_variance": 1e-6}))
+    named = named_variables(built)
+    assert np.abs(named["generator/head_0/conv_0/kernel"].numpy()).max() < 1e-5
+    assert np.abs(named["vectors/in_2/kernel"].numpy()).max() < 1e-5
+    assert np.abs(named["discriminator/discriminator_0/model1/conv/kernel"].numpy()).max() > 1e-2
+    assert (named["generator/head_0/norm_0/table"].numpy() == 0).all()
+
+
+# Plans, pictures of gates
+
+
+def test_eight_styles_of_one_layout_run_the_vectors_once(tmp_path):
+    with shallow_networks((2, 1)):
+        run = load_run(write_run(str(tmp_path / "run"), **SMALL))
+    calls, compute = [], SemanticVectors.call
+
+    def counted(self, tokens, plan):
+        tf.py_function(lambda: calls.append(1), [], [])
+        return compute(self, tokens, plan)
+
+    with mock.patch.object(SemanticVectors, "call", counted):
+        layout = run.layout(layout_map(32, 64))
+        pictures = run.synthesize(layout, run.sample_style(range(8)))
+        run.synthesize(layout, run.sample_style([9]))
+        assert len(calls) == 1
+        run.synthesize(run.layout(layout_map(32, 64, 1)), run.sample_style([9]))
+        assert len(calls) == 2
+    assert pictures.shape == (8, 32, 64, 3) and (pictures[0] != pictures[1:]).any((1, 2, 3)).all()
+
+
+def test_pictures_of_gates():
+    gates = np.zeros((1, 2, 2, 3))
+    gates[0, 0, 0], gates[0, 0, 1], gates[0, 1, 0] = [0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.4, 0.3, 0.3]
+    colors = expert_colors(3)
+    picture = draw_gates(gates)[0]
+    assert len({tuple(color) for color in colors}) == 3
+    np.testing.assert_array_equal(picture[0], colors[[0, 2]])
+    np.testing.assert_array_equal(picture[1, 0], np.round(colors[0] * (2 / 3)))
+    np.testing.assert_array_equal(picture[1, 1], np.round(colors[0] * (1 / 3)))
+    method, layout = model()
+    found = gate_pictures(method, layout)
+    assert {name for name in found if name.startswith("kernels")} == {f"kernels/{2**i}" for i in range(6)}
+    assert all(p.shape == (2, 32, 32, 3) and p.dtype == np.uint8 for p in found.values())
+    assert len(np.unique(found["scales/1"].reshape(-1, 3), axis=0)) > 3
+
+
+# Export
+
+
+def test_exported_pixels_and_styles():
+    label, _ = exports.layouts(2)
+    expected = exports.in_process("composed", label, [1, 2])
+    exports.assert_same_pixels(
+        call("composed", "serving_default", label=label, seed=[1, 2])["image"], expected
+    )
+    files = [exports.png(x) for x in label]
+    found = call("composed", "png", label_png_bytes=files, seed=[1, 2])["image_png_bytes"]
+    exports.assert_same_pixels(exports.unpacked(found), expected)
+    photos = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    encoded = call("composed", "encode_style", image=photos)["z"]
+    np.testing.assert_allclose(encoded, exports.synthesizer("composed").encode_style(photos)["z"], atol=1e-4)
+
+
+def test_exported_variables_hold_no_auxiliary_picture():
+    prefix = str(exports.exported("composed") / "variables" / "variables")
+    shapes = [tuple(shape) for _, shape in tf.train.list_variables(prefix)]
+    vectors = exports.synthesizer("composed").method.vectors
+    assert tuple(vectors.picture_out.kernel.shape) not in shapes  # [3,3,2,3], no other kernel has that
+    assert tuple(vectors.entries[0].kernel.shape) in shapes
+
+
+def test_pictures_of_any_size(tmp_path):
+    """Without an encoder all is convolutional: exports take any multiple of the stride."""
+    with shallow_networks((2, 1)):
+        _check_any_size(tmp_path)
+
+
+def _check_any_size(tmp_path):
+    run_dir = write_run(str(tmp_path / "run"), **SMALL, use_vae=False)
+    folder = export(ExportOptions(checkpoint_dir=run_dir, export_dir=str(tmp_path)))
+    serve = tf.saved_model.load(folder).signatures["serving_default"]
+    label = layout_map(64, 96)[None]
+    picture = serve(label=tf.constant(label), seed=tf.constant([0], tf.int64))["image"].numpy()
+    _, method = runs.open_run(run_dir)
+    ours = (method.synthesize({"label": tf.constant(label, tf.int32)}, {}).numpy() + 1) * 127.5
+    assert np.abs(picture - ours).max() <= 1.01 and picture.std() > 5
+
+
+# Options
+
+
+def test_small_pictures_are_refused_by_the_pyramid():
+    with pytest.raises(
+        ValueError, match=r"^--netD fpse: pictures of 32x32 are too small .* expected 64 or more"
+    ):
+        runs.build_method(tiny_config(**{**SMALL, "netD": "fpse"}))
+    wide = {**SMALL, "netD": "fpse", "crop_size": 64, "aspect_ratio": 2.0}
+    with pytest.raises(ValueError, match="64x32"):
+        runs.build_method(tiny_config(**wide))
+    runs.build_method(tiny_config(**wide), training=False)  # no discriminator, nothing to refuse
+
+
+def test_options_that_make_no_sense():
+    with pytest.raises(ValueError, match="num_experts_conv is 0; expected 1 or more"):
+        model(num_experts_conv=0)
+    with pytest.raises(ValueError, match=r"norm_G is 'spectralspadesyncbatch3x3'; expected \[spectral\]scc"):
+        parse_norm_G("spectralspadesyncbatch3x3")
+
+
+def test_gradients_of_kernels_gates_can_be_stopped():
+    """With routing_detach the vectors learn from the gates of norms alone."""
+    gradients = {}
+    for detached in (False, True):
+        with shallow_networks((2, 1)):
+            built, layout = model(routing_detach=detached, num_experts_norm=1)  # softmax of one: a constant
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(built.synthesize(layout, {}) ** 2)
+        gradients[detached] = tape.gradient(loss, built.vectors.exits[0].kernel.value)
+    assert np.abs(gradients[False]).max() > 1e-8
+    assert gradients[True] is None or np.abs(gradients[True]).max() == 0
+
+
+def test_averages_hold_running_statistics_and_no_power_iterations():
+    built, _ = model(training=True)
+    averaged = set(built.averaged_variables())
+    assert {"vectors/out_1/kernel", "generator/up_3/norm_1/table"} < averaged
+    assert "generator/up_3/norm_1/statistics/moving_mean" in averaged
+    assert not any(name.endswith(("/u", "/v")) for name in averaged)
+
+
+# Conversion
+
+
+@pytest.fixture
+def original(tmp_path):
+    torch = pytest.importorskip("torch", reason="reading .pth files needs PyTorch (pip install torch)")
+    import reference_scgan as reference
+
+    def save(classes, depth="normal"):
+        shapes = reference.generator_shapes(1, 3, 1, classes, depth, (2, 3), hidden=4)
+        tensors = {n: torch.tensor(a) for n, a in reference.random_tensors(shapes).items()}
+        torch.save(tensors, tmp_path / "net_G.pth")
+        return str(tmp_path / "net_G.pth")
+
+    return save
+
+
+GIVEN = {"temperature": 0.5, "weight_type": "softmax", "label_blur": "none"}
+
+
+def test_conversion_asks_for_what_tensors_do_not_tell(original, tmp_path):
+    options = {"method": "scgan", "dataset_mode": "ade20k", "source": original(151)}
+    options |= {"checkpoint_dir": str(tmp_path / "run")}
+    for name, said in (
+        ("temperature", "0.05 for ADE20K"),
+        ("weight_type", "softmax"),
+        ("label_blur", "pyramid"),
+    ):
+        given = {key: value for key, value in GIVEN.items() if key != name}
+        with pytest.raises(ValueError, match=rf"net_G.pth: .*--{name} \(.*{said}"):
+            convert(ConvertOptions(**options, **given))
+    with pytest.raises(ValueError, match=r"num_experts_conv is 2 in .* but --num_experts_conv asks for 3"):
+        convert(ConvertOptions(**options, **GIVEN, num_experts_conv=3))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("unknown_last", [False, True])
+def test_both_numberings_of_ade20k(unknown_last, original, tmp_path):
+    path = convert(
+        ConvertOptions(
+            method="scgan", dataset_mode="ade20k", source=original(151), checkpoint_dir=str(tmp_path / "run"),
+            unknown_last=unknown_last, **GIVEN,
+        )
+    )  # fmt: skip
+    config, method = runs.open_run(path)
+    table = ClassTable.from_dict(config.class_table)
+    raw = np.arange(151)
+    np.testing.assert_array_equal(table.class_of_id[:151], (raw - 1) % 151 if unknown_last else raw)
+    assert table.names[table.unknown] == "unknown" and table.unknown == (150 if unknown_last else 0)
+    assert table.names[table.class_of_id[5]] == "tree" and tuple(table.colors[table.class_of_id[5]]) == (
+        4,
+        200,
+        3,
+    )
+    assert (config.num_experts_conv, config.num_experts_norm, config.temperature) == (2, 3, 0.5)
+    assert method.num_classes == 151 and config.num_upsampling_layers == "normal"
+
+
+def test_a_dataset_without_unknown_class_has_none_to_put_last():
+    with pytest.raises(data.DataError, match="has no unknown class"):
+        ClassTable.create("shapes", range(3)).with_unknown_last()
