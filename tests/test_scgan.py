@@ -116,7 +116,7 @@ TRAINED = {
 }
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", ["published", pytest.param("detached", marks=pytest.mark.slow)])
 def test_training_step(name):
     """Losses and the gradients of every variable, in float64 there and float32 here."""
     config, tensors, asked = make(**TRAINED[name])

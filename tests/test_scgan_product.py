@@ -6,7 +6,7 @@ import exports
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import layout_map, random_arrays, shallow_networks, tiny_config, write_run
+from helpers import layout_map, random_arrays, shallow_networks, tiny_config, train_steps, write_run
 from test_exporting import call
 
 from semantic_synthesis import data, runs
@@ -52,7 +52,8 @@ def test_bins_of_experts():
 
 def test_blurred_labels_reach_2542_unclipped():
     """Away from all borders, by the published CelebAMask-HQ settings: the window's sum, and its third power."""
-    levels = label_pyramid(tf.zeros([1, 128, 128], tf.int32), 6, 3, False, Blur("pyramid"))
+    pyramid = tf.function(label_pyramid, autograph=False)
+    levels = pyramid(tf.zeros([1, 128, 128], tf.int32), 6, 3, False, Blur("pyramid"))
     centres = [level[0, level.shape[1] // 2, level.shape[2] // 2].numpy() for level in levels]
     np.testing.assert_allclose([c[0] for c in centres[-2:]], 13.6484, rtol=1e-5)
     np.testing.assert_allclose([c[0] for c in centres[:4]], 13.6484**3, rtol=1e-4)
@@ -298,3 +299,46 @@ def test_both_numberings_of_ade20k(unknown_last, original, tmp_path):
 def test_a_dataset_without_unknown_class_has_none_to_put_last():
     with pytest.raises(data.DataError, match="has no unknown class"):
         ClassTable.create("shapes", range(3)).with_unknown_last()
+
+
+# Training
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_where_it_was_saved(tmp_path):
+    from semantic_synthesis.training import Trainer, make_strategy
+
+    config = tiny_config(
+        tmp_path, **SMALL, use_vae=True, ema_decay=0.9, crop_size=16, encoder_size=8, num_discriminators=1,
+        num_discriminator_layers=2,
+    )  # fmt: skip
+
+    def trainer():
+        return Trainer(config, data.open_dataset(config), make_strategy("none"))
+
+    config.save(tmp_path)
+    with shallow_networks((2, 1)):
+        first = trainer()
+        train_steps(first, 2)
+        first.manager.save(checkpoint_number=2)
+        undisturbed = train_steps(first, 2)
+        resumed = train_steps(trainer(), 2)
+        assert set(undisturbed) == {"GAN", "GAN_Feat", "KLD", "W_Recon", "D_Fake", "D_real"}
+        for name, values in undisturbed.items():
+            np.testing.assert_allclose(resumed[name], values, rtol=1e-5, err_msg=name)
+            assert values[0] != values[1]
+        averaged = runs.open_run(str(tmp_path))[1]
+    named = named_variables(averaged)
+    table = "generator/head_0/norm_1/table"
+    np.testing.assert_allclose(named[table], tf.train.load_variable(*_average(tmp_path, table)))
+    assert np.abs(named[table].numpy()).max() > 0
+    kernel = named["generator/head_0/conv_0/kernel"].numpy()  # folded: 20 iterations on the averaged kernel
+    norms = [
+        np.linalg.svd(part.reshape(-1, part.shape[-1]), compute_uv=False)[0]
+        for part in np.split(kernel, 3, -1)
+    ]
+    np.testing.assert_allclose(norms, 1.0, rtol=5e-2)
+
+
+def _average(folder, name):
+    return str(folder / "ckpt-2"), f"ema/{name.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"

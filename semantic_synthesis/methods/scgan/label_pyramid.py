@@ -112,7 +112,7 @@ def _sum_within(label, values, blur):
         for j in range(size):
             same = rows[:, :, j : j + width] == label
             total += window[i, j] * tf.where(same, theirs[:, :, j : j + width], 0.0)
-        return i + 1, total
+        return i + 1, tf.ensure_shape(total, label.shape)
 
     start = (tf.constant(0), tf.zeros_like(label, tf.float32))
     return tf.while_loop(lambda i, _: i < size, add_row, start, maximum_iterations=size)[1]

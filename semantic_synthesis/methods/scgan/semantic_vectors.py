@@ -37,7 +37,7 @@ class SemanticVectors(keras.layers.Layer):
             self.entries.append(Conv(below + semantic, width, 3, spectral=spectral, **conv, name=f"in_{i}"))
             self.exits.append(Conv(width, width, 3, spectral=spectral, **conv, name=f"out_{i}"))
             below = width
-        self.picture_in = Conv(filters, filters // 2, 3, **conv, name="picture_in")
+        self.picture_in = Conv(below, filters // 2, 3, **conv, name="picture_in")
         self.picture_out = Conv(filters // 2, 3, 3, **conv, name="picture_out")
         self.built = True
 
@@ -62,7 +62,9 @@ class SemanticVectors(keras.layers.Layer):
         else:
             y = convolve(semantics, shared, 1, 1)
         if below is not None:
-            y += convolve(double(_activate(below)), own, 1, 1)
+            # Enlarged first: TensorFlow's graph optimiser fails (an error in the log) at merging a convolution with an
+            # activation where its output has other readers, as the vectors have.
+            y += convolve(_activate(double(below)), own, 1, 1)
         return tf.nn.bias_add(y, tf.cast(conv.bias.value, tf.float32))
 
     def picture(self, finest):
