@@ -6,12 +6,17 @@ import exports
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import layout_map, random_arrays, shallow_networks, tiny_config, train_steps, write_run
+from helpers import (
+    layout_map,
+    random_arrays,
+    shallow_networks,
+    tiny_config,
+    train_steps,
+    write_run,
+)
 from test_exporting import call
 
 from semantic_synthesis import data, runs
-from semantic_synthesis.convert import ConvertOptions, convert
-from semantic_synthesis.data import ClassTable
 from semantic_synthesis.exporting import ExportOptions, export
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.layers.naming import named_variables
@@ -236,69 +241,6 @@ def test_averages_hold_running_statistics_and_no_power_iterations():
     assert {"vectors/out_1/kernel", "generator/up_3/norm_1/table"} < averaged
     assert "generator/up_3/norm_1/statistics/moving_mean" in averaged
     assert not any(name.endswith(("/u", "/v")) for name in averaged)
-
-
-# Conversion
-
-
-@pytest.fixture
-def original(tmp_path):
-    torch = pytest.importorskip("torch", reason="reading .pth files needs PyTorch (pip install torch)")
-    import reference_scgan as reference
-
-    def save(classes, depth="normal"):
-        shapes = reference.generator_shapes(1, 3, 1, classes, depth, (2, 3), hidden=4)
-        tensors = {n: torch.tensor(a) for n, a in reference.random_tensors(shapes).items()}
-        torch.save(tensors, tmp_path / "net_G.pth")
-        return str(tmp_path / "net_G.pth")
-
-    return save
-
-
-GIVEN = {"temperature": 0.5, "weight_type": "softmax", "label_blur": "none"}
-
-
-def test_conversion_asks_for_what_tensors_do_not_tell(original, tmp_path):
-    options = {"method": "scgan", "dataset_mode": "ade20k", "source": original(151)}
-    options |= {"checkpoint_dir": str(tmp_path / "run")}
-    for name, said in (
-        ("temperature", "0.05 for ADE20K"),
-        ("weight_type", "softmax"),
-        ("label_blur", "pyramid"),
-    ):
-        given = {key: value for key, value in GIVEN.items() if key != name}
-        with pytest.raises(ValueError, match=rf"net_G.pth: .*--{name} \(.*{said}"):
-            convert(ConvertOptions(**options, **given))
-    with pytest.raises(ValueError, match=r"num_experts_conv is 2 in .* but --num_experts_conv asks for 3"):
-        convert(ConvertOptions(**options, **GIVEN, num_experts_conv=3))
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("unknown_last", [False, True])
-def test_both_numberings_of_ade20k(unknown_last, original, tmp_path):
-    path = convert(
-        ConvertOptions(
-            method="scgan", dataset_mode="ade20k", source=original(151), checkpoint_dir=str(tmp_path / "run"),
-            unknown_last=unknown_last, **GIVEN,
-        )
-    )  # fmt: skip
-    config, method = runs.open_run(path)
-    table = ClassTable.from_dict(config.class_table)
-    raw = np.arange(151)
-    np.testing.assert_array_equal(table.class_of_id[:151], (raw - 1) % 151 if unknown_last else raw)
-    assert table.names[table.unknown] == "unknown" and table.unknown == (150 if unknown_last else 0)
-    assert table.names[table.class_of_id[5]] == "tree" and tuple(table.colors[table.class_of_id[5]]) == (
-        4,
-        200,
-        3,
-    )
-    assert (config.num_experts_conv, config.num_experts_norm, config.temperature) == (2, 3, 0.5)
-    assert method.num_classes == 151 and config.num_upsampling_layers == "normal"
-
-
-def test_a_dataset_without_unknown_class_has_none_to_put_last():
-    with pytest.raises(data.DataError, match="has no unknown class"):
-        ClassTable.create("shapes", range(3)).with_unknown_last()
 
 
 # Training
