@@ -15,7 +15,6 @@ from test_conversion import NETWORKS, fixture, layout_of, training_model
 from semantic_synthesis.convert import ConvertOptions, convert
 
 close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-5)
-FORMS = pytest.mark.parametrize("form", ["dense", "patches"])
 GIVEN = {
     "scgan_ade": {"temperature": 8.0, "label_blur": "none"},
     "scgan_vae": {"temperature": 0.05, "label_blur": "pyramid", "blur_levels": 4},
@@ -36,8 +35,15 @@ def fixture_run(name, run_dir):
     ), arrays
 
 
-@FORMS
-@pytest.mark.parametrize("name", ["scgan_ade", "scgan_vae"])
+@pytest.mark.parametrize(
+    "name, form",
+    [
+        ("scgan_ade", "dense"),
+        ("scgan_ade", "patches"),
+        ("scgan_vae", "patches"),
+        pytest.param("scgan_vae", "dense", marks=pytest.mark.slow),
+    ],
+)
 def test_generator(name, form, tmp_path):
     run_dir, arrays = fixture_run(name, tmp_path / "run")
     _, method = runs.open_run(run_dir, modulation=form)

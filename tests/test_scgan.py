@@ -87,7 +87,9 @@ VARIANTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in ("most", "full") else []) for n in VARIANTS]
+)
 def test_pictures(name):
     """Every kind of gate and of blur, edges, depths beyond the published models."""
     options = VARIANTS[name]

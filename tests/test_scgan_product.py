@@ -2,7 +2,6 @@
 
 from unittest import mock
 
-import exports
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,10 +13,8 @@ from helpers import (
     train_steps,
     write_run,
 )
-from test_exporting import call
 
 from semantic_synthesis import data, runs
-from semantic_synthesis.exporting import ExportOptions, export
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods.scgan.composition import (
@@ -157,48 +154,6 @@ def test_pictures_of_gates():
     assert {name for name in found if name.startswith("kernels")} == {f"kernels/{2**i}" for i in range(6)}
     assert all(p.shape == (2, 32, 32, 3) and p.dtype == np.uint8 for p in found.values())
     assert len(np.unique(found["scales/1"].reshape(-1, 3), axis=0)) > 3
-
-
-# Export
-
-
-def test_exported_pixels_and_styles():
-    label, _ = exports.layouts(2)
-    expected = exports.in_process("composed", label, [1, 2])
-    exports.assert_same_pixels(
-        call("composed", "serving_default", label=label, seed=[1, 2])["image"], expected
-    )
-    files = [exports.png(x) for x in label]
-    found = call("composed", "png", label_png_bytes=files, seed=[1, 2])["image_png_bytes"]
-    exports.assert_same_pixels(exports.unpacked(found), expected)
-    photos = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    encoded = call("composed", "encode_style", image=photos)["z"]
-    np.testing.assert_allclose(encoded, exports.synthesizer("composed").encode_style(photos)["z"], atol=1e-4)
-
-
-def test_exported_variables_hold_no_auxiliary_picture():
-    prefix = str(exports.exported("composed") / "variables" / "variables")
-    shapes = [tuple(shape) for _, shape in tf.train.list_variables(prefix)]
-    vectors = exports.synthesizer("composed").method.vectors
-    assert tuple(vectors.picture_out.kernel.shape) not in shapes  # [3,3,2,3], no other kernel has that
-    assert tuple(vectors.entries[0].kernel.shape) in shapes
-
-
-def test_pictures_of_any_size(tmp_path):
-    """Without an encoder all is convolutional: exports take any multiple of the stride."""
-    with shallow_networks((2, 1)):
-        _check_any_size(tmp_path)
-
-
-def _check_any_size(tmp_path):
-    run_dir = write_run(str(tmp_path / "run"), **SMALL, use_vae=False)
-    folder = export(ExportOptions(checkpoint_dir=run_dir, export_dir=str(tmp_path)))
-    serve = tf.saved_model.load(folder).signatures["serving_default"]
-    label = layout_map(64, 96)[None]
-    picture = serve(label=tf.constant(label), seed=tf.constant([0], tf.int64))["image"].numpy()
-    _, method = runs.open_run(run_dir)
-    ours = (method.synthesize({"label": tf.constant(label, tf.int32)}, {}).numpy() + 1) * 127.5
-    assert np.abs(picture - ours).max() <= 1.01 and picture.std() > 5
 
 
 # Options
