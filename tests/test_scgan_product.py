@@ -95,7 +95,7 @@ def test_vectors_stay_float32_in_runs_that_hold_bfloat16(tmp_path):
 def test_power_iterations_of_every_expert():
     layer = ComposedConv(3, 5, 2, spectral=True, init=_init(), name="conv")
     layer.kernel.assign(np.random.default_rng(0).normal(size=(3, 3, 3, 10)).astype(np.float32))
-    for _ in range(200):
+    for _ in range(60):
         layer.advance()
     kernels = np.split(layer.effective_kernel().numpy(), 2, -1)
     norms = [np.linalg.svd(kernel.reshape(27, 5), compute_uv=False)[0] for kernel in kernels]
