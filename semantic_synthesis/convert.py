@@ -33,6 +33,11 @@ class _Common:
     contain_dontcare_label: bool = option(
         False, "custom: the last class is the unknown one, of raw value 255 (flag of the original)."
     )
+    unknown_last: bool = option(
+        False,
+        "The original has the dataset's unknown class as its last channel, where this project has it elsewhere "
+        "(ADE20K: raw 0 as channel 150, raw k as k - 1).",
+    )
 
 
 def _convert_options():

@@ -207,6 +207,13 @@ DISTRIBUTION_CASES = {
         "noise_dim": 3,
         "prior_share": 0.5,
     },
+    "scgan": {
+        **_ALL,
+        "method": "scgan",
+        "num_routing_filters": 4,
+        "num_entry_filters": 3,
+        "netD": "multiscale",
+    },
     "clade": {**_ALL, "method": "clade", "no_instance": False, "class_positions": True},
     "whole": _WHOLE,
     "whole bfloat16": {**_WHOLE, "precision": "bfloat16"},

@@ -37,6 +37,8 @@ def complete_config(config, evidence, flags, description, options, settle):
     settled = {"dataset_mode": options.dataset_mode or catalogue.CUSTOM}
     settled |= {name: value for name, value in evidence.options().items() if name in options_of(config)}
     table = table or _numbered_table(evidence, description, options)
+    if options.unknown_last:
+        table = table.with_unknown_last()
     config = config.replace(**{**flags, **settled})
     return fill_options(config, description).replace(class_table=table.to_dict())
 
