@@ -2,6 +2,7 @@
 
 from semantic_synthesis.data import ClassTable, catalogue
 from semantic_synthesis.data.resolving import fill_options, read_label_values
+from semantic_synthesis.options import options_of
 
 UNKNOWN_ID = 255
 
@@ -28,8 +29,8 @@ def complete_config(config, evidence, flags, description, options, settle):
     settle(evidence, flags, sizes, table is not None)
     evidence.check(flags)
     settled = {"dataset_mode": options.dataset_mode or catalogue.CUSTOM}
-    settled |= {name: value for name, value in evidence.options().items() if hasattr(config, name)}
-    settled.pop("num_classes", None)
+    own = options_of(config)
+    settled |= {name: value for name, value in evidence.options().items() if name in own}
     table = table or _numbered_table(evidence, description, options)
     config = config.replace(**{**flags, **settled})
     return fill_options(config, description).replace(class_table=table.to_dict())
