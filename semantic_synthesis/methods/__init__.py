@@ -12,10 +12,11 @@ from semantic_synthesis.config import Config
 from semantic_synthesis.methods.clade import CLADE
 from semantic_synthesis.methods.inade import INADE
 from semantic_synthesis.methods.method import Method
+from semantic_synthesis.methods.oasis import OASIS
 from semantic_synthesis.methods.spade import SPADE
 
 PLUGINS = "semantic_synthesis.methods"
-METHODS = {"spade": SPADE, "clade": CLADE, "inade": INADE}
+METHODS = {"spade": SPADE, "clade": CLADE, "inade": INADE, "oasis": OASIS}
 
 
 def _add_plugins():
