@@ -1,5 +1,6 @@
 """The training loop: strategy, optimisers, schedule, checkpoints, summaries. It knows no method."""
 
+import itertools
 import os
 import signal
 import tempfile
@@ -11,12 +12,14 @@ from absl import logging
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.monitoring import Monitor, not_finite, to_uint8
 from semantic_synthesis.optimization import make_optimizer, schedule_epoch, total_steps
+from semantic_synthesis.recalibration import measure_statistics
 from semantic_synthesis.runs import (
     WEIGHTS_FILE,
     build_method,
     checkpoint_variables,
     load_weights,
     newest_checkpoint,
+    settle_averages,
     stored_averages,
 )
 
@@ -67,7 +70,7 @@ class Trainer:
                 self.optimizers[name].build(self.method.objective_variables(name))
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
             self.ema = self._make_ema()
-        self._stop = None
+        self._stop = self._recalibrated = None
         self._functions = {}
         self._open_checkpoints()
 
@@ -137,6 +140,34 @@ class Trainer:
         if resolver is None:
             return True
         return resolver.task_id in (None, 0) and resolver.task_type in (None, "chief", "worker")
+
+    def _recalibrate(self, step):
+        """Replaces the averages of running statistics by what training batches have under the averaged weights.
+
+        The batches are those of the steps after this one and the old averages do not matter, so that a resumed run
+        arrives at the same numbers. The model itself is as before afterwards.
+        """
+        count = self.config.recalibration_batches
+        if not (self.ema and count) or self._recalibrated == step:
+            return
+        named = named_variables(self.method)
+        before = {name: variable.numpy() for name, variable in named.items()}
+        for name, average in self.ema.items():
+            named[name].assign(average.value())
+        settle_averages(self.method, {id(named[name]) for name in self.ema})
+        moving = [name for name in self.ema if not named[name].trainable]
+        batches = itertools.islice(iter(self.batches()), count)
+        measure_statistics([named[name].value for name in moving], self._forward, batches)
+        for name in moving:
+            self.ema[name].assign(named[name].numpy())
+        for name, variable in named.items():
+            variable.assign(before[name])
+        self._recalibrated = step
+
+    @tf.function(autograph=False)
+    def _forward(self, batch):
+        """A forward pass for its running statistics alone; what else the losses take is not run."""
+        self.strategy.run(self.method.compute_losses, (batch,))
 
     # One step
 
@@ -237,6 +268,7 @@ class Trainer:
                 self._save(step)
             for hook in self.hooks:
                 if last or hook.is_due(step, self.steps_per_epoch):
+                    self._recalibrate(step)
                     monitor.figures(step, hook(step, self.method, self.ema))
             if self._stop:
                 return
@@ -246,6 +278,7 @@ class Trainer:
         for name, variable in named_variables(self.method).items():
             if not np.isfinite(variable.numpy()).all():
                 raise ValueError(not_finite(step, name, self.config))
+        self._recalibrate(step)
         self.manager.save(checkpoint_number=step)
 
     def _on_signal(self, number, _frame):
