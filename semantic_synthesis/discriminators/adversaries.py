@@ -103,14 +103,17 @@ class SegmentationAdversary:
         return {"generator": generator, "discriminator": judged}
 
     def judge(self, shown, from_real=None):
-        """float32 logits [B,H,W,C+1] of fakes, of reals and of mixes (None without from_real, bool [B,H,W]), all at the
-        same spectral norms."""
-        images = [shown.fake, shown.real]
+        """float32 logits [B,H,W,C+1] of fakes, of reals and of mixes (None without from_real, bool [B,H,W]).
+
+        All at the same spectral norms. Fakes have a call of their own, so that the generator's gradient does not run
+        through the others.
+        """
+        others = [shown.real]
         if from_real is not None:
-            images.append(tf.where(from_real[..., None], shown.real, tf.stop_gradient(shown.fake)))
-        logits = tf.cast(self.discriminator(tf.concat(images, 0)), tf.float32)
-        found = tf.split(logits, len(images), 0)
-        return [*found, None][:3]
+            others.append(tf.where(from_real[..., None], shown.real, tf.stop_gradient(shown.fake)))
+        of_fake = tf.cast(self.discriminator(shown.fake), tf.float32)
+        found = tf.cast(self.discriminator(tf.concat(others, 0)), tf.float32)
+        return [of_fake, *tf.split(found, len(others), 0), None][:3]
 
     def pixel_weights(self, label):
         """The weight of each pixel's cross entropy, broadcastable to [B,H,W]."""

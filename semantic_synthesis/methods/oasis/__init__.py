@@ -63,6 +63,12 @@ class OASISConfig(ModulatedGANConfig):
     recalibration_batches: int = redeclared(Config, "recalibration_batches", 50)
 
 
+def oasis_layout(filters):
+    """The Blocks of the generator: 16F channels down to F."""
+    widths = [filters * width for width in (16, 16, 16, 8, 4, 2, 1)]
+    return [Block(f"body_{i}", *widths[i : i + 2], 32 >> i) for i in range(6)]
+
+
 class OASIS(ConditionalGAN):
     """Label map and one noise vector per region -> picture.
 
@@ -114,9 +120,7 @@ class OASIS(ConditionalGAN):
 
     def make_layout(self):
         """Six blocks: SPADE's without the second middle one."""
-        f = self.config.num_generator_filters
-        widths = [16 * f, 16 * f, 16 * f, 8 * f, 4 * f, 2 * f, f]
-        return [Block(f"body_{i}", *widths[i : i + 2], 32 >> i) for i in range(6)]
+        return oasis_layout(self.config.num_generator_filters)
 
     def make_norm(self, channels, name):
         """The normaliser of one place in the generator."""
