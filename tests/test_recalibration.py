@@ -14,7 +14,8 @@ from semantic_synthesis.recalibration import measure_statistics
 from semantic_synthesis.training import Trainer, make_strategy
 
 OPTIONS = {
-    "method": "oasis", "z_dim": 3, "crop_size": 16, "ema_decay": 0.9, "lr": 0.05, "batch_size": 2, "modulation": "dense",
+    "method": "oasis", "z_dim": 3, "crop_size": 16, "ema_decay": 0.9, "lr": 0.05, "batch_size": 2,
+    "modulation": "dense",
 }  # fmt: skip
 
 
