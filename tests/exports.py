@@ -23,6 +23,7 @@ RUNS = {
     "free": {"no_instance": False},
     "regions": {"method": "inade", "no_instance": False, "use_vae": True, "noise_dim": 3},
     "classes": {"method": "clade", "class_positions": True},
+    "noise": {"method": "oasis", "no_instance": False, "z_dim": 3},
 }
 
 
@@ -37,7 +38,7 @@ def folder():
 @functools.cache
 def run_dir(name):
     """A run with random weights: "styled" has an encoder, "free" none but instance edges, the others are
-    INADE and CLADE-ICPE."""
+    INADE, CLADE-ICPE and OASIS."""
     path = folder() / "runs" / name
     config = tiny_config(path, **RUNS[name])
     with shallow_networks(STRIDES):
