@@ -14,6 +14,7 @@ from test_conversion import fixture, training_model
 from semantic_synthesis import losses, runs
 from semantic_synthesis.convert import ConvertOptions, convert
 from semantic_synthesis.layers.naming import named_variables
+from semantic_synthesis.methods.method import Method
 from semantic_synthesis.methods.oasis import conversion
 from semantic_synthesis.originals.rules import Rule
 
@@ -173,7 +174,7 @@ def test_training_passes(form, judging):
     adversary, plan = model.adversary, model.plan(layout_of(arrays))
     expected = functools.partial(expected_arrays, model.config, arrays)
     # The G step: one power iteration everywhere
-    model.advance_spectral_norms()
+    Method.advance_spectral_norms(model)
     with tf.GradientTape() as tape:
         fake = model.synthesize_planned(plan, style_of(arrays["train_z1"]), training=True)
         loss = adversary.terms(shown(model, arrays, fake))["generator"]["GAN"]

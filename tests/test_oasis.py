@@ -254,6 +254,17 @@ def test_initial_values():
     )
 
 
+def test_power_iterations_per_step():
+    method = model()
+    for block, count in ((method.generator.blocks[0].conv_0, 2), (method.discriminator.up[0].conv_1, 4)):
+        block.u.assign(tf.ones_like(block.u.value) / np.sqrt(block.u.shape[0]))
+        expected, matrix = block.u.numpy(), block.kernel.numpy().reshape(-1, block.u.shape[0])
+        for _ in range(count):
+            expected = matrix.T @ (matrix @ expected)
+        method.advance_spectral_norms()
+        np.testing.assert_allclose(block.u, expected / np.linalg.norm(expected), atol=1e-5)
+
+
 def test_halvings():
     assert [halvings(*size) for size in ((256, 256), (256, 512), (64, 64), (32, 32), (96, 64), (16, 80))] == [
         6, 6, 6, 5, 5, 4,

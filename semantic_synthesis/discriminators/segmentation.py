@@ -6,7 +6,7 @@ Deviation: pictures too small for six halvings get as many as they allow.
 import keras
 import tensorflow as tf
 
-from semantic_synthesis.layers import Conv
+from semantic_synthesis.layers import Conv, convolve
 from semantic_synthesis.layers.residual import SLOPE
 from semantic_synthesis.networks import double
 
@@ -35,9 +35,14 @@ class _Block(keras.layers.Layer):
         y = x if self.first else tf.nn.leaky_relu(x, SLOPE)
         y = self.conv_1(double(y) if self.up else y)
         y = self.conv_2(tf.nn.leaky_relu(y, SLOPE))
-        x = x if self.up else _halve(x)
-        x = x if self.conv_s is None else self.conv_s(x)
-        return double(x) + y if self.up else x + _halve(y)
+        if self.up:
+            return double(x if self.conv_s is None else self.conv_s(x)) + y
+        x, y = _halve(x), _halve(y)
+        if self.conv_s is None:
+            return x + y
+        # The bias last: TensorFlow's attempt to fuse convolution, bias and sum ends in an error message here.
+        kernel = tf.cast(self.conv_s.effective_kernel(), x.dtype)
+        return tf.nn.bias_add(convolve(x, kernel, 1, 0) + y, tf.cast(self.conv_s.bias.value, x.dtype))
 
 
 def _halve(x):

@@ -5,16 +5,16 @@ arXiv 2012.04781. Section 3.1, the segmenting discriminator, is `discriminators.
 `OASIS.synthesize_planned`. The generator is SPADE's with six blocks, whose conditions are maps of vectors: at each
 pixel [z of its region ; one-hot of its class].
 
-Deviations from the authors' code: generator and discriminator losses come from one forward pass at one set of
-spectral norms (the code makes a second fake after the generator's update and iterates at each of its calls), so running
-statistics move once per step; class weights and the coins of LabelMix are one set per step for the whole batch (per
+Deviations from the authors' code: generator and discriminator losses come from one forward pass (the code makes a
+second fake after the generator's update), so running statistics move once per step; power iterations are as many per
+step as there, but all at its start; class weights and the coins of LabelMix are one set per step for the whole batch (per
 device there), and the coins of all classes are independent (there classes 0 and 1 are coupled by an overwrite in
 place); the averaged generator gets plain means of batch statistics over --recalibration_batches (there running values
 move on by tenths over 51 batches); nothing crops unless the dataset's options say so (there the crop never happens).
 Noise that differs between regions (section 3.3, resampling) is a style here; the authors' code does not have it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import tensorflow as tf
@@ -32,16 +32,10 @@ from semantic_synthesis.methods.method import row_normal
 from semantic_synthesis.networks import Block
 from semantic_synthesis.normalization import SPADE as SPADENorm
 from semantic_synthesis.normalization import LabelRows, parse_norm_G
-from semantic_synthesis.options import option, options_of, redeclared
+from semantic_synthesis.options import option, redeclared
 from semantic_synthesis.styles import REGION, Encoded, StyleSpec
 
 _NEVER = 1_000_000  # epochs: later than any training ends
-
-
-def _fixed(name, default):
-    """The option of the other GANs with one allowed value."""
-    about = options_of(ConditionalGANConfig)[name].metadata
-    return field(default=default, metadata={**about, "choices": (default,), "fallback": None})
 
 
 @dataclass(frozen=True)
@@ -54,7 +48,7 @@ class OASISConfig(ModulatedGANConfig):
         group="Generator, encoder, discriminator",
     )  # fmt: skip
     z_dim: int = redeclared(ConditionalGANConfig, "z_dim", 64)
-    num_upsampling_layers: str = _fixed("num_upsampling_layers", "normal")
+    num_upsampling_layers: str = redeclared(ConditionalGANConfig, "num_upsampling_layers", "normal")
     netD: str = redeclared(ConditionalGANConfig, "netD", "segmentation")
     no_vgg_loss: bool = redeclared(ConditionalGANConfig, "no_vgg_loss", True)
     beta2: float = redeclared(ConditionalGANConfig, "beta2", 0.999)
@@ -120,6 +114,10 @@ class OASIS(ConditionalGAN):
 
     def make_layout(self):
         """Six blocks: SPADE's without the second middle one."""
+        if self.config.num_upsampling_layers != "normal":
+            raise ValueError(
+                f"--num_upsampling_layers {self.config.num_upsampling_layers}: oasis has normal depth alone"
+            )
         return oasis_layout(self.config.num_generator_filters)
 
     def make_norm(self, channels, name):
@@ -137,6 +135,17 @@ class OASIS(ConditionalGAN):
     def make_encoder(self):
         """There is none."""
         raise ValueError("--use_vae: oasis has no encoder of photos; leave it out")
+
+    def advance_spectral_norms(self):
+        """Power iterations as often per step as in the authors' code: G twice, the discriminator four times.
+
+        Kernels start so small that the first steps of Adam change their largest singular values by much; sigma must
+        follow, or the product of many layers explodes.
+        """
+        judging = {id(v) for v in self.discriminator.variables}
+        for layer in self.spectral_layers():
+            for _ in range(4 if id(layer.kernel) in judging else 2):
+                layer.advance()
 
     # Styles
 
