@@ -7,8 +7,8 @@ pixel [z of its region ; one-hot of its class].
 
 Deviations from the authors' code: generator and discriminator losses come from one forward pass (the code makes a
 second fake after the generator's update), so running statistics move once per step; power iterations are as many per
-step as there, but all at its start; class weights and the coins of LabelMix are one set per step for the whole batch (per
-device there), and the coins of all classes are independent (there classes 0 and 1 are coupled by an overwrite in
+step as there, but all at its start; class weights and the coins of LabelMix are one set per step for the whole batch
+(per device there), and the coins of all classes are independent (there classes 0 and 1 are coupled by an overwrite in
 place); the averaged generator gets plain means of batch statistics over --recalibration_batches (there running values
 move on by tenths over 51 batches); nothing crops unless the dataset's options say so (there the crop never happens).
 Noise that differs between regions (section 3.3, resampling) is a style here; the authors' code does not have it.
@@ -142,7 +142,7 @@ class OASIS(ConditionalGAN):
         Kernels start so small that the first steps of Adam change their largest singular values by much; sigma must
         follow, or the product of many layers explodes.
         """
-        judging = {id(v) for v in self.discriminator.variables}
+        judging = {id(v) for v in self.discriminator.variables} if self.discriminator else set()
         for layer in self.spectral_layers():
             for _ in range(4 if id(layer.kernel) in judging else 2):
                 layer.advance()
