@@ -58,7 +58,7 @@ class Trainer:
             raise ValueError(
                 f"--batch_size {config.batch_size} does not divide over {replicas} devices; use a multiple"
             )
-        self.hooks = hooks if self.is_chief else ()
+        self.hooks = hooks
         self.steps_per_epoch = max(dataset.size / config.batch_size, 1e-9)
         self.total = total_steps(config, self.steps_per_epoch)
         with strategy.scope():
@@ -266,10 +266,11 @@ class Trainer:
                 monitor.pictures(step, self._render(previews))
             if step % config.save_model_freq == 0 or last or self._stop:
                 self._save(step)
-            for hook in self.hooks:
-                if last or hook.is_due(step, self.steps_per_epoch):
-                    self._recalibrate(step)
-                    monitor.figures(step, hook(step, self.method, self.ema))
+            due = [hook for hook in self.hooks if last or hook.is_due(step, self.steps_per_epoch)]
+            if due:  # every worker takes part in this; the chief alone looks at the result
+                self._recalibrate(step)
+            for hook in due if self.is_chief else ():
+                monitor.figures(step, hook(step, self.method, self.ema))
             if self._stop:
                 return
 
@@ -278,7 +279,8 @@ class Trainer:
         for name, variable in named_variables(self.method).items():
             if not np.isfinite(variable.numpy()).all():
                 raise ValueError(not_finite(step, name, self.config))
-        self._recalibrate(step)
+        if not self._stop:  # who stops a run waits for its files
+            self._recalibrate(step)
         self.manager.save(checkpoint_number=step)
 
     def _on_signal(self, number, _frame):
