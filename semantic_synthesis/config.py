@@ -79,6 +79,11 @@ class Config:
     )
     lr: float = _optimisation(0.0002, "Base learning rate.", resume=True)
     ema_decay: float = _optimisation(0.0, "Decay per step of averaged weights; 0 keeps none.")
+    recalibration_batches: int = _optimisation(
+        0,
+        "Batches over which the batch statistics of averaged weights are measured before they are saved or scored; "
+        "0: averages of the running ones.",
+    )
     precision: str = _optimisation(
         "float32", "Arithmetic of the networks.", choices=("float32", "bfloat16"), role="run"
     )

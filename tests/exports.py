@@ -24,6 +24,7 @@ RUNS = {
     "regions": {"method": "inade", "no_instance": False, "use_vae": True, "noise_dim": 3},
     "classes": {"method": "clade", "class_positions": True},
     "composed": {"method": "scgan", "use_vae": True, "num_routing_filters": 4, "num_entry_filters": 3},
+    "noise": {"method": "oasis", "no_instance": False, "z_dim": 3},
 }
 
 
@@ -38,7 +39,7 @@ def folder():
 @functools.cache
 def run_dir(name):
     """A run with random weights: "styled" has an encoder, "free" none but instance edges, the others are
-    INADE, CLADE-ICPE and SCGAN."""
+    INADE, CLADE-ICPE, SCGAN and OASIS."""
     path = folder() / "runs" / name
     config = tiny_config(path, **RUNS[name])
     with shallow_networks(STRIDES):

@@ -149,11 +149,14 @@ def shallow_networks(strides=(1,)):
     """
     from semantic_synthesis.networks import Block
 
-    def layout(filters, depth):
+    def layout(filters, depth="normal"):
         widths = [16 * filters] + [4 * filters] * len(strides)
         return [Block(f"head_{i}", *widths[i : i + 2], stride) for i, stride in enumerate(strides)]
 
-    with mock.patch("semantic_synthesis.methods.conditional_gan.spade_layout", layout):
+    with (
+        mock.patch("semantic_synthesis.methods.conditional_gan.spade_layout", layout),
+        mock.patch("semantic_synthesis.methods.oasis.oasis_layout", layout),
+    ):
         yield
 
 
@@ -214,11 +217,19 @@ DISTRIBUTION_CASES = {
         "num_entry_filters": 3,
         "netD": "multiscale",
     },
+    "oasis": {
+        **_ALL,
+        "method": "oasis",
+        "use_vae": False,
+        "z_dim": 3,
+        "recalibration_batches": 0,
+        "lr": 0.01,
+    },
     "clade": {**_ALL, "method": "clade", "no_instance": False, "class_positions": True},
     "whole": _WHOLE,
     "whole bfloat16": {**_WHOLE, "precision": "bfloat16"},
 }
-QUICK_CASES = ("auto", "dense", "patches bfloat16", "inade")
+QUICK_CASES = ("auto", "dense", "patches bfloat16", "inade", "oasis")
 
 
 def wait_for(condition, process, seconds=900):

@@ -12,11 +12,12 @@ from semantic_synthesis.config import Config
 from semantic_synthesis.methods.clade import CLADE
 from semantic_synthesis.methods.inade import INADE
 from semantic_synthesis.methods.method import Method
+from semantic_synthesis.methods.oasis import OASIS
 from semantic_synthesis.methods.scgan import SCGAN
 from semantic_synthesis.methods.spade import SPADE
 
 PLUGINS = "semantic_synthesis.methods"
-METHODS = {"spade": SPADE, "clade": CLADE, "inade": INADE, "scgan": SCGAN}
+METHODS = {"spade": SPADE, "clade": CLADE, "inade": INADE, "scgan": SCGAN, "oasis": OASIS}
 
 
 def _add_plugins():

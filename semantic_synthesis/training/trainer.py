@@ -1,5 +1,6 @@
 """The training loop: strategy, optimisers, schedule, checkpoints, summaries. It knows no method."""
 
+import itertools
 import os
 import signal
 import tempfile
@@ -16,10 +17,12 @@ from semantic_synthesis.runs import (
     checkpoint_variables,
     load_weights,
     newest_checkpoint,
+    settle_averages,
     stored_averages,
 )
 from semantic_synthesis.training.monitoring import Monitor, not_finite
 from semantic_synthesis.training.optimizer import make_optimizer, schedule_epoch, total_steps
+from semantic_synthesis.training.recalibration import measure_statistics
 
 KEPT_CHECKPOINTS = 3
 _PREVIEWS = 4
@@ -56,7 +59,7 @@ class Trainer:
             raise ValueError(
                 f"--batch_size {config.batch_size} does not divide over {replicas} devices; use a multiple"
             )
-        self.hooks = hooks if self.is_chief else ()
+        self.hooks = hooks
         self.steps_per_epoch = max(dataset.size / config.batch_size, 1e-9)
         self.total = total_steps(config, self.steps_per_epoch)
         with strategy.scope():
@@ -68,7 +71,7 @@ class Trainer:
                 self.optimizers[name].build(self.method.objective_variables(name))
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
             self.ema = self._make_ema()
-        self._stop = None
+        self._stop = self._recalibrated = None
         self._functions = {}
         self._open_checkpoints()
 
@@ -138,6 +141,34 @@ class Trainer:
         if resolver is None:
             return True
         return resolver.task_id in (None, 0) and resolver.task_type in (None, "chief", "worker")
+
+    def _recalibrate(self, step):
+        """Replaces the averages of running statistics by what training batches have under the averaged weights.
+
+        The batches are those of the steps after this one and the old averages do not matter, so that a resumed run
+        arrives at the same numbers. The model itself is as before afterwards.
+        """
+        count = self.config.recalibration_batches
+        if not (self.ema and count) or self._recalibrated == step:
+            return
+        named = named_variables(self.method)
+        before = {name: variable.numpy() for name, variable in named.items()}
+        for name, average in self.ema.items():
+            named[name].assign(average.value())
+        settle_averages(self.method, {id(named[name]) for name in self.ema})
+        moving = [name for name in self.ema if not named[name].trainable]
+        batches = itertools.islice(iter(self.batches()), count)
+        measure_statistics([named[name].value for name in moving], self._forward, batches)
+        for name in moving:
+            self.ema[name].assign(named[name].numpy())
+        for name, variable in named.items():
+            variable.assign(before[name])
+        self._recalibrated = step
+
+    @tf.function(autograph=False)
+    def _forward(self, batch):
+        """A forward pass for its running statistics alone; what else the losses take is not run."""
+        self.strategy.run(self.method.compute_losses, (batch,))
 
     # One step
 
@@ -236,9 +267,11 @@ class Trainer:
                 monitor.pictures(step, self._render(previews))
             if step % config.save_model_freq == 0 or last or self._stop:
                 self._save(step)
-            for hook in self.hooks:
-                if last or hook.is_due(step, self.steps_per_epoch):
-                    monitor.figures(step, hook(step, self.method, self.ema))
+            due = [hook for hook in self.hooks if last or hook.is_due(step, self.steps_per_epoch)]
+            if due:  # every worker takes part in this; the chief alone looks at the result
+                self._recalibrate(step)
+            for hook in due if self.is_chief else ():
+                monitor.figures(step, hook(step, self.method, self.ema))
             if self._stop:
                 return
 
@@ -247,6 +280,8 @@ class Trainer:
         for name, variable in named_variables(self.method).items():
             if not np.isfinite(variable.numpy()).all():
                 raise ValueError(not_finite(step, name, self.config))
+        if not self._stop:  # who stops a run waits for its files
+            self._recalibrate(step)
         self.manager.save(checkpoint_number=step)
 
     def _on_signal(self, number, _frame):

@@ -16,7 +16,6 @@ import tensorflow as tf
 
 from semantic_synthesis import losses
 from semantic_synthesis.config import Config
-from semantic_synthesis.discriminators import PyramidDiscriminator, pyramid
 from semantic_synthesis.layers import LabelPlan, modulation_form, plan_label
 from semantic_synthesis.methods.conditional_gan import GlobalStyleGAN
 from semantic_synthesis.methods.scgan.composition import (
@@ -29,7 +28,6 @@ from semantic_synthesis.methods.scgan.composition import (
 from semantic_synthesis.methods.scgan.label_pyramid import Blur
 from semantic_synthesis.methods.scgan.options import SCGANConfig
 from semantic_synthesis.methods.scgan.semantic_vectors import SemanticVectors
-from semantic_synthesis.networks import parse_norm
 
 
 class SCGAN(GlobalStyleGAN):
@@ -94,22 +92,6 @@ class SCGAN(GlobalStyleGAN):
             spectral=config.spectral_routing, init=self._generator_init,
         )  # fmt: skip
 
-    def make_discriminator(self):
-        """The feature pyramid, or SPADE's patches at several scales."""
-        config = self.config
-        if config.netD != "fpse":
-            return super().make_discriminator()
-        if min(config.crop_size, config.crop_height) < pyramid.SMALLEST:
-            raise ValueError(
-                f"--netD fpse: pictures of {config.crop_size}x{config.crop_height} are too small for a pyramid of "
-                f"stride {pyramid.STRIDE} with instance norm; expected {pyramid.SMALLEST} or more (--crop_size), or "
-                "--netD multiscale"
-            )
-        return PyramidDiscriminator(
-            self.semantic_channels, config.num_discriminator_filters, norm=parse_norm(config.norm_D, "norm_D"),
-            init=self.init,
-        )  # fmt: skip
-
     # Plan
 
     def plan(self, layout):
@@ -169,7 +151,7 @@ class SCGAN(GlobalStyleGAN):
         labels = self._label_plans(layout)
         vectors = self.vectors(labels[1].tokens, labels[1])
         fake = self.synthesize_planned(self._compose(labels, vectors), style, training=True)
-        terms = self.adversarial_terms(layout, fake, batch["image"], unpaired)
+        terms = self.adversarial_terms(layout, fake, batch["image"], unpaired, batch["row"])
         reconstruction = losses.mean_absolute(self.vectors.picture(vectors[-1]), batch["image"])
         own = divergence | {"W_Recon": self.config.lambda_reconstruction * reconstruction}
         return terms | {"generator": own | terms["generator"]}

@@ -54,8 +54,4 @@ class SCGANConfig(ModulatedGANConfig):
     blur_iterations: int = _networks(1, "How often the blur is applied.")
     blur_relative: bool = _networks(False, "Divide by the values before the last iteration.")
     lambda_reconstruction: float = _losses(2.0, "Weight of the L1 loss of the auxiliary picture.")
-    netD: str = _networks(
-        "fpse",
-        "Discriminator: feature pyramid, or patches at several scales.",
-        choices=("multiscale", "fpse"),
-    )
+    netD: str = _base("netD", "fpse")
