@@ -109,12 +109,13 @@ def label_tokens(label, edges=None):
 def plan_label(tokens, num_tokens, form="auto"):
     """The LabelPlan of int32 tokens [B,h,w] in [0, num_tokens).
 
-    form: patches, dense, or auto (patches where few neighbourhoods are distinct, decided per batch).
+    num_tokens: a number or an integer scalar tensor; form: patches, dense, or auto (patches where few
+    neighbourhoods are distinct, decided per batch).
     """
     if form == "dense":
         return LabelPlan(tokens)
     # 3x3 patches of tokens, then 3x3 patches of those.
-    triples, rows, exact = _number(tf.cast(tokens, tf.int64), tf.constant(num_tokens, tf.int64), axis=2)
+    triples, rows, exact = _number(tf.cast(tokens, tf.int64), tf.cast(num_tokens, tf.int64), axis=2)
     columns, ids, exact_2 = _number(rows, _outside(triples), axis=1)
     patches = tf.reshape(tf.gather(triples, columns[:-1]), [-1, 9])  # [P,9]
     triples, rows, exact_3 = _number(ids, tf.shape(patches, tf.int64)[0], axis=2)

@@ -10,12 +10,13 @@ from absl import logging
 
 from semantic_synthesis.config import Config
 from semantic_synthesis.methods.clade import CLADE
+from semantic_synthesis.methods.clvae import CLVAE
 from semantic_synthesis.methods.inade import INADE
 from semantic_synthesis.methods.method import Method
 from semantic_synthesis.methods.spade import SPADE
 
 PLUGINS = "semantic_synthesis.methods"
-METHODS = {"spade": SPADE, "clade": CLADE, "inade": INADE}
+METHODS = {"spade": SPADE, "clade": CLADE, "inade": INADE, "clvae": CLVAE}
 
 
 def _add_plugins():
