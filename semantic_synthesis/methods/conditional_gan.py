@@ -208,11 +208,11 @@ class ConditionalGAN(Method):
 
     # Training
 
-    def adversarial_terms(self, layout, fake, real, unpaired=None):
+    def adversarial_terms(self, layout, fake, real, unpaired=None, pixels=None):
         """{objective: {loss: weighted scalar}} of fakes and reals [B,H,W,3] from one discriminator call.
 
         unpaired: bool [B], the fakes that need not match their photo: their terms of feature matching and
-        VGG loss are 0, in means over all samples.
+        VGG loss are 0, in means over all samples. pixels: weights of the VGG loss float32 [B,H,W], or None.
         """
         config = self.config
         fakes, reals = self._judge(layout, fake, real)
@@ -229,7 +229,7 @@ class ConditionalGAN(Method):
         if self.vgg is not None:
             weight = self.vgg.default_weight if config.lambda_vgg is None else config.lambda_vgg
             matched = fake if unpaired is None else _paired(fake, real, unpaired)
-            terms["VGG"] = weight * self.vgg.loss(matched, real, config.vgg_layers)
+            terms["VGG"] = weight * self.vgg.loss(matched, real, config.vgg_layers, pixels)
         judged = {
             "D_Fake": losses.adversarial(fakes.judgements, False, config.gan_mode),
             "D_real": losses.adversarial(reals.judgements, True, config.gan_mode),
@@ -354,5 +354,5 @@ class GlobalStyleGAN(ConditionalGAN):
         layout = {key: batch[key] for key in ("label", "instance") if key in batch}
         style, divergence, unpaired = self.training_style(batch)
         fake = self.synthesize_planned(self.plan(layout), style, training=True)
-        terms = self.adversarial_terms(layout, fake, batch["image"], unpaired)
+        terms = self.adversarial_terms(layout, fake, batch["image"], unpaired, batch.get("rarity"))
         return terms | {"generator": divergence | terms["generator"]}

@@ -260,7 +260,7 @@ class CLVAE(ConditionalGAN):
         layout = {key: batch[key] for key in ("label", "instance") if key in batch}
         style, divergence, unpaired = self.training_style(batch)
         fake = self.synthesize_planned(self.plan(layout), style, training=True)
-        terms = self.adversarial_terms(layout, fake, batch["image"], unpaired)
+        terms = self.adversarial_terms(layout, fake, batch["image"], unpaired, batch.get("rarity"))
         return terms | {"generator": divergence | terms["generator"]}
 
 
