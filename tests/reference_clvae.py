@@ -139,13 +139,14 @@ def discriminator(arrays, x, layers):
     return outputs
 
 
-def losses(arrays, batch, noise, blocks, *, size, layers, lambda_kld, fake=None):
+def losses(arrays, batch, noise, blocks, *, size, layers, lambda_kld, encoded=None, fake=None):
     """{"generator": {name: value}, "discriminator": {...}}, and the fake.
 
-    batch: label, image; noise: class_latents, z; fake: to judge another picture than the generator's, a constant.
+    batch: label, image; noise: class_latents, z; encoded: what the encoder gives, where that is known already;
+    fake: to judge another picture than the generator's, a constant.
     """
     label, image = batch["label"], batch["image"]
-    mean, log_variance, z_mean, z_log_variance, kld = encoder(arrays, image, label, size)
+    mean, log_variance, z_mean, z_log_variance, kld = encoded or encoder(arrays, image, label, size)
     latents = mean + np.exp(0.5 * log_variance) * noise["class_latents"]
     z = z_mean + np.exp(0.5 * z_log_variance) * noise["z"]
     if fake is None:

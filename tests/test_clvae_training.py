@@ -56,9 +56,9 @@ def step(form):
     return arrays, given, noise, terms, gradients
 
 
-def formula(arrays, batch, noise, fake=None):
+def formula(arrays, batch, noise, **known):
     options = {"size": SIZE, "layers": LAYERS, "lambda_kld": 0.2}
-    return reference.losses(arrays, batch, noise, BLOCKS, fake=fake, **options)
+    return reference.losses(arrays, batch, noise, BLOCKS, **options, **known)
 
 
 @pytest.mark.parametrize("form", ["dense", "patches"])
@@ -74,12 +74,15 @@ def test_losses(form):
 def test_gradients():
     """Along the gradient and a random direction together, for every variable of both objectives."""
     arrays, batch, noise, _, gradients = step("patches")
-    _, fake = formula(arrays, batch, noise)
+    encoded = reference.encoder(arrays, batch["image"], batch["label"], SIZE)
+    _, fake = formula(arrays, batch, noise, encoded=encoded)
     rng, compared = np.random.default_rng(1), 0
     largest = {o: max(np.linalg.norm(g) for g in of.values()) for o, of in gradients.items()}
     for objective, of_objective in gradients.items():
-        judged = fake if objective == "discriminator" else None
         for name, gradient in of_objective.items():
+            known = {"fake": fake} if objective == "discriminator" else {}
+            if not name.startswith("encoder/"):
+                known["encoded"] = encoded
             size = np.linalg.norm(gradient)
             if size < 1e-5 * largest[objective]:  # zero but for rounding: a bias in front of a norm
                 continue
@@ -88,7 +91,7 @@ def test_gradients():
             sums = []
             for sign in (1, -1):
                 moved = arrays | {name: arrays[name] + sign * STEP * direction}
-                terms, _ = formula(moved, batch, noise, judged)
+                terms, _ = formula(moved, batch, noise, **known)
                 sums.append(sum(terms[objective].values()))
             difference = (sums[0] - sums[1]) / (2 * STEP)
             assert abs(difference - (gradient * direction).sum()) < 1e-3 * size, name
