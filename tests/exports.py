@@ -12,6 +12,7 @@ import tensorflow as tf
 from helpers import random_arrays, shallow_networks, tiny_config
 
 from semantic_synthesis import data
+from semantic_synthesis.data import catalogue
 from semantic_synthesis.data.scenes import render_scene
 from semantic_synthesis.exporting import ExportOptions, export
 from semantic_synthesis.inference import load_run
@@ -23,7 +24,11 @@ RUNS = {
     "free": {"no_instance": False},
     "regions": {"method": "inade", "no_instance": False, "use_vae": True, "noise_dim": 3},
     "classes": {"method": "clade", "class_positions": True},
-}
+    "levels": {
+        "method": "clvae", "encoder_size": 128,
+        "class_table": catalogue.describe("ade20k").table.to_dict(),
+    },
+}  # fmt: skip
 
 
 @functools.cache
@@ -37,7 +42,7 @@ def folder():
 @functools.cache
 def run_dir(name):
     """A run with random weights: "styled" has an encoder, "free" none but instance edges, the others are
-    INADE and CLADE-ICPE."""
+    INADE, CLADE-ICPE and clVAE with ADE20K's classes."""
     path = folder() / "runs" / name
     config = tiny_config(path, **RUNS[name])
     with shallow_networks(STRIDES):

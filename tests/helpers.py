@@ -31,7 +31,7 @@ TINY = {
 def tiny_config(run_dir="", **changes):
     """A resolved Config of a run of seconds in run_dir."""
     asked = {**TINY, **changes, "checkpoint_dir": str(run_dir)}
-    own = options_of(Config.class_for(asked.get("method", "spade")))
+    own = {*options_of(Config.class_for(asked.get("method", "spade"))), "class_table"}
     return data.resolve(make_config(**{name: value for name, value in asked.items() if name in own}))
 
 

@@ -21,7 +21,7 @@ def convolve(x, kernel, stride=1, padding=None):
     pad = size // 2 if padding is None else padding
     x = np.pad(x, [(0, 0), (pad, pad), (pad, pad), (0, 0)])
     windows = sliding_window_view(x, (size, size), (1, 2))[:, ::stride, ::stride]  # [B,h,w,I,k,k]
-    return np.einsum("bhwikl,klio->bhwo", windows, kernel, optimize=True)
+    return np.tensordot(windows, kernel, ((3, 4, 5), (2, 0, 1)))
 
 
 def conv(arrays, name, x, stride=1, padding=None):
