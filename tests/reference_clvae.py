@@ -85,16 +85,21 @@ def encoder(arrays, image, label, size):
     return means, log_variances, *z, divergences + divergence(*z)
 
 
-def spade(arrays, name, x, condition):
+def spade(arrays, name, x, condition, training=True):
     at = f"{name}/modulation"
     hidden = convolve(condition, arrays[f"{at}/shared_kernel"]) + arrays[f"{at}/shared_bias"]
     values = convolve(np.maximum(hidden, 0), arrays[f"{at}/kernel"]) + arrays[f"{at}/bias"]
     scale, shift = np.split(values, 2, -1)
-    return standard(x, (0, 1, 2)) * (1 + scale) + shift
+    if training:
+        x = standard(x, (0, 1, 2))
+    else:
+        mean, variance = (arrays[f"{name}/statistics/moving_{part}"] for part in ("mean", "variance"))
+        x = (x - mean) / np.sqrt(variance + 1e-5)
+    return x * (1 + scale) + shift
 
 
-def generator(arrays, blocks, label, latents, z):
-    """Pictures [B,H,W,3]; blocks: [(name, stride, level or None)]."""
+def generator(arrays, blocks, label, latents, z, training=True):
+    """Pictures [B,H,W,3]; blocks: [(name, stride, level or None)]; training: whether by statistics of the batch."""
     embedding, step = arrays["embedding/weight"], blocks[0][1]
     x = dense(arrays, "fc", z)
     x = x.reshape(len(z), label.shape[1] // step, label.shape[2] // step, -1)
@@ -107,10 +112,10 @@ def generator(arrays, blocks, label, latents, z):
         else:
             own = np.stack([of_sample[level][ids] for of_sample, ids in zip(latents, small, strict=True)])
             condition = embedding[small] + own
-        dx = conv(arrays, f"{at}/conv_0", leaky(spade(arrays, f"{at}/norm_0", x, condition)))
-        dx = conv(arrays, f"{at}/conv_1", leaky(spade(arrays, f"{at}/norm_1", dx, condition)))
+        dx = conv(arrays, f"{at}/conv_0", leaky(spade(arrays, f"{at}/norm_0", x, condition, training)))
+        dx = conv(arrays, f"{at}/conv_1", leaky(spade(arrays, f"{at}/norm_1", dx, condition, training)))
         if f"{at}/conv_s/kernel" in arrays:
-            x = conv(arrays, f"{at}/conv_s", spade(arrays, f"{at}/norm_s", x, condition))
+            x = conv(arrays, f"{at}/conv_s", spade(arrays, f"{at}/norm_s", x, condition, training))
         x = x + dx
     return np.tanh(conv(arrays, "generator/conv_img", leaky(x)))
 
