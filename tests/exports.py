@@ -25,7 +25,7 @@ RUNS = {
     "regions": {"method": "inade", "no_instance": False, "use_vae": True, "noise_dim": 3},
     "classes": {"method": "clade", "class_positions": True},
     "levels": {
-        "method": "clvae", "encoder_size": 128,
+        "method": "clvae", "encoder_size": 128, "modulation": "dense",
         "class_table": catalogue.describe("ade20k").table.to_dict(),
     },
 }  # fmt: skip

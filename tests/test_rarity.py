@@ -56,8 +56,19 @@ def test_samples_are_drawn_by_rarity(config):
     assert shares[2] == 0
     items = Rarity(config.rarity_dir, COUNT, lambda *key: _numbers(0, *key))._draw_items(0)
     assert len(items) == ITEMS and set(items[::2]) == {1, 3, 4} and set(items[1::2]) == {0, 3}
-    later = [dataset.drawn(row) for row in range(EPOCH, EPOCH + 4000)]
-    assert rows != later, "a new choice in every epoch"
+
+
+def test_every_epoch_has_its_own_items(tmp_path):
+    """All samples of an epoch are among its 400 items, which are others in the next."""
+    folder = write_rarity(
+        tmp_path / "rarity", {0: np.full(5000, 1 / 5000)}, np.ones((5000, 1, 1), np.float32)
+    )
+    rarity = Rarity(folder, 5000, lambda *key: _numbers(0, *key))
+    drawn = [{rarity.drawn(row) for row in range(start, start + EPOCH)} for start in (0, EPOCH)]
+    assert all(
+        ITEMS * 0.9 < len(epoch) <= ITEMS for epoch in drawn
+    )  # of 400 draws out of 5000 some are equal
+    assert len(drawn[0] & drawn[1]) < 0.2 * ITEMS
 
 
 def test_only_training_reads_the_files(config):
