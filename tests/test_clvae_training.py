@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import reference_clvae as reference
 import tensorflow as tf
-from helpers import random_arrays, tiny_config
+from helpers import random_arrays, shallow_networks, tiny_config, train_steps
 
-from semantic_synthesis.data import ClassTable
+from semantic_synthesis.data import ClassTable, open_dataset
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.networks import Block
 from semantic_synthesis.runs import build_method
+from semantic_synthesis.training import Trainer, make_strategy
 
 CLASSES, SIZE, LAYERS = 4, 128, 3
 # A coarse block, the middle one of two that share a level, the finest with latents, and the one-hot one.
@@ -106,3 +107,27 @@ def test_gradients_of_both_forms_are_equal():
         for name, gradient in one[objective].items():
             tolerance = 1e-4 * np.abs(gradient).max() + 1e-6 * largest
             np.testing.assert_allclose(two[objective][name], gradient, rtol=0, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_continues_as_if_nothing_had_been(tmp_path):
+    def trainer(folder):
+        options = {
+            "method": "clvae",
+            "encoder_size": 128,
+            "latent_dim": 3,
+            "modulation": "dense",
+            "ema_decay": 0.9,
+        }
+        config = tiny_config(tmp_path / folder, **options)
+        with shallow_networks((2, 1)):
+            return Trainer(config, open_dataset(config), make_strategy("none"))
+
+    whole, first = train_steps(trainer("whole"), 4), trainer("broken")
+    train_steps(first, 2)
+    first._save(2)
+    second = trainer("broken")
+    assert second.steps_done == 2
+    for name, values in train_steps(second, 2).items():
+        assert len(set(whole[name])) == 4  # no two steps alike, so a shift would show
+        np.testing.assert_allclose(values, whole[name][2:], rtol=1e-5, err_msg=name)
