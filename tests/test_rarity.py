@@ -8,7 +8,7 @@ from fixtures_data import write_folders
 from semantic_synthesis.data import DataError, open_dataset, resolve
 from semantic_synthesis.data.pipeline import _numbers
 from semantic_synthesis.data.rarity import EPOCH, ITEMS, Rarity
-from semantic_synthesis.methods import make_config
+from semantic_synthesis.methods import make_config, method_class
 from semantic_synthesis.vgg import TAP_WEIGHTS, VGG19Features
 
 COUNT = 5
@@ -78,6 +78,9 @@ def test_only_training_reads_the_files(config):
         open_dataset(missing)
     (batch,) = open_dataset(config).batches(COUNT, training=False)
     assert "rarity" not in batch and batch["label"].shape[0] == COUNT
+    assert any(config.rarity_dir in text for text in method_class(config).sources(config)), (
+        "the model card says it"
+    )
 
 
 @pytest.mark.parametrize(

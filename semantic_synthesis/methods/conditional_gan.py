@@ -179,8 +179,11 @@ class ConditionalGAN(Method):
 
     @classmethod
     def sources(cls, config):
-        """The VGG loss brings weights of its own."""
-        return [] if config.no_vgg_loss else [f"VGG19 weights ({config.vgg_weights}) in the loss"]
+        """The VGG loss brings weights of its own, and rarity files decide what is drawn."""
+        found = [] if config.no_vgg_loss else [f"VGG19 weights ({config.vgg_weights}) in the loss"]
+        return found + (
+            [f"rarity of the samples' colours ({config.rarity_dir})"] if config.rarity_dir else []
+        )
 
     @classmethod
     def instance_maps(cls, config):
