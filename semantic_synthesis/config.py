@@ -48,6 +48,12 @@ class Config:
     prob_dataset: float = _data(1.0, "Share of the dataset drawn per epoch, in (0, 1].", role="training")
     max_dataset_size: int = _data(0, "Use only the first N samples; 0 means all.", role="training")
     scenes_count: int = _data(2000, "Number of rendered landscapes (dataset_mode scenes).", role="training")
+    rarity_dir: str = _data(
+        "",
+        "Folder of rarity files (GTA5: those of conditional IMLE): training draws samples by the rarity of their "
+        "colours, and the VGG loss counts rare pixels more.",
+        role="training",
+    )
     preprocess_mode: str = _data(
         None, "How a sample gets its size before the crop.",
         choices=("resize_and_crop", "crop", "scale_width_and_crop", "scale_shortside_and_crop", "fixed"),

@@ -88,7 +88,9 @@ def _network_text(config):
     """The method's choices among several, such as a depth, for the line that `main` prints."""
     own = method_options(type(config))
     shown = [
-        n for n, o in own.items() if o.metadata["role"] == "network" and o.metadata["fallback"] is not None
+        n
+        for n, o in own.items()
+        if o.metadata["role"] == "network" and o.metadata["fallback"] is not None and o.metadata["choices"]
     ]
     return "".join(f"{getattr(config, name)}, " for name in shown)
 

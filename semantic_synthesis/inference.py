@@ -109,10 +109,10 @@ class Synthesizer:
         return transfer(encoded, self.style_specs, photo_layout, layout, self.table.num_classes)
 
     def encode_style(self, images, layout=None, seed=0, photo_layout=None):
-        """Styles of photos, see `read_photos`; seed decides what of a style the photos do not."""
+        """Styles of photos, see `read_photos`; seed (one, or one per photo) decides what of them the photos do not."""
         encoded = self.read_photos(images, layout, photo_layout)
         count = len(images) if np.ndim(images) == 4 else 1
-        return merge_style(self.sample_style([seed] * count, layout), encoded)
+        return merge_style(self.sample_style(np.broadcast_to(seed, [count]), layout), encoded)
 
     def synthesize(self, layout, style):
         """Pictures uint8 [N,H,W,3] for N styles of one layout, or one style per layout."""

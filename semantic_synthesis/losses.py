@@ -47,13 +47,14 @@ def mean_absolute(a, b):
     return tf.reduce_mean(tf.cast(tf.abs(a - b), tf.float32))
 
 
-def kl_divergence(mean, log_variance):
+def kl_divergence(mean, log_variance, weights=1.0):
     """KL(N(mean, exp(log_variance)) || N(0,1)): sum over all but the batch, mean over it; float32 [B,...].
 
+    weights: of the terms, spread over them (for means over some axis instead of sums).
     The originals sum over the batch of one GPU as well: their lambda_kld at n samples per GPU equals
     n * lambda_kld here.
     """
-    terms = 1.0 + log_variance - tf.square(mean) - tf.exp(log_variance)
+    terms = weights * (1.0 + log_variance - tf.square(mean) - tf.exp(log_variance))
     return -0.5 * tf.reduce_sum(terms) / tf.cast(tf.shape(terms)[0], tf.float32)
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from helpers import random_arrays, shallow_networks, tiny_config
 
 from semantic_synthesis import data
+from semantic_synthesis.data import catalogue
 from semantic_synthesis.data.scenes import render_scene
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.runs import build_method, save_weights
@@ -25,7 +26,11 @@ RUNS = {
     "classes": {"method": "clade", "class_positions": True},
     "composed": {"method": "scgan", "use_vae": True, "num_routing_filters": 4, "num_entry_filters": 3},
     "noise": {"method": "oasis", "no_instance": False, "z_dim": 3},
-}
+    "levels": {
+        "method": "clvae", "encoder_size": 128, "modulation": "dense",
+        "class_table": catalogue.describe("ade20k").table.to_dict(),
+    },
+}  # fmt: skip
 
 
 @functools.cache
@@ -39,7 +44,7 @@ def folder():
 @functools.cache
 def run_dir(name):
     """A run with random weights: "styled" has an encoder, "free" none but instance edges, the others are
-    INADE, CLADE-ICPE, SCGAN and OASIS."""
+    INADE, CLADE-ICPE, SCGAN, OASIS, and clVAE with ADE20K's classes."""
     path = folder() / "runs" / name
     config = tiny_config(path, **RUNS[name])
     with shallow_networks(STRIDES):

@@ -31,7 +31,7 @@ TINY = {
 def tiny_config(run_dir="", **changes):
     """A resolved Config of a run of seconds in run_dir."""
     asked = {**TINY, **changes, "checkpoint_dir": str(run_dir)}
-    own = options_of(Config.class_for(asked.get("method", "spade")))
+    own = {*options_of(Config.class_for(asked.get("method", "spade"))), "class_table"}
     return data.resolve(make_config(**{name: value for name, value in asked.items() if name in own}))
 
 
@@ -224,6 +224,15 @@ DISTRIBUTION_CASES = {
         "z_dim": 3,
         "recalibration_batches": 0,
         "lr": 0.01,
+    },
+    "clvae": {
+        **_ALL,
+        "crop_size": 32,
+        "method": "clvae",
+        "encoder_size": 128,
+        "latent_dim": 3,
+        "prior_share": 0.5,
+        "modulation": "patches",
     },
     "clade": {**_ALL, "method": "clade", "no_instance": False, "class_positions": True},
     "whole": _WHOLE,

@@ -34,11 +34,8 @@ def fixture(name):
     folder = GOLDEN / name
     if not folder.is_dir():
         pytest.skip(f"fixture {folder} is not here")
-    return (
-        folder,
-        json.loads((folder / "options.json").read_text()),
-        dict(np.load(folder / "io.npz")),
-    )
+    options = json.loads((folder / "options.json").read_text())
+    return folder, options.get("options", options), dict(np.load(folder / "io.npz"))
 
 
 def converted(name, run_dir, **changes):

@@ -109,7 +109,8 @@ def label_tokens(label, edges=None):
 def plan_label(tokens, num_tokens, form="auto"):
     """The LabelPlan of int32 tokens [B,h,w] in [0, num_tokens), a number or scalar tensor.
 
-    form: patches, dense, or auto (patches where few neighbourhoods are distinct, decided per batch).
+    num_tokens: a number or an integer scalar tensor; form: patches, dense, or auto (patches where few
+    neighbourhoods are distinct, decided per batch).
     """
     if form == "dense":
         return LabelPlan(tokens)

@@ -188,8 +188,11 @@ class ConditionalGAN(Method):
 
     @classmethod
     def sources(cls, config):
-        """The VGG loss brings weights of its own."""
-        return [] if config.no_vgg_loss else [f"VGG19 weights ({config.vgg_weights}) in the loss"]
+        """The VGG loss brings weights of its own, and rarity files decide what is drawn."""
+        found = [] if config.no_vgg_loss else [f"VGG19 weights ({config.vgg_weights}) in the loss"]
+        return found + (
+            [f"rarity of the samples' colours ({config.rarity_dir})"] if config.rarity_dir else []
+        )
 
     @classmethod
     def instance_maps(cls, config):
@@ -217,18 +220,19 @@ class ConditionalGAN(Method):
 
     # Training
 
-    def adversarial_terms(self, layout, fake, real, unpaired=None, rows=None):
+    def adversarial_terms(self, layout, fake, real, unpaired=None, rows=None, pixels=None):
         """{objective: {loss: weighted scalar}} of fakes and reals [B,H,W,3].
 
         unpaired: bool [B], the fakes that need not match their photo: their terms of feature matching and
-        VGG loss are 0, in means over all samples; rows: int64 [B], numbers of the samples (batch["row"]).
+        VGG loss are 0, in means over all samples; rows: int64 [B], numbers of the samples (batch["row"]);
+        pixels: weights of the VGG loss float32 [B,H,W], or None.
         """
         config = self.config
         terms = self.adversary.terms(self.shown(layout, fake, real, unpaired, rows))
         if self.vgg is not None:
             weight = self.vgg.default_weight if config.lambda_vgg is None else config.lambda_vgg
             matched = fake if unpaired is None else losses.paired(fake, real, unpaired)
-            terms["generator"]["VGG"] = weight * self.vgg.loss(matched, real, config.vgg_layers)
+            terms["generator"]["VGG"] = weight * self.vgg.loss(matched, real, config.vgg_layers, pixels)
         return terms
 
     def shown(self, layout, fake, real, unpaired=None, rows=None):
@@ -343,5 +347,7 @@ class GlobalStyleGAN(ConditionalGAN):
         layout = {key: batch[key] for key in ("label", "instance") if key in batch}
         style, divergence, unpaired = self.training_style(batch)
         fake = self.synthesize_planned(self.plan(layout), style, training=True)
-        terms = self.adversarial_terms(layout, fake, batch["image"], unpaired, batch["row"])
+        terms = self.adversarial_terms(
+            layout, fake, batch["image"], unpaired, batch["row"], batch.get("rarity")
+        )
         return terms | {"generator": divergence | terms["generator"]}

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from semantic_synthesis import losses
 from semantic_synthesis.layers import add_array
+from semantic_synthesis.layers.cells import reduced
 
 # Width and number of convolutions per block; the loss needs nothing after block5_conv1.
 _BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 1))
@@ -58,19 +59,21 @@ class VGG19Features(keras.layers.Layer):
                     features.append(x)
         return features
 
-    def loss(self, fake, real, taps="all"):
+    def loss(self, fake, real, taps="all", pixels=None):
         """Weighted sum over the five taps of mean |features(fake) - features(real)|; real is a constant.
 
-        taps: a key of TAP_WEIGHTS.
+        taps: a key of TAP_WEIGHTS; pixels: float32 [B,H,W], weights of the pixels, reduced to each tap's size by
+        nearest neighbours; means are over all elements all the same.
         """
         fakes, reals = self(fake), self(tf.stop_gradient(real))
-        return tf.add_n(
-            [
-                w * losses.mean_absolute(f, tf.stop_gradient(r))
-                for w, f, r in zip(TAP_WEIGHTS[taps], fakes, reals, strict=True)
-                if w
-            ]
-        )
+        terms = []
+        for weight, f, r in zip(TAP_WEIGHTS[taps], fakes, reals, strict=True):
+            if weight and pixels is not None:
+                share = tf.cast(reduced(pixels, f.shape[1], f.shape[2]), f.dtype)[..., None]  # [B,h,w,1]
+                f, r = f * share, r * share
+            if weight:
+                terms.append(weight * losses.mean_absolute(f, tf.stop_gradient(r)))
+        return tf.add_n(terms)
 
 
 def _load(weights):

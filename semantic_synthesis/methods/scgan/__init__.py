@@ -151,7 +151,9 @@ class SCGAN(GlobalStyleGAN):
         labels = self._label_plans(layout)
         vectors = self.vectors(labels[1].tokens, labels[1])
         fake = self.synthesize_planned(self._compose(labels, vectors), style, training=True)
-        terms = self.adversarial_terms(layout, fake, batch["image"], unpaired, batch["row"])
+        terms = self.adversarial_terms(
+            layout, fake, batch["image"], unpaired, batch["row"], batch.get("rarity")
+        )
         reconstruction = losses.mean_absolute(self.vectors.picture(vectors[-1]), batch["image"])
         own = divergence | {"W_Recon": self.config.lambda_reconstruction * reconstruction}
         return terms | {"generator": own | terms["generator"]}

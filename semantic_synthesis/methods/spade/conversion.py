@@ -30,14 +30,17 @@ _COUNTER = Ignored(r".*\.num_batches_tracked", "a count of batches; the momentum
 
 def rules(role, config):
     """The rules for one file of a run with these options."""
-    return {"source": _generator, "encoder": _encoder, "discriminator": discriminator}[role](config)
+    return {"source": _generator, "encoder": encoder, "discriminator": discriminator}[role](config)
 
 
 def _generator(config):
+    return [*entry(config), *backbone(), *modulation()]
+
+
+def modulation():
+    """The label convolutions of the normalisers."""
     norm, ours = NORM
     return [
-        *entry(config),
-        *backbone(),
         Rule(rf"{norm}\.mlp_shared\.0\.weight", rf"{ours}/modulation/shared_kernel", convolution),
         Rule(rf"{norm}\.mlp_shared\.0\.bias", rf"{ours}/modulation/shared_bias"),
         Rule(rf"{norm}\.mlp_gamma\.weight", rf"{ours}/modulation/kernel", convolution, (0, 2)),
@@ -83,7 +86,9 @@ def dense_entry(config):
     return [Rule(r"fc\.weight", "fc/kernel", weight), Rule(r"fc\.bias", "fc/bias", bias)]
 
 
-def _encoder(config):
+def encoder(config):
+    """The rules for the image encoder."""
+
     def head(array):
         """(Z, F*4*4), rows flattened channel-major -> (4*4*F, Z)."""
         array = array.reshape(len(array), -1, 4, 4).transpose(2, 3, 1, 0)  # [4,4,F,Z]
