@@ -35,6 +35,14 @@ def tiny_config(run_dir="", **changes):
     return data.resolve(make_config(**{name: value for name, value in asked.items() if name in own}))
 
 
+# What tiny runs of single methods need otherwise: sizes that a paper's network cannot do without.
+_OF_METHOD = {
+    "clvae": {"encoder_size": 128},  # five levels and the 4x4 below them
+    "scgan": {"netD": "multiscale"},  # the pyramid needs pictures of 64
+    "oasis": {"use_vae": False, "init_variance": 1.0},
+}
+
+
 def conformance_options(method, **changes):
     """Options of a tiny run of any method, in METHODS or of another package, by what kind of option it has."""
     own = options_of(Config.class_for(method))
@@ -46,7 +54,7 @@ def conformance_options(method, **changes):
                 small[name] = 4
             elif name.endswith("_dim"):
                 small[name] = 3
-    found = {**TINY, **small, **changes}
+    found = {**TINY, **small, **_OF_METHOD.get(method, {}), **changes}
     return {"method": method, **{name: value for name, value in found.items() if name in own}}
 
 

@@ -24,7 +24,7 @@ GIVEN = {
 def fixture_run(name, run_dir):
     """(run folder, inputs and outputs) of a converted fixture."""
     folder, about, arrays = fixture(name)
-    asked = about["options"]
+    asked = about
     files = {role: str(folder / file) for role, file in NETWORKS.items() if (folder / file).exists()}
     flags = {
         flag: asked[flag] for flag in ("contain_dontcare_label", "no_instance", "crop_size", "aspect_ratio")

@@ -10,6 +10,7 @@ ROLES = {
     "encoder": ("encoder of class latents", r"fc_mu1\.weight"),
     "discriminator": spade.ROLES["discriminator"],
 }
+TRAINING = ("discriminator",)
 
 settle = spade.settle
 

@@ -14,6 +14,7 @@ ROLES = {
     "source": ("generator", r"body\.0\.norm_0\.mlp_gamma\.weight"),
     "discriminator": ("discriminator", r"layer_up_last\.weight"),
 }
+TRAINING = ("discriminator",)
 
 _NORM = r"body\.(\d)\.(norm_[01s])", r"generator/body_\1/\2"
 _CONV = r"body\.(\d)\.(conv_[01])", r"body\.(\d)\.(conv_s)"

@@ -16,6 +16,7 @@ ROLES = {
     "encoder": spade.ROLES["encoder"],
     "discriminator": ("discriminator", r"(discriminator_0\.model0\.0\.weight|enc1\.0\.0\.weight(_orig)?)"),
 }
+TRAINING = ("discriminator",)
 _GIVEN = {
     "weight_type": "softmax in all published models",
     "temperature": "published: 0.05 for ADE20K and CelebAMask-HQ, 0.5 for COCO-Stuff",
