@@ -1,17 +1,6 @@
 """Writes a run as a model for TF Serving: python export.py --checkpoint_dir checkpoints/mine."""
 
-from semantic_synthesis import command_line  # first: it quietens TensorFlow
-from semantic_synthesis.exporting import ExportOptions, export
-from semantic_synthesis.options import define_flags, from_flags, help_text
-
-define_flags(ExportOptions)
-
-
-def main():
-    """Writes the model and prints its folder."""
-    print(export(from_flags(ExportOptions)))
-    return 0
-
+from semantic_synthesis.__main__ import run
 
 if __name__ == "__main__":
-    command_line.start(main, lambda: f"{__doc__}\n{help_text(ExportOptions)}")
+    run("export")

@@ -21,8 +21,8 @@ import cv2
 import numpy as np
 
 from semantic_synthesis.evaluation.inception import InceptionFeatures
+from semantic_synthesis.evaluation.metrics import FeatureMetric
 from semantic_synthesis.evaluation.pictures import list_pictures, picture_batches
-from semantic_synthesis.evaluation.scoring import FeatureMetric
 
 BATCH = 50
 

@@ -34,14 +34,15 @@ from semantic_synthesis.config import REPOSITORY, Config
 from semantic_synthesis.data.pipeline import HELD_OUT_SEED
 from semantic_synthesis.data.scenes import CLASSES, render_scene
 from semantic_synthesis.evaluation import judge as judging
-from semantic_synthesis.evaluation.generating import run_sha256
-from semantic_synthesis.evaluation.protocol import table, write_json
 from semantic_synthesis.evaluation.segmentation import Confusion, score_batch
 from semantic_synthesis.evaluation.statistics import Gaussian, Moments, frechet_distance
+from semantic_synthesis.evaluation.tables import table
+from semantic_synthesis.files import write_json
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.layers.naming import named_variables
-from semantic_synthesis.monitoring import contact_sheet, write_png
+from semantic_synthesis.pictures import contact_sheet, write_png
 from semantic_synthesis.restyling import mix_style
+from semantic_synthesis.runs import run_sha256
 from semantic_synthesis.styles import REGION, Encoded, needs_regions
 
 BATCH, TIMED, SHEET_ROWS = 10, 20, 6

@@ -27,9 +27,9 @@ import tensorflow as tf
 from measuring import interleaved_medians
 
 from semantic_synthesis.data.scenes import render_scene
-from semantic_synthesis.exporting import ExportOptions, export
 from semantic_synthesis.inference import load_run
-from semantic_synthesis.serving_files import models
+from semantic_synthesis.serving.export import ExportOptions, export
+from semantic_synthesis.serving.files import models
 
 LAYOUTS = 8
 BAD_EVERY = 12  # every 12th request of a client comes after a bad one
@@ -170,7 +170,7 @@ def server_load(export_dir, name, requests, clients):
 
 def picture_size(folder):
     """(height, width) of the model's own warm-up picture."""
-    from semantic_synthesis.serving_files import WARMUP_FILE
+    from semantic_synthesis.serving.files import WARMUP_FILE
 
     path = f"{folder}/assets.extra/{WARMUP_FILE}"
     for record in tf.data.TFRecordDataset(path).as_numpy_iterator():

@@ -12,7 +12,7 @@ import numpy as np
 
 from semantic_synthesis import data
 from semantic_synthesis.inference import load_run
-from semantic_synthesis.monitoring import contact_sheet, write_png
+from semantic_synthesis.pictures import contact_sheet, write_png
 
 
 def main():

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 
 from semantic_synthesis.data.scenes import COLORS, render_scene
-from semantic_synthesis.monitoring import write_png
+from semantic_synthesis.pictures import write_png
 
 FOLDER = Path(__file__).resolve().parent.parent / "datasets" / "scenes"
 HELD_OUT = 1_000_000  # training uses seeds below

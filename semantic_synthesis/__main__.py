@@ -1,11 +1,15 @@
-"""python -m semantic_synthesis COMMAND --option value ...; without a command it lists them."""
+"""semantic-synthesis COMMAND --option value ..., or python -m semantic_synthesis; without a command it lists them."""
 
 import importlib
 import sys
 
-# Command -> module and the attribute that holds (options dataclass, function from options to exit code).
+# Command -> module and the attribute that holds the options.Command (or a dict of them by last word).
 COMMANDS = {
-    "convert": ("conversion", "COMMAND"),
+    "one": ("one_picture", "COMMAND"),
+    "train": ("train", "COMMAND"),
+    "export": ("serving.export", "COMMAND"),
+    "serve": ("serving.server", "COMMAND"),
+    "convert": ("convert", "COMMAND"),
     "evaluate": ("evaluation", "COMMANDS"),
     "generate": ("evaluation", "COMMANDS"),
     "prepare bank": ("methods.sims.building", "COMMAND"),
@@ -15,12 +19,39 @@ COMMANDS = {
     "prepare instances": ("data.prepare", "COMMANDS"),
     "prepare scenes": ("data.prepare", "COMMANDS"),
     "publish": ("publishing", "COMMAND"),
-    "serve": ("serving", "COMMAND"),
 }
+_SUMMARIES = """\
+one                pictures from one label map
+train              a run from photos and label maps
+export             a run as a model for TF Serving
+serve              exported models over REST, for development
+convert            checkpoints of the original programs into runs
+evaluate           FID, KID, LPIPS and mIoU of a run or a folder
+generate           a folder of pictures from a folder of label maps
+prepare check      every problem of a dataset
+prepare describe   a dataset's classes into a description
+prepare instances  instance maps from label maps
+prepare celeba     label maps from CelebAMask-HQ's parts
+prepare bank       the memory of photos that SIMS makes its pictures of
+prepare scenes     rendered landscapes as files
+publish            a trained run made small
+"""
 
 
-def main(arguments):
+def main(arguments=None):
     """Finds the command, hands its flags to it; never returns."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] in (["--help"], ["-h"], ["help"]):
+        print(
+            f"semantic-synthesis COMMAND --option value ...; COMMAND --help says more.\n\n{_SUMMARIES}",
+            end="",
+        )
+        sys.exit(0)
+    if arguments[:1] == ["--version"]:
+        from semantic_synthesis import __version__
+
+        print(__version__)
+        sys.exit(0)
     words = [word for word in arguments if not word.startswith("-")][:2]
     name = next((n for n in (" ".join(words), *words[:1]) if n in COMMANDS), None)
     if name is None or arguments[: len(name.split())] != name.split():
@@ -28,16 +59,18 @@ def main(arguments):
         asked = f"unknown command {' '.join(words)!r}; " if words else ""
         sys.stderr.write(f"error: {asked}expected one of: {', '.join(group or COMMANDS)}\n")
         sys.exit(2)
+    run(name, arguments[len(name.split()) :])
+
+
+def run(name, arguments=None):
+    """Runs one command with flags; never returns."""
+    sys.argv = [f"semantic-synthesis {name}", *(sys.argv[1:] if arguments is None else arguments)]
     from semantic_synthesis import command_line  # not above: it imports TensorFlow
-    from semantic_synthesis.options import define_flags, from_flags, help_text
 
     module, attribute = COMMANDS[name]
     found = getattr(importlib.import_module(f"semantic_synthesis.{module}"), attribute)
-    options, function = found if attribute == "COMMAND" else found[name.split()[-1]]
-    define_flags(options)
-    sys.argv = [f"semantic_synthesis {name}", *arguments[len(name.split()) :]]
-    command_line.start(lambda: function(from_flags(options)), lambda: help_text(options))
+    command_line.run(found if attribute == "COMMAND" else found[name.split()[-1]])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -6,6 +6,8 @@ import sys
 
 from absl import app, flags, logging
 
+from semantic_synthesis.options import define_flags
+
 
 @contextlib.contextmanager
 def _quiet_native_code():
@@ -26,6 +28,12 @@ with _quiet_native_code():
     import tensorflow as tf
 
     tf.config.list_physical_devices()
+
+
+def run(command):
+    """Runs an options.Command with the flags of sys.argv; never returns."""
+    define_flags(command.options, defaults=not isinstance(command.options, dict))
+    start(lambda: command.run(command.parsed()), command.help_text)
 
 
 def start(main, help_text=None):

@@ -10,11 +10,10 @@ import functools
 import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from semantic_synthesis.files import write_json
 from semantic_synthesis.options import check_type, option, options_of
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 CONFIG_FILE = "config.json"
 
 _data = functools.partial(option, group="Data")
@@ -52,6 +51,12 @@ class Config:
     prob_dataset: float = _data(1.0, "Share of the dataset drawn per epoch, in (0, 1].", role="training")
     max_dataset_size: int = _data(0, "Use only the first N samples; 0 means all.", role="training")
     scenes_count: int = _data(2000, "Number of rendered landscapes (dataset_mode scenes).", role="training")
+    rarity_dir: str = _data(
+        "",
+        "Folder of rarity files (GTA5: those of conditional IMLE): training draws samples by the rarity of their "
+        "colours, and the VGG loss counts rare pixels more.",
+        role="training",
+    )
     preprocess_mode: str = _data(
         None, "How a sample gets its size before the crop.",
         choices=("resize_and_crop", "crop", "scale_width_and_crop", "scale_shortside_and_crop", "fixed"),
@@ -83,6 +88,11 @@ class Config:
     )
     lr: float = _optimisation(0.0002, "Base learning rate.", resume=True)
     ema_decay: float = _optimisation(0.0, "Decay per step of averaged weights; 0 keeps none.")
+    recalibration_batches: int = _optimisation(
+        0,
+        "Batches over which the batch statistics of averaged weights are measured before they are saved or scored; "
+        "0: averages of the running ones.",
+    )
     precision: str = _optimisation(
         "float32", "Arithmetic of the networks.", choices=("float32", "bfloat16"), role="run"
     )
@@ -142,12 +152,7 @@ class Config:
 
     def save(self, run_dir):
         """Writes config.json into the run folder, whole or not at all."""
-        os.makedirs(run_dir, exist_ok=True)
-        path = os.path.join(run_dir, CONFIG_FILE)
-        with open(path + ".part", "w", encoding="utf-8") as file:
-            json.dump(dataclasses.asdict(self), file, indent=1)
-            file.write("\n")
-        os.replace(path + ".part", path)
+        write_json(os.path.join(run_dir, CONFIG_FILE), dataclasses.asdict(self))
 
     @staticmethod
     def class_for(method, source="--method"):

@@ -6,16 +6,15 @@ method. docs/coming-from-other-repos.md says what was verified.
 
 import dataclasses
 import os
-import shutil
 from pathlib import Path
 
 from absl import logging
 
 from semantic_synthesis import runs
-from semantic_synthesis.config import REPOSITORY, Config, known_options, method_options, options_for
+from semantic_synthesis.config import Config, known_options, method_options, options_for
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import METHODS
-from semantic_synthesis.options import option, options_of, union
+from semantic_synthesis.options import Command, option, options_of, union
 from semantic_synthesis.originals.evidence import tensor_names
 from semantic_synthesis.originals.options import complete_config, describe_options, known_classes
 from semantic_synthesis.originals.rules import Source, apply_rules
@@ -33,6 +32,11 @@ class _Common:
     checkpoint_dir: str = option("", "Run folder to make; default checkpoints/<method>_<dataset_mode>.")
     contain_dontcare_label: bool = option(
         False, "custom: the last class is the unknown one, of raw value 255 (flag of the original)."
+    )
+    unknown_last: bool = option(
+        False,
+        "The original has the dataset's unknown class as its last channel, where this project has it elsewhere "
+        "(ADE20K: raw 0 as channel 150, raw k as k - 1).",
     )
 
 
@@ -84,12 +88,17 @@ def _network_text(config):
     """The method's choices among several, such as a depth, for the line that `main` prints."""
     own = method_options(type(config))
     shown = [
-        n for n, o in own.items() if o.metadata["role"] == "network" and o.metadata["fallback"] is not None
+        n
+        for n, o in own.items()
+        if o.metadata["role"] == "network" and o.metadata["fallback"] is not None and o.metadata["choices"]
     ]
     return "".join(f"{getattr(config, name)}, " for name in shown)
 
 
-COMMAND = (ConvertOptions, main)
+COMMAND = Command(
+    ConvertOptions, main, "Turns checkpoints of the original programs into a run.",
+    "convert --method spade --dataset_mode ade20k --source latest_net_G.pth",
+)  # fmt: skip
 
 
 def convert(options):
@@ -107,7 +116,7 @@ def convert(options):
     config = _infer_config(options, flags, converter, files).replace(checkpoint_dir=run_dir)
     arrays, ignored = convert_tensors(config, files)
     _report(files, {**dropped, **ignored})
-    _write_run(run_dir, config, arrays)
+    runs.write_run(run_dir, config, arrays)
     return run_dir
 
 
@@ -129,11 +138,12 @@ def _flags(options):
 def convert_tensors(config, files):
     """The arrays of a run with these options.
 
-    files: {role: (path, {name: array})}; without a discriminator file its variables are left out.
+    files: {role: (path, {name: array})}; without files of networks for training their variables are left out.
     Returns ({variable name: float32 array}, {ignored tensor: reason}).
     """
-    shapes = _variable_shapes(config, training="discriminator" in files)
     converter = CONVERTERS[config.method]
+    training = any(role in files for role in getattr(converter, "TRAINING", ()))
+    shapes = _variable_shapes(config, training)
     sources = [
         Source(path, tensors, converter.rules(role, config)) for role, (path, tensors) in files.items()
     ]
@@ -151,7 +161,7 @@ def _variable_shapes(config, training):
 
 def _run_dir(options):
     mode = Path(options.dataset_mode or "custom").stem
-    run_dir = options.checkpoint_dir or str(REPOSITORY / "checkpoints" / f"{options.method}_{mode}")
+    run_dir = options.checkpoint_dir or os.path.join("checkpoints", f"{options.method}_{mode}")
     if os.path.exists(run_dir) and not (os.path.isdir(run_dir) and not os.listdir(run_dir)):
         raise ValueError(f"{run_dir}: exists already; give another --checkpoint_dir or remove it")
     return run_dir
@@ -229,15 +239,3 @@ def _report(files, ignored):
         reasons.setdefault(reason, []).append(name)
     for reason, names in reasons.items():
         logging.info("left out %d (%s ...): %s", len(names), names[0], reason)
-
-
-def _write_run(run_dir, config, arrays):
-    """Writes config.json and weights.npz beside the run folder and renames them into place."""
-    partial = f"{os.path.normpath(run_dir)}.part-{os.getpid()}"
-    os.makedirs(partial)
-    try:
-        config.save(partial)
-        runs.save_weights(partial, arrays)
-        os.replace(partial, run_dir)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

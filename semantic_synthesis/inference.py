@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis import data
-from semantic_synthesis.monitoring import to_uint8
+from semantic_synthesis.pictures import to_uint8
+from semantic_synthesis.restyling import apply_edits, parse_edit
 from semantic_synthesis.runs import open_run
 from semantic_synthesis.styles import encoded_names, merge_style, needs_regions, transfer
 
@@ -108,14 +109,34 @@ class Synthesizer:
         return transfer(encoded, self.style_specs, photo_layout, layout, self.table.num_classes)
 
     def encode_style(self, images, layout=None, seed=0, photo_layout=None):
-        """Styles of photos, see `read_photos`; seed decides what of a style the photos do not."""
+        """Styles of photos, see `read_photos`; seed (one, or one per photo) decides what of them the photos do not."""
         encoded = self.read_photos(images, layout, photo_layout)
         count = len(images) if np.ndim(images) == 4 else 1
-        return merge_style(self.sample_style([seed] * count, layout), encoded)
+        return merge_style(self.sample_style(np.broadcast_to(seed, [count]), layout), encoded)
 
     def synthesize(self, layout, style):
         """Pictures uint8 [N,H,W,3] for N styles of one layout, or one style per layout."""
         return to_uint8(self._render(self._planned(layout), style))
+
+    def paint(self, label, instance=None, *, seed=0, photo=None, photo_label=None, restyle=(), size=None):
+        """The picture of one label map, as `one` makes it: uint8 [h,w,3].
+
+        label: int [h,w] in [0,C); instance: int [h,w], 0 = none, for runs trained with them; seed: of the random style,
+        or of what a photo leaves open; photo: uint8 [h',w',3], whose style the picture takes; photo_label: int [h',w'],
+        its label map where it shows another layout; restyle: edits of the style, texts as `--restyle` takes them
+        (restyling.GRAMMAR); size: (height, width) of the picture, default that of the label map.
+        ValueError, one line, for maps, photos or edits that do not fit the run.
+        """
+        label = np.asarray(label)
+        layout = self.layout(label, instance)
+        if photo is None:
+            style = self.sample_style([seed], layout)
+        else:
+            shown = None if photo_label is None else self.layout(photo_label)
+            style = self.encode_style(photo, layout, seed, shown)
+        edits = [parse_edit(text, self.table.names) for text in restyle]
+        style = apply_edits(self, edits, label, instance, style)
+        return data.fit_image(self.synthesize(layout, style)[0], *(size or label.shape))
 
     def provenance(self, layout, style):
         """A Provenance per picture of `synthesize`: where its parts come from.

@@ -47,11 +47,62 @@ def mean_absolute(a, b):
     return tf.reduce_mean(tf.cast(tf.abs(a - b), tf.float32))
 
 
-def kl_divergence(mean, log_variance):
+def kl_divergence(mean, log_variance, weights=1.0):
     """KL(N(mean, exp(log_variance)) || N(0,1)): sum over all but the batch, mean over it; float32 [B,...].
 
+    weights: of the terms, spread over them (for means over some axis instead of sums).
     The originals sum over the batch of one GPU as well: their lambda_kld at n samples per GPU equals
     n * lambda_kld here.
     """
-    terms = 1.0 + log_variance - tf.square(mean) - tf.exp(log_variance)
+    terms = weights * (1.0 + log_variance - tf.square(mean) - tf.exp(log_variance))
     return -0.5 * tf.reduce_sum(terms) / tf.cast(tf.shape(terms)[0], tf.float32)
+
+
+def paired(fake, real, unpaired):
+    """fake [B,...] with real, a constant, in the unpaired rows (bool [B]): the difference to real is then 0 there."""
+    return tf.where(tf.reshape(unpaired, [-1, 1, 1, 1]), tf.stop_gradient(real), fake)
+
+
+@tf.custom_gradient
+def cross_entropy(logits, target):
+    """logsumexp(x) - x[t] at each pixel: logits float32 [B,H,W,K], target int32 [B,H,W] in [0,K) -> [B,H,W].
+
+    Neither here nor in the gradient (softmax(x) minus 1 at t) is the target ever one-hot; the gradient is computed
+    again instead of kept, as it is as large as the logits.
+    """
+
+    def backward(upstream):
+        gradient = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
+            features=tf.reshape(logits, [-1, logits.shape[-1]]), labels=tf.reshape(target, [-1])
+        ).backprop  # [B*H*W,K]
+        return tf.reshape(gradient, tf.shape(logits)) * upstream[..., None], None
+
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(target, logits), backward
+
+
+def class_weights(label, num_classes, ignored=None):
+    """float32 [C]: pixels / (K * pixels of the class), K the number of classes that occur; 0 for those that do not.
+
+    label: int32 [B,H,W], of which the pixels on all replicas count. The class `ignored` gets 0 and does not count
+    in K, its pixels do (Schönfeld et al., ICLR 2021, equation 2): the mean weight over all pixels is 1, or 0 where
+    all are ignored.
+    """
+    counts = tf.math.bincount(
+        tf.reshape(label, [-1]), minlength=num_classes, maxlength=num_classes, dtype=tf.float32
+    )
+    replica = tf.distribute.get_replica_context()
+    if replica and replica.num_replicas_in_sync > 1:
+        counts = replica.all_reduce(tf.distribute.ReduceOp.SUM, counts)
+    pixels = tf.reduce_sum(counts)
+    if ignored is not None:
+        counts *= 1 - tf.one_hot(ignored, num_classes)
+    return tf.math.divide_no_nan(pixels, tf.math.count_nonzero(counts, dtype=tf.float32) * counts)
+
+
+def label_mix(of_mixed, of_real, of_fake, from_real):
+    """LabelMix: mean over all elements of (M of_real + (1 - M) of_fake - of_mixed)^2 (Schönfeld et al.,
+    equation 5).
+
+    of_...: logits float32 [B,H,W,K] of the mixed, the real and the fake picture; from_real: M, bool [B,H,W].
+    """
+    return tf.reduce_mean(tf.square(tf.where(from_real[..., None], of_real, of_fake) - of_mixed))

@@ -1,6 +1,5 @@
 """One label map to one or several pictures: what test_one.py does."""
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from semantic_synthesis import data
-from semantic_synthesis.config import REPOSITORY
-from semantic_synthesis.data.writing import write_text
+from semantic_synthesis.files import shipped, write_json
 from semantic_synthesis.inference import load_run
-from semantic_synthesis.monitoring import contact_sheet, write_png
-from semantic_synthesis.options import option
+from semantic_synthesis.options import Command, option
+from semantic_synthesis.pictures import contact_sheet, write_png
 from semantic_synthesis.restyling import apply_edits, parse_edit, read_photo_layout, split_photo
 
 _MOST_PIXELS = 2**26
@@ -22,9 +20,9 @@ _MOST_PIXELS = 2**26
 class OneOptions:
     """Options of test_one.py; the run knows all others."""
 
-    checkpoint_dir: str = option(str(REPOSITORY / "checkpoints" / "demo_spade"), "Run folder.")
+    checkpoint_dir: str = option("demo_spade", "Run folder, or the name of a shipped run.")
     label_filename: str = option(
-        str(REPOSITORY / "datasets" / "scenes" / "lake_label.png"), "Label map: index, palette or RGB PNG."
+        str(shipped("datasets", "scenes", "lake_label.png")), "Label map: index, palette or RGB PNG."
     )
     instance_filename: str = option("", "Instance map, for runs trained with one.")
     style_filename: str = option(
@@ -86,7 +84,7 @@ def _write_origin(options, origin, label, picture, suffix):
     start = os.path.join(options.results_dir, f"{Path(options.label_filename).stem}_provenance{suffix}")
     steps = [np.asarray(data.fit_image(step, *picture.shape[:2])) for step in origin.pictures.values()]
     write_png(f"{start}.png", contact_sheet([step[None] for step in (label, *steps, np.asarray(picture))]))
-    write_text(f"{start}.json", json.dumps({"segments": origin.segments}, indent=1) + "\n")
+    write_json(f"{start}.json", {"segments": origin.segments})
     return [f"{start}.png", f"{start}.json"]
 
 
@@ -123,3 +121,15 @@ def _write(options, pictures, seeds, sheet):
     paths.append(os.path.join(options.results_dir, f"{stem}_sheet.png"))
     write_png(paths[-1], sheet)
     return paths
+
+
+def _run(options):
+    for path in make_pictures(options):
+        print(path)
+    return 0
+
+
+COMMAND = Command(
+    OneOptions, _run, "Makes pictures from one label map, and a sheet of them.",
+    "one --checkpoint_dir demo_spade --label_filename map.png --style_filename photo.jpg",
+)  # fmt: skip

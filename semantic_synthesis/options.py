@@ -10,7 +10,9 @@ are made from it. An option says what it is for by its role:
 import dataclasses
 import sys
 import textwrap
+from collections.abc import Callable
 from dataclasses import field
+from typing import NamedTuple
 
 from absl import flags
 
@@ -56,6 +58,30 @@ def check_type(option, value, source):
         raise ValueError(f"{source}: {option.name} is {value!r}; expected {kind.__name__}")
     if choices and value not in choices:
         raise ValueError(f"{source}: {option.name} is {value!r}; expected one of {', '.join(choices)}")
+
+
+class Command(NamedTuple):
+    """What one command of the command line is.
+
+    options: dataclass, or {name: field}; run: from the filled dataclass (with {name: field}: from {name: value} of the
+    flags really given) to the exit code; example: a command line without the program's name; shown: what --help lists
+    instead of `options`, as a function, where that depends on the command line.
+    """
+
+    options: type | dict
+    run: Callable
+    summary: str
+    example: str
+    shown: Callable | None = None
+
+    def help_text(self):
+        """What --help prints."""
+        options = self.options if self.shown is None else self.shown()
+        return f"{self.summary}\n\nExample:\n  {self.example}\n{help_text(options)}"
+
+    def parsed(self):
+        """What `run` takes, from the parsed command line."""
+        return given_flags(self.options) if isinstance(self.options, dict) else from_flags(self.options)
 
 
 # Flags

@@ -1,15 +1,14 @@
 """A trained run made small: configuration and averaged inference weights in half precision."""
 
 import os
-import shutil
 from dataclasses import dataclass
 
 import numpy as np
 
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers.naming import named_variables
-from semantic_synthesis.options import option
-from semantic_synthesis.runs import build_method, load_weights, save_weights
+from semantic_synthesis.options import Command, option
+from semantic_synthesis.runs import build_method, find_run, load_weights, write_run
 
 
 @dataclass(frozen=True)
@@ -30,19 +29,17 @@ def publish(options):
         raise ValueError("publish needs --checkpoint_dir (a trained run) and --to (a new folder)")
     if os.path.exists(options.to):
         raise ValueError(f"{options.to}: exists already; choose another folder or remove it")
-    config = Config.load(options.checkpoint_dir)
+    run_dir = find_run(options.checkpoint_dir)
+    config = Config.load(run_dir)
     model = build_method(config.replace(precision="float32"), training=False, initial_weights=False)
-    load_weights(model, options.checkpoint_dir)
+    load_weights(model, run_dir)
     arrays = {name: np.asarray(v.value) for name, v in named_variables(model).items()}
     arrays = {name: array.astype(options.weights_dtype) for name, array in arrays.items()}
-    part = options.to.rstrip("/") + ".part"
-    try:
-        config.replace(checkpoint_dir="", log_dir="", results_dir="").save(part)
-        save_weights(part, arrays)
-        os.replace(part, options.to)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    write_run(options.to, config.replace(checkpoint_dir="", log_dir="", results_dir=""), arrays)
     return 0
 
 
-COMMAND = (PublishOptions, publish)
+COMMAND = Command(
+    PublishOptions, publish, "Makes a trained run small: inference weights alone, in half precision.",
+    "publish --checkpoint_dir checkpoints/mine --to mine_small",
+)  # fmt: skip

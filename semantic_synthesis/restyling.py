@@ -297,14 +297,15 @@ def _source(run, edit, layout):
 
 
 def read_photo_layout(run, path, photo_path, photo):
-    """The layout that a label map file gives of a photo uint8 [h,w,3]; ValueError unless their sizes are equal."""
+    """The layout that a label map file gives of a photo uint8 [h,w,3], without objects; ValueError unless their sizes
+    are equal."""
     label = data.read_label(path, run.table)
     if label.shape != photo.shape[:2]:
         raise ValueError(
             f"{path}: {label.shape[1]}x{label.shape[0]} pixels, but {photo_path} has "
             f"{photo.shape[1]}x{photo.shape[0]}; expected the photo's own label map"
         )
-    return run.layout(label)
+    return run.layout(label, np.zeros_like(label) if run.instance_maps == "objects" else None)
 
 
 def _check_source(run, edit, masks, source):

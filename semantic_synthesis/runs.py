@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from semantic_synthesis.config import CONFIG_FILE, REPOSITORY, Config, method_options, options_for
+from semantic_synthesis.config import CONFIG_FILE, Config, method_options, options_for
+from semantic_synthesis.files import file_sha256, folder_beside, shipped, write_arrays
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import method_class
 from semantic_synthesis.options import options_of
@@ -44,15 +45,24 @@ def checkpoint_variables(model):
 
 def save_weights(run_dir, arrays):
     """Writes {path: NumPy array} as the run's weights.npz, whole or not at all."""
-    path = os.path.join(run_dir, WEIGHTS_FILE)
-    with open(path + ".part", "wb") as file:
-        np.savez_compressed(file, **arrays) if _small(arrays) else np.savez(file, **arrays)
-    os.replace(path + ".part", path)
+    small = sum(array.nbytes for array in arrays.values()) < 100e6  # compressing more is not worth the time
+    write_arrays(os.path.join(run_dir, WEIGHTS_FILE), arrays, compressed=small)
 
 
-def _small(arrays):
-    """Whether compressing is worth the time: below 100 MB."""
-    return sum(array.nbytes for array in arrays.values()) < 100e6
+def write_run(run_dir, config, arrays):
+    """Makes a run folder of a Config and {path: NumPy array}, whole or not at all."""
+    with folder_beside(run_dir) as part:
+        config.save(part)
+        save_weights(part, arrays)
+
+
+def find_run(run_dir):
+    """The folder of a run: as given, or the shipped one of that name (demo_spade)."""
+    run_dir = os.fspath(run_dir)
+    if not os.path.exists(run_dir) and os.path.basename(run_dir) == run_dir:
+        inside = shipped("checkpoints", run_dir)
+        return str(inside) if inside.exists() else run_dir
+    return run_dir
 
 
 def newest_checkpoint(run_dir):
@@ -71,6 +81,13 @@ def newest_checkpoint(run_dir):
         f"{run_dir}: the file checkpoint lists checkpoints, but their files (ckpt-N.index) are not here; "
         f"restore them, or delete the file checkpoint to start from {WEIGHTS_FILE} or anew"
     )
+
+
+def run_sha256(run_dir):
+    """Checksum of the weights that `load_weights` reads: the newest checkpoint's data, else weights.npz."""
+    run_dir = find_run(run_dir)
+    newest = newest_checkpoint(run_dir)
+    return file_sha256(f"{newest}.data-00000-of-00001" if newest else os.path.join(run_dir, WEIGHTS_FILE))
 
 
 def load_weights(model, run_dir, partial=False):
@@ -168,6 +185,7 @@ def open_run(run_dir, precision="float32", **changes):
     precision bfloat16 also holds the weights in bfloat16 (BatchNorm statistics stay float32). changes: options that
     say how the run's method computes (`inference_options`), None as trained; ValueError for others.
     """
+    run_dir = find_run(run_dir)
     config = Config.load(run_dir)
     if config.class_table is None:
         raise ValueError(
@@ -212,7 +230,7 @@ def training_config(given, resolve):
     if not run_dir:
         custom = given.get("image_dir") or given.get("label_dir")
         mode = Path(given.get("dataset_mode") or ("custom" if custom else "scenes")).stem
-        run_dir = str(REPOSITORY / "checkpoints" / f"{method}_{mode}")
+        run_dir = os.path.join("checkpoints", f"{method}_{mode}")
     if not os.path.exists(os.path.join(run_dir, CONFIG_FILE)):
         config = resolve(options_for(method, given)(**given))
         return config.replace(checkpoint_dir=run_dir)

@@ -12,10 +12,11 @@ import tensorflow as tf
 from helpers import random_arrays, shallow_networks, tiny_config
 
 from semantic_synthesis import data
+from semantic_synthesis.data import catalogue
 from semantic_synthesis.data.scenes import render_scene
-from semantic_synthesis.exporting import ExportOptions, export
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.runs import build_method, save_weights
+from semantic_synthesis.serving.export import ExportOptions, export
 
 STRIDES = (2, 1)
 RUNS = {
@@ -23,7 +24,13 @@ RUNS = {
     "free": {"no_instance": False},
     "regions": {"method": "inade", "no_instance": False, "use_vae": True, "noise_dim": 3},
     "classes": {"method": "clade", "class_positions": True},
-}
+    "composed": {"method": "scgan", "use_vae": True, "num_routing_filters": 4, "num_entry_filters": 3},
+    "noise": {"method": "oasis", "no_instance": False, "z_dim": 3},
+    "levels": {
+        "method": "clvae", "encoder_size": 128, "modulation": "dense",
+        "class_table": catalogue.describe("ade20k").table.to_dict(),
+    },
+}  # fmt: skip
 
 
 @functools.cache
@@ -37,7 +44,7 @@ def folder():
 @functools.cache
 def run_dir(name):
     """A run with random weights: "styled" has an encoder, "free" none but instance edges, the others are
-    INADE and CLADE-ICPE."""
+    INADE, CLADE-ICPE, SCGAN, OASIS, and clVAE with ADE20K's classes."""
     path = folder() / "runs" / name
     config = tiny_config(path, **RUNS[name])
     with shallow_networks(STRIDES):

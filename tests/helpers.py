@@ -1,10 +1,14 @@
 """What several test files share: tiny runs and the scripts in their own processes."""
 
+import atexit
 import contextlib
+import functools
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from unittest import mock
@@ -31,8 +35,45 @@ TINY = {
 def tiny_config(run_dir="", **changes):
     """A resolved Config of a run of seconds in run_dir."""
     asked = {**TINY, **changes, "checkpoint_dir": str(run_dir)}
-    own = options_of(Config.class_for(asked.get("method", "spade")))
+    own = {*options_of(Config.class_for(asked.get("method", "spade"))), "class_table"}
     return data.resolve(make_config(**{name: value for name, value in asked.items() if name in own}))
+
+
+# What tiny runs of single methods need otherwise: sizes that a paper's network cannot do without.
+_OF_METHOD = {
+    "clvae": {"encoder_size": 128},  # five levels and the 4x4 below them
+    "scgan": {"netD": "multiscale"},  # the pyramid needs pictures of 64
+    "oasis": {"use_vae": False, "init_variance": 1.0},
+    "sims": {"slots": 2},
+}
+
+
+def conformance_options(method, **changes):
+    """Options of a tiny run of any method, in METHODS or of another package, by what kind of option it has."""
+    own = options_of(Config.class_for(method))
+    small = {"ema_decay": 0.9, "batch_size": 4, "crop_size": 32, "encoder_size": 8, "use_vae": True}
+    small |= {"num_discriminators": 1, "num_discriminator_layers": 2, "no_instance": False}
+    for name, one in own.items():
+        if one.metadata["role"] == "network" and name not in TINY:
+            if name.endswith("_filters"):
+                small[name] = 4
+            elif name.endswith("_dim"):
+                small[name] = 3
+    if "bank_dir" in own:
+        small["bank_dir"] = tiny_bank(changes.get("crop_size", small["crop_size"]))
+    found = {**TINY, **small, **_OF_METHOD.get(method, {}), **changes}
+    return {"method": method, **{name: value for name, value in found.items() if name in own}}
+
+
+@functools.cache
+def tiny_bank(size):
+    """Folder of the memory of eight scenes, for methods that need one."""
+    from semantic_synthesis.methods.sims.building import build_bank
+
+    folder = tempfile.mkdtemp(prefix="bank-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    build_bank(tiny_config(method="sims", crop_size=size, no_instance=False), folder)
+    return folder
 
 
 def tiny_flags(run_dir, **changes):
@@ -134,11 +175,14 @@ def shallow_networks(strides=(1,)):
     """
     from semantic_synthesis.networks import Block
 
-    def layout(filters, depth):
+    def layout(filters, depth="normal"):
         widths = [16 * filters] + [4 * filters] * len(strides)
         return [Block(f"head_{i}", *widths[i : i + 2], stride) for i, stride in enumerate(strides)]
 
-    with mock.patch("semantic_synthesis.methods.conditional_gan.spade_layout", layout):
+    with (
+        mock.patch("semantic_synthesis.methods.conditional_gan.spade_layout", layout),
+        mock.patch("semantic_synthesis.methods.oasis.oasis_layout", layout),
+    ):
         yield
 
 
@@ -192,11 +236,35 @@ DISTRIBUTION_CASES = {
         "noise_dim": 3,
         "prior_share": 0.5,
     },
+    "scgan": {
+        **_ALL,
+        "method": "scgan",
+        "num_routing_filters": 4,
+        "num_entry_filters": 3,
+        "netD": "multiscale",
+    },
+    "oasis": {
+        **_ALL,
+        "method": "oasis",
+        "use_vae": False,
+        "z_dim": 3,
+        "recalibration_batches": 0,
+        "lr": 0.01,
+    },
+    "clvae": {
+        **_ALL,
+        "crop_size": 32,
+        "method": "clvae",
+        "encoder_size": 128,
+        "latent_dim": 3,
+        "prior_share": 0.5,
+        "modulation": "patches",
+    },
     "clade": {**_ALL, "method": "clade", "no_instance": False, "class_positions": True},
     "whole": _WHOLE,
     "whole bfloat16": {**_WHOLE, "precision": "bfloat16"},
 }
-QUICK_CASES = ("auto", "dense", "patches bfloat16", "inade")
+QUICK_CASES = ("auto", "dense", "patches bfloat16", "inade", "oasis")
 
 
 def wait_for(condition, process, seconds=900):

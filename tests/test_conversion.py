@@ -34,11 +34,8 @@ def fixture(name):
     folder = GOLDEN / name
     if not folder.is_dir():
         pytest.skip(f"fixture {folder} is not here")
-    return (
-        folder,
-        json.loads((folder / "options.json").read_text()),
-        dict(np.load(folder / "io.npz")),
-    )
+    options = json.loads((folder / "options.json").read_text())
+    return folder, options.get("options", options), dict(np.load(folder / "io.npz"))
 
 
 def converted(name, run_dir, **changes):
@@ -221,8 +218,8 @@ def test_training_discriminator_features(tmp_path, noise):
     run_dir, arrays = converted("spade_train", tmp_path / "run")
     model = training_model(run_dir)
     model.advance_spectral_norms()
-    pictures = tf.constant(arrays["image"]), tf.constant(arrays["real_image"])
-    fakes, reals = (layers_of(judged) for judged in model._judge(layout_of(arrays), *pictures))
+    given = model.shown(layout_of(arrays), tf.constant(arrays["image"]), tf.constant(arrays["real_image"]))
+    fakes, reals = (layers_of(judged) for judged in model.adversary.judge(given))
     for scale in range(2):
         for layer in (2, 3, 4):
             both = np.concatenate([fakes[scale][layer], reals[scale][layer]])

@@ -5,10 +5,10 @@ import numpy as np
 import tensorflow as tf
 from test_conversion import converted
 
-from semantic_synthesis.exporting import ExportOptions, export
 from semantic_synthesis.inference import load_run
-from semantic_synthesis.monitoring import to_uint8
 from semantic_synthesis.one_picture import OneOptions, make_pictures
+from semantic_synthesis.pictures import to_uint8
+from semantic_synthesis.serving.export import ExportOptions, export
 
 
 def test_same_picture_in_all_three_without_further_options(tmp_path):

@@ -9,8 +9,8 @@ import pytest
 from fixtures_data import encode_png, label_map, photo, write_folders, write_picture
 
 from semantic_synthesis.data import ClassTable, DataError, open_dataset, read_instance, read_layout, resolve
-from semantic_synthesis.data.checking import odd_objects
 from semantic_synthesis.data.instances import class_ranks, connected_components, polygon_mask
+from semantic_synthesis.data.layouts import odd_objects
 from semantic_synthesis.data.prepare import CELEBA_PARTS, COMMANDS
 from semantic_synthesis.methods import make_config
 

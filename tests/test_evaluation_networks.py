@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 import reference_torchvision
 
-from semantic_synthesis.evaluation import EvaluateOptions, weights
+from semantic_synthesis.evaluation import EvaluateOptions, weight_files
 from semantic_synthesis.evaluation.evaluating import score
 from semantic_synthesis.evaluation.inception import DIMS, InceptionFeatures
 from semantic_synthesis.evaluation.lpips import LPIPS
@@ -141,11 +141,11 @@ def test_downloads_are_kept_and_their_hash_is_checked(monkeypatch, tmp_path):
     good, bad = tmp_path / "good-2cf24dba.pth", tmp_path / "bad-00000000.pth"  # SHA-256 of b"hello"
     for path in (good, bad):
         path.write_bytes(b"hello")
-    kept = weights.find_file("flag", "", good.as_uri())
+    kept = weight_files.find_file("flag", "", good.as_uri())
     good.unlink()
-    assert weights.find_file("flag", "", good.as_uri()) == kept and Path(kept).read_bytes() == b"hello"
+    assert weight_files.find_file("flag", "", good.as_uri()) == kept and Path(kept).read_bytes() == b"hello"
     with pytest.raises(FileNotFoundError, match="SHA-256"):
-        weights.find_file("flag", "", bad.as_uri())
+        weight_files.find_file("flag", "", bad.as_uri())
     assert [p.name for p in Path(kept).parent.iterdir()] == ["good-2cf24dba.pth"]
 
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 from helpers import assert_user_error, run_script
 from test_exporting import SIGNATURES, call
 
-from semantic_synthesis import data, serving_files
+from semantic_synthesis import data
+from semantic_synthesis.serving import files as serving_files
 
 
 def test_warm_up_requests_run_and_parse():
@@ -118,7 +119,7 @@ def test_what_lies_beside_the_graph():
 
 def test_versions_count_up_and_are_never_replaced(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr("semantic_synthesis.exporting.ServingGraph", _nothing(made))
+    monkeypatch.setattr("semantic_synthesis.serving.export.ServingGraph", _nothing(made))
     options = {"export_dir": str(tmp_path), "model_name": "m"}
     assert [exports.export_run("styled", **options).name for _ in range(2)] == ["1", "2"]
     assert exports.export_run("styled", **options, version=7).name == "7"
@@ -147,12 +148,12 @@ def _nothing(made):
 
 
 def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("semantic_synthesis.exporting.ServingGraph", _nothing([]))
+    monkeypatch.setattr("semantic_synthesis.serving.export.ServingGraph", _nothing([]))
 
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("semantic_synthesis.serving_files.write_extras", full_disk)
+    monkeypatch.setattr("semantic_synthesis.serving.files.write_extras", full_disk)
     with pytest.raises(OSError, match="No space left on device"):
         exports.export_run("styled", export_dir=str(tmp_path), model_name="m")
     assert os.listdir(tmp_path / "m") == []

@@ -7,8 +7,8 @@ import tensorflow as tf
 from test_exporting import call
 
 from semantic_synthesis import data
-from semantic_synthesis.layers.components import connected_regions, region_offsets
-from semantic_synthesis.serving_decoding import number_regions
+from semantic_synthesis.data.graph_decoding import number_regions
+from semantic_synthesis.layers.connected import connected_regions, region_offsets
 
 
 def test_signatures():

@@ -52,7 +52,7 @@ def cli(*arguments):
 
 
 def test_saved_model_cli_lists_the_documented_signatures():
-    from semantic_synthesis.rest_protocol import read_signatures
+    from semantic_synthesis.serving.rest_protocol import read_signatures
 
     found = read_signatures(exports.exported("styled"))
 

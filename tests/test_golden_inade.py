@@ -16,7 +16,7 @@ from semantic_synthesis.data import ClassTable
 from semantic_synthesis.layers import Initializer
 from semantic_synthesis.layers.cells import Cells
 from semantic_synthesis.layers.naming import named_variables
-from semantic_synthesis.layers.regions import Borders, RegionConv
+from semantic_synthesis.layers.region_convolutions import Borders, RegionConv
 from semantic_synthesis.methods import make_config
 from semantic_synthesis.methods.inade.encoder import InstanceEncoder
 from semantic_synthesis.normalization import INADE as INADENorm

@@ -18,8 +18,8 @@ from semantic_synthesis.methods.sims.losses import (
 )
 from semantic_synthesis.methods.sims.networks import Order, Synthesis, Transformation
 from semantic_synthesis.methods.sims.warping import round_theta, warp
+from semantic_synthesis.networks.vgg import VGG19Features
 from semantic_synthesis.originals.rules import Source, apply_rules
-from semantic_synthesis.vgg import VGG19Features
 
 ZEROS = Initializer("zeros")
 NAMES = {1: "synthesis_256", 2: "synthesis_512", 4: "synthesis_1024"}

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from semantic_synthesis import losses
-from semantic_synthesis.vgg import _TORCH_INDEX, VGG19Features, _shapes
+from semantic_synthesis.networks.vgg import _TORCH_INDEX, VGG19Features, _shapes
 
 RNG = np.random.default_rng(0)
 JUDGED = [RNG.normal(size=(2, 4, 5, 1)).astype(np.float32), RNG.normal(size=(2, 2, 3, 1)).astype(np.float32)]

@@ -7,7 +7,7 @@ import tensorflow as tf
 from semantic_synthesis.layers import Initializer
 from semantic_synthesis.layers.cells import Cells
 from semantic_synthesis.layers.naming import named_variables
-from semantic_synthesis.layers.regions import Borders, RegionConv, RegionMeans
+from semantic_synthesis.layers.region_convolutions import Borders, RegionConv, RegionMeans
 from semantic_synthesis.methods.inade.encoder import InstanceEncoder
 from semantic_synthesis.normalization import CLADE, INADE, LabelCells, RegionCells
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from semantic_synthesis.methods import make_config
 from semantic_synthesis.methods.conditional_gan import ConditionalGAN
 from semantic_synthesis.methods.method import Objective
-from semantic_synthesis.optimization import Adam, make_optimizer, schedule_epoch, total_steps
+from semantic_synthesis.training.optimizer import Adam, make_optimizer, schedule_epoch, total_steps
 
 
 def pytorch_adam(value, gradients, rates, beta1, beta2, epsilon=1e-8):

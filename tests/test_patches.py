@@ -267,3 +267,53 @@ def test_form_of_a_run(monkeypatch):
         modulation_form("patches", 5)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
     assert modulation_form("auto", 3) == "dense"
+
+
+# Rows: tokens that stand for vectors
+
+
+def row_case(height, width, samples=2, classes=4, length=3, seed=0):
+    """(tokens [N,h,w] with the sample in them, rows [T,D], features [N,h,w,F], a modulation of such rows)."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, classes, (samples, height, width))
+    tokens = tf.constant(label + classes * np.arange(samples)[:, None, None], tf.int32)
+    rows = tf.Variable(rng.normal(size=(samples * classes, length)), dtype=tf.float32)
+    x = tf.constant(rng.normal(size=(samples, height, width, 5)), tf.float32)
+    layer = LabelModulation(length, 5, 6, init=Initializer("normal", 0.5, seed), name="modulation")
+    layer.shared_bias.assign(rng.normal(size=6).astype(np.float32))
+    layer.bias.assign(rng.normal(size=10).astype(np.float32))
+    return tokens, rows, x, layer
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (2, 2), (3, 5), (5, 5), (9, 7)])
+def test_rows_by_patches_equal_rows_by_convolutions(size):
+    """Beyond the border there is no vector at all, not the vector of some token."""
+    tokens, rows, x, layer = row_case(*size)
+    found, gradients = {}, {}
+    for form in ("patches", "dense"):
+        plan = plan_label(tokens, 8, form)
+        with tf.GradientTape() as tape:
+            found[form] = layer(x, plan, rows=rows)
+            value = tf.reduce_sum(tf.sin(found[form]))
+        gradients[form] = tape.gradient(value, [rows, layer.shared_kernel.value, layer.kernel.value])
+    np.testing.assert_allclose(found["patches"], found["dense"], atol=1e-5)
+    assert np.abs(gradients["dense"][0]).max() > 0.01
+    for ours, theirs in zip(gradients["patches"], gradients["dense"], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_one_hot_rows_are_the_classes():
+    tokens, _, x, _ = row_case(6, 7, samples=1)
+    layer = LabelModulation(4, 5, 6, init=Initializer("normal", 0.5), name="modulation")
+    plan = plan_label(tokens, 4, "patches")
+    np.testing.assert_allclose(layer(x, plan, rows=tf.eye(4)), layer(x, plan), atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["patches", "dense", "auto"])
+def test_a_repeated_plan_gives_each_copy_its_rows(form):
+    tokens, rows, x, layer = row_case(6, 7, samples=3)
+    plan = plan_label(tokens[:1], 4, form).repeated(3, 4)
+    found = layer(x, plan, rows=rows)
+    for i in range(3):
+        alone = layer(x[i : i + 1], plan_label(tokens[:1], 4, form), rows=rows[4 * i : 4 * i + 4])
+        np.testing.assert_allclose(found[i], alone[0], atol=1e-5)

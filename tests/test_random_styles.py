@@ -15,6 +15,7 @@ BATCH = 4
 OPTIONS = {
     "spade": {"use_vae": True, "encoder_size": 8, "no_vgg_loss": False, "vgg_weights": "random"},
     "inade": {"use_vae": True, "method": "inade", "noise_dim": 3, "no_instance": False},
+    "clvae": {"use_vae": True, "method": "clvae", "encoder_size": 128, "latent_dim": 3},
 }
 
 
@@ -65,7 +66,7 @@ def test_unpaired_fakes_match_nothing(name):
     assert terms["first"][0]["GAN"] == terms["all"][0]["GAN"]
 
 
-@pytest.mark.parametrize("name", ["spade", "inade"])
+@pytest.mark.parametrize("name", ["spade", "inade", "clvae"])
 def test_random_rows_do_not_see_their_photo(name):
     method, given = model(name, 0.5), batch()
     random = random_rows(given["row"], 0.5).numpy()
@@ -82,6 +83,6 @@ def test_random_rows_do_not_see_their_photo(name):
             method.compute_losses(given | {"image": image})
     finally:
         del method.synthesize_planned
-    key = "z" if name == "spade" else "noise"
-    changed = np.abs(pictures[0][key] - pictures[1][key]).reshape(BATCH, -1).max(1) > 1e-6
-    np.testing.assert_array_equal(changed, ~random)
+    for key in {"spade": ["z"], "inade": ["noise"], "clvae": ["class_latents", "z"]}[name]:
+        changed = np.abs(pictures[0][key] - pictures[1][key]).reshape(BATCH, -1).max(1) > 1e-6
+        np.testing.assert_array_equal(changed, ~random, err_msg=key)

@@ -20,9 +20,9 @@ import pytest
 import tensorflow as tf
 from helpers import REPOSITORY, assert_user_error, finish
 
-from semantic_synthesis import rest_protocol
-from semantic_synthesis.rest_protocol import RequestError
-from semantic_synthesis.serving import ServeOptions
+from semantic_synthesis.serving import rest_protocol
+from semantic_synthesis.serving.rest_protocol import RequestError
+from semantic_synthesis.serving.server import ServeOptions
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
@@ -207,7 +207,7 @@ def resident_mb(pid):
 
 
 def test_a_full_queue_answers_429():
-    from semantic_synthesis.serving import Service
+    from semantic_synthesis.serving.server import Service
 
     release = threading.Event()
     slow = SimpleNamespace(name="m", version=1, predict=lambda body: release.wait(30) and body)
@@ -304,7 +304,7 @@ def test_mistakes_at_the_start_are_one_line(tmp_path):
 
 
 def test_port_in_use_is_one_line():
-    from semantic_synthesis.serving import serve
+    from semantic_synthesis.serving.server import serve
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -9,7 +9,7 @@ from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods.sims import conversion
 from semantic_synthesis.methods.sims.networks import LayerNorm, Order, Synthesis, Transformation
 from semantic_synthesis.methods.sims.warping import round_theta, warp
-from semantic_synthesis.vgg import VGG19Features
+from semantic_synthesis.networks.vgg import VGG19Features
 
 RNG = np.random.default_rng(0)
 INIT = Initializer("xavier_uniform")

@@ -12,8 +12,8 @@ from helpers import random_arrays, read_events, shallow_networks, state_arrays, 
 from semantic_synthesis import runs
 from semantic_synthesis.data import open_dataset
 from semantic_synthesis.layers.naming import named_variables
-from semantic_synthesis.monitoring import contact_sheet, to_uint8
-from semantic_synthesis.training import Trainer, make_strategy
+from semantic_synthesis.pictures import contact_sheet, to_uint8
+from semantic_synthesis.training.trainer import Trainer, make_strategy
 
 OPTIONS = {
     "crop_size": 16, "encoder_size": 8, "use_vae": True, "modulation": "dense", "ema_decay": 0.75,

@@ -1,11 +1,11 @@
 """Files -> batches: datasets described as data, pairing, decoding, validation, geometry, scenes."""
 
-from .checking import read_layout
 from .decoding import read_image, read_instance, read_label
 from .errors import DataError, user_error
 from .geometry import fit_image, fit_label
 from .graph_decoding import decode_label_png
 from .instances import regions
+from .layouts import read_layout
 from .pipeline import Dataset, open_dataset
 from .resolving import resolve
 from .tables import ClassTable

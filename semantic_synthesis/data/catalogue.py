@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ..config import REPOSITORY
+from ..files import shipped
 from .errors import DataError
 from .tables import ClassTable
 
@@ -90,8 +90,8 @@ class Description:
 
 
 def folders():
-    """Where descriptions are looked for: the installed package's own, then the repository's."""
-    return [Path(__file__).resolve().parent.parent / "datasets", REPOSITORY / "datasets"]
+    """Where descriptions are looked for."""
+    return [shipped("datasets")]
 
 
 def describe(dataset_mode):

@@ -1,4 +1,6 @@
-"""Label map decoding as TensorFlow operations alone, for exported models; the rules of `decoding.py`.
+"""Label maps, instance maps and photos from bytes as TensorFlow operations alone, for exported models.
+
+Label maps follow the rules of `decoding.py`.
 
 Only the class table's numbers go into the graph: an export needs no file and no Python at serving time.
 """
@@ -14,7 +16,7 @@ from .tables import NO_CLASS, describe_ids, pack_colors
 
 _START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _SIZE_AT, _DEPTH_AT, _COLOR_TYPE_AT, _CHECKSUM_AT, _HEADER_END = 16, 24, 25, 29, 33
-_GREY, _PALETTE = 0, 3
+_GREY, _RGB, _PALETTE = 0, 2, 3
 _BYTES = [bytes([value]) for value in range(256)]
 
 
@@ -66,8 +68,8 @@ def decode_label_png(png, table, source="label_png"):
     return tf.switch_case(tf.where(depth == 16, 7, tf.minimum(color_type, 6)), readers)  # [H, W]
 
 
-def _require(condition, *message):
-    """An operation that raises InvalidArgumentError with the joined message unless the condition holds."""
+def require(condition, *message):
+    """An operation that ends in InvalidArgument with the joined message unless the condition holds."""
     texts = [
         tf.strings.as_string(part) if tf.is_tensor(part) and part.dtype != tf.string else part
         for part in message
@@ -80,24 +82,36 @@ def _byte(png, at):
 
 
 def _checked(png, source):
-    """The same bytes, after checks of the header; sizes are checked before anything is unpacked."""
+    """The same bytes, after checks of a label map's header."""
+    png = _checked_png(png, source, LABEL_FORMATS)
+    plain = (_byte(png, _DEPTH_AT) <= 8) | (_byte(png, _COLOR_TYPE_AT) == _GREY)
+    with tf.control_dependencies([require(plain, f"{source}: 16 bits per colour; expected {LABEL_FORMATS}")]):
+        return tf.identity(png)
+
+
+def _checked_png(png, source, formats):
+    """The same bytes, after checks of start and size, before anything is unpacked."""
     png = tf.convert_to_tensor(png)
     whole = tf.strings.length(png) > _HEADER_END
     start = tf.strings.substr(png, 0, tf.minimum(len(_START), tf.strings.length(png)))
     with tf.control_dependencies(
-        [_require(whole & (start == _START), f"{source}: not a PNG; expected {LABEL_FORMATS}")]
+        [require(whole & (start == _START), f"{source}: not a PNG; expected {formats}")]
     ):
         png = tf.identity(png)
-    size = tf.io.decode_raw(tf.strings.substr(png, _SIZE_AT, 8), tf.int32, little_endian=False)
-    width, height = tf.unstack(tf.cast(tf.ensure_shape(size, [2]), tf.int64))
-    fits = (width > 0) & (height > 0) & (width * height <= MAX_PIXELS)
-    plain = (_byte(png, _DEPTH_AT) <= 8) | (_byte(png, _COLOR_TYPE_AT) == _GREY)
-    checks = [
-        _require(fits, f"{source}: ", width, "x", height, f" pixels; at most {MAX_PIXELS} are read"),
-        _require(plain, f"{source}: 16 bits per colour; expected {LABEL_FORMATS}"),
-    ]
-    with tf.control_dependencies(checks):
+    with tf.control_dependencies([_require_size(_png_size(png), source)]):
         return tf.identity(png)
+
+
+def _png_size(png):
+    """int64 [2]: height, width from the header."""
+    size = tf.io.decode_raw(tf.strings.substr(png, _SIZE_AT, 8), tf.int32, little_endian=False)[::-1]
+    return tf.ensure_shape(tf.cast(size, tf.int64), [2])
+
+
+def _require_size(size, source):
+    """Refuses a picture of height, width int64 [2] that is empty or too large."""
+    fits = tf.reduce_all(size > 0) & (tf.reduce_prod(size) <= MAX_PIXELS)
+    return require(fits, f"{source}: ", size[1], "x", size[0], f" pixels; at most {MAX_PIXELS} are read")
 
 
 def _unscaled(samples, depth):
@@ -109,7 +123,7 @@ def _unscaled(samples, depth):
 def _opaque(samples, source):
     """[H, W, channels with alpha] -> without alpha; transparent pixels are an error."""
     transparent = tf.math.count_nonzero(samples[..., -1] != 255)
-    check = _require(transparent == 0, f"{source}: ", transparent, " transparent pixels, whose class is open")
+    check = require(transparent == 0, f"{source}: ", transparent, " transparent pixels, whose class is open")
     with tf.control_dependencies([check]):
         return samples[..., :-1]
 
@@ -137,7 +151,7 @@ def _ids(samples, table, source):
     classes = _find_ids(samples, table)
     found = tf.sort(tf.unique(tf.reshape(tf.cast(samples, tf.int32), [-1]))[0])
     listed = tf.strings.reduce_join(tf.strings.as_string(found[:64]), separator=", ")
-    check = _require(
+    check = require(
         tf.reduce_all(classes != NO_CLASS),
         f"{source}: label ids {{", listed, f"}} found, allowed are {describe_ids(table.raw_ids)}"
         f" (class table '{table.name}')",
@@ -151,7 +165,7 @@ def _colors(rgb, table, source):
     classes = _find_colors(rgb, table)
     wrong = tf.boolean_mask(rgb, classes == NO_CLASS)  # [N, 3]
     first = tf.strings.reduce_join(tf.strings.as_string(wrong[:1]), separator=", ")
-    check = _require(
+    check = require(
         tf.shape(wrong)[0] == 0,
         f"{source}: colour (", first, f") is not one of {table.num_classes} in class table '{table.name}'",
     )  # fmt: skip
@@ -175,9 +189,85 @@ def _palette(png, depth, table, source):
     index_fits = tf.reduce_all(by_index != NO_CLASS)
     color_fits = tf.reduce_all(by_color != NO_CLASS)
     same = tf.reduce_all(by_index == by_color)
-    check = _require(
+    check = require(
         ~(index_fits & color_fits) | same,
         f"{source}: palette indices and palette colours are different classes; save one-channel ids or RGB",
     )
     with tf.control_dependencies([check]):
         return tf.cond(index_fits | ~color_fits, lambda: _ids(indices, table, source), lambda: by_color)
+
+
+# Photos, instance maps, sizes
+
+
+def decode_photo(photo, name):
+    """JPEG or PNG bytes, string [] -> uint8 [h,w,3]; sizes are checked before anything is unpacked."""
+    start = tf.strings.substr(photo, 0, tf.minimum(8, tf.strings.length(photo)))
+    is_png = start == _START[:8]
+    is_jpeg = tf.strings.substr(start, 0, tf.minimum(3, tf.strings.length(start))) == b"\xff\xd8\xff"
+    whole = tf.strings.length(photo) > _HEADER_END
+    known = require((is_png & whole) | is_jpeg, f"{name}: neither JPEG nor PNG")
+    with tf.control_dependencies([known]):
+        photo = tf.identity(photo)
+
+    def jpeg_size():
+        return tf.ensure_shape(tf.cast(tf.io.extract_jpeg_shape(photo)[:2], tf.int64), [2])
+
+    size = tf.cond(is_jpeg, jpeg_size, lambda: _png_size(photo))
+    with tf.control_dependencies([_require_size(size, name)]):
+        photo = tf.identity(photo)
+    jpeg = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}  # what OpenCV does, so test_one.py
+    return tf.cond(is_jpeg, lambda: tf.io.decode_jpeg(photo, **jpeg), lambda: tf.io.decode_png(photo, 3))
+
+
+def decode_instance_png(png, name):
+    """PNG bytes, string [] -> int32 [h,w] of instance ids: one channel, or RGB as r + 256 g + 65536 b."""
+    formats = "a PNG with instance ids in one channel (8 or 16 bits), or 8-bit RGB"
+    png = _checked_png(png, name, formats)
+    depth, kind = _byte(png, _DEPTH_AT), _byte(png, _COLOR_TYPE_AT)
+    known = ((depth == 8) & ((kind == _GREY) | (kind == _RGB))) | ((depth == 16) & (kind == _GREY))
+    with tf.control_dependencies([require(known, f"{name}: expected {formats}")]):
+        png = tf.identity(png)
+
+    def colors():
+        return tf.tensordot(tf.cast(tf.io.decode_png(png, 3), tf.int32), tf.constant([1, 256, 65536]), 1)
+
+    def deep_ids():
+        return tf.cast(tf.io.decode_png(png, 1, tf.uint16)[..., 0], tf.int32)
+
+    def ids():
+        return tf.cast(tf.io.decode_png(png, 1)[..., 0], tf.int32)
+
+    return tf.cond(kind == _RGB, colors, lambda: tf.cond(depth == 16, deep_ids, ids))
+
+
+def fit_map(ids, height, width):
+    """int32 [h,w] -> [height,width], the value at the nearest pixel centre: data.fit_label's pixels."""
+    size = tf.shape(ids, tf.int64)
+
+    def centres(old, new):
+        return (2 * tf.range(new, dtype=tf.int64) + 1) * old // (2 * new)
+
+    return tf.gather(tf.gather(ids, centres(size[0], height)), centres(size[1], width), axis=1)
+
+
+def number_regions(label, instance):
+    """int32 [h,w] each -> int32 [h,w]: data.regions."""
+    objects = tf.cast(instance, tf.int64) + 2**33  # after all classes
+    keys = tf.reshape(tf.where(instance == 0, tf.cast(label, tf.int64), objects), [-1])
+    return tf.reshape(tf.searchsorted(tf.sort(tf.unique(keys)[0]), keys), tf.shape(label))
+
+
+def fit_photo(image, height, width):
+    """uint8 [h,w,3] -> uint8 [height,width,3]: axes that shrink are averaged, then the others enlarged.
+
+    Close to data.fit_image, not equal to it; a photo of the right size keeps its pixels in both.
+    """
+    size = tf.shape(image)[:2]
+
+    def resized():
+        shrunk = tf.image.resize(image, tf.minimum(size, [height, width]), "area")
+        return tf.image.resize(shrunk, [height, width], "bicubic")
+
+    fitted = tf.cond(tf.reduce_all(size == [height, width]), lambda: tf.cast(image, tf.float32), resized)
+    return tf.ensure_shape(tf.cast(tf.clip_by_value(tf.round(fitted), 0, 255), tf.uint8), [height, width, 3])

@@ -14,6 +14,7 @@ from .errors import DataError
 from .geometry import Geometry, fit_label
 from .instances import compact, regions
 from .pairing import find_samples
+from .rarity import Rarity
 from .scanning import usable_cores
 from .scenes import SIZE_RANGE, render_scene
 from .tables import ClassTable
@@ -39,7 +40,10 @@ def open_dataset(config, split="train", instance_maps="objects", extra_maps=()):
     else:
         samples = find_samples(config, description, split, extra_maps=extra_maps)
         source = Files(samples, table, description)
-    return Dataset(config, table, geometry, source, instance_maps, extra_maps)
+    rarity = None
+    if config.rarity_dir and split == "train":
+        rarity = Rarity(config.rarity_dir, len(source), functools.partial(_numbers, config.seed))
+    return Dataset(config, table, geometry, source, instance_maps, rarity, extra_maps)
 
 
 class Files:
@@ -143,15 +147,17 @@ class RenderedScenes:
 class Dataset:
     """A split of a dataset: `table`, `size` (samples per epoch), `has_instances` and `batches`."""
 
-    def __init__(self, config, table, geometry, source, instance_maps="objects", extra_maps=()):
+    def __init__(
+        self, config, table, geometry, source, instance_maps="objects", rarity=None, extra_maps=()
+    ):  # fmt: skip
         self.table = table
         self._regions = instance_maps == "regions"
         self.has_instances = self._regions or (source.has_instances and instance_maps is not None)
-        self.names = ("image", "label", *(["instance"] if self.has_instances else []), *extra_maps)
         self._extra_maps = extra_maps
         self.seed = config.seed
         self.count = len(source)
-        self.size = max(1, int(config.prob_dataset * self.count))
+        self.size = rarity.size if rarity else max(1, int(config.prob_dataset * self.count))
+        self._rarity = rarity
         self._geometry = geometry
         self._order = functools.lru_cache(4)(
             lambda epoch: np.argsort(_numbers(config.seed, _EPOCHS, epoch, self.count), kind="stable")
@@ -162,8 +168,9 @@ class Dataset:
         """The tf.data.Dataset of the batches of steps first_step, first_step + 1, ...
 
         Elements: image float32 [B, H, W, 3] in [-1, 1]; label int32 [B, H, W] in [0, C); instance int32
-        [B, H, W], if has_instances, of 0 (none) and 1..I, or regions of 0..I-1; extra maps int32 [B, H, W]; row
-        int64 [B], the number of the sample in the whole stream, step * batch_size + position.
+        [B, H, W], if has_instances, of 0 (none) and 1..I, or regions of 0..I-1; extra maps int32
+        [B, H, W]; row int64 [B], the number of the sample in the whole stream, step * batch_size + position. In
+        training, if the dataset has them (`Rarity`), also rarity float32 [B, H, W] in (0, 1].
         Training: endless; each epoch draws `size` samples in a new order; crop and flip depend on the
         seed and the row alone. Testing: all samples once, in order, resized or cropped in the middle;
         the last batch may be smaller.
@@ -179,25 +186,37 @@ class Dataset:
         return rows.map(read, num_parallel_calls=2, deterministic=True).prefetch(2)
 
     def drawn(self, row):
-        """The sample that training draws for a row: entry row % size of a permutation per epoch."""
+        """The sample that training draws for a row: by rarity, or entry row % size of a permutation per epoch."""
+        if self._rarity:
+            return self._rarity.drawn(row)
         return int(self._order(row // self.size)[row % self.size])
 
     def _read(self, rows, training):
         """Rows int64 [B] -> the batch described in `batches`."""
-        types = [tf.uint8] + [tf.int32] * (len(self.names) - 1)
-        maps = tf.numpy_function(functools.partial(self._load_batch, training=training), [rows], types)
+        types = self._types(training)
+        load = functools.partial(self._load_batch, types=types, training=training)
+        maps = tf.numpy_function(load, [rows], [tf.as_dtype(dtype) for dtype in types.values()])
         size = [rows.shape[0], self._geometry.height, self._geometry.width]
         for tensor in maps:
             tensor.set_shape(size + [3] * (tensor.dtype == tf.uint8))
-        batch = dict(zip(self.names, maps, strict=True), row=rows)
+        batch = dict(zip(types, maps, strict=True), row=rows)
         batch["image"] = tf.cast(batch["image"], tf.float32) * (1 / 127.5) - 1.0  # [B, H, W, 3] in [-1, 1]
         return batch
 
-    def _load_batch(self, rows, training):
-        """numpy: image uint8 [B, H, W, 3], label int32 [B, H, W] and, where there are any, the other maps."""
+    def _types(self, training):
+        """{map: NumPy type}: what `_load` gives of a sample, in its order."""
+        types = {"image": np.uint8, "label": np.int32}
+        if self.has_instances:
+            types["instance"] = np.int32
+        types |= dict.fromkeys(self._extra_maps, np.int32)
+        if training and self._rarity:
+            types["rarity"] = np.float32
+        return types
+
+    def _load_batch(self, rows, types, training):
+        """numpy: the maps of `types`, image uint8 [B, H, W, 3], all others [B, H, W]."""
         size = len(rows), self._geometry.height, self._geometry.width
-        maps = [np.empty((*size, 3), np.uint8)]
-        maps += [np.empty(size, np.int32) for _ in self.names[1:]]
+        maps = [np.empty((*size, 3) if name == "image" else size, dtype) for name, dtype in types.items()]
 
         def load(position):
             row = int(rows[position])
@@ -226,7 +245,10 @@ class Dataset:
                 maps.append(regions(maps[1], objects))
             else:
                 maps.append(compact(objects, self.source.instance_none_id))
-        return maps + [box.map(map_) for map_ in extra]
+        maps += [box.map(map_) for map_ in extra]
+        if draws is not None and self._rarity:
+            maps.append(box.map(fit_label(self._rarity.mask(index), *label.shape)))
+        return maps
 
 
 @functools.cache

@@ -12,8 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ..config import Config
-from ..options import option
-from . import catalogue, checking, instances, resolving
+from ..files import write_text
+from ..options import Command, option
+from ..pictures import write_png
+from . import catalogue, instances, layouts, resolving
 from .decoding import decode_samples, read_bytes
 from .describing import description_text, drafted_classes
 from .errors import DataError
@@ -22,7 +24,6 @@ from .pairing import find_places, find_samples, path_of
 from .scanning import map_files
 from .scenes import CLASSES, COLORS, render_scene
 from .tables import ClassTable
-from .writing import write_png, write_text
 
 CELEBA_PARTS = (
     "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth", "u_lip",
@@ -59,12 +60,12 @@ def check(options):
     description = catalogue.describe(mode)
     config = resolving.fill_options(Config(**{**values, "dataset_mode": mode}), description)
     table = _table_for_check(config, description, split)
-    report = checking.check_split(config, description, table, split)
+    report = layouts.check_split(config, description, table, split)
     for line in report.lines():
         tqdm.write(line)
     if report_path:
         write_text(report_path, json.dumps(report.to_dict(), indent=1) + "\n")
-        write_png(os.path.splitext(report_path)[0] + "_palette.png", checking.draw_palette(table)[..., ::-1])
+        write_png(os.path.splitext(report_path)[0] + "_palette.png", layouts.draw_palette(table))
     return 1 if report.problems else 0
 
 
@@ -286,7 +287,7 @@ def write_scenes(options):
 
     def write(seed):
         scene = render_scene(seed, options.height, options.width)
-        write_png(out / "images" / f"{seed:07d}.png", scene.image[..., ::-1])
+        write_png(out / "images" / f"{seed:07d}.png", scene.image)
         write_png(out / "labels" / f"{seed:07d}.png", scene.label)
         write_png(out / "instances" / f"{seed:07d}.png", scene.instance)
         if options.disparity:
@@ -315,9 +316,24 @@ def write_scenes(options):
 
 
 COMMANDS = {
-    "check": (CheckOptions, check),
-    "describe": (DescribeOptions, describe),
-    "instances": (InstancesOptions, make_instances),
-    "celeba": (CelebaOptions, celeba),
-    "scenes": (ScenesOptions, write_scenes),
-}
+    "check": Command(
+        CheckOptions, check, "Reads a whole dataset and lists every problem.",
+        "prepare check --image_dir photos --label_dir labels",
+    ),
+    "describe": Command(
+        DescribeOptions, describe, "Writes a dataset's description: the classes found in its label maps.",
+        "prepare describe --label_dir labels --out mine.json",
+    ),
+    "instances": Command(
+        InstancesOptions, make_instances, "Makes instance maps from label maps.",
+        "prepare instances --dataset_mode coco --dataroot coco",
+    ),
+    "celeba": Command(
+        CelebaOptions, celeba, "Makes label maps from CelebAMask-HQ's parts.",
+        "prepare celeba --dataroot CelebAMask-HQ",
+    ),
+    "scenes": Command(
+        ScenesOptions, write_scenes, "Writes rendered landscapes with label and instance maps.",
+        "prepare scenes --out scenes --count 100",
+    ),
+}  # fmt: skip

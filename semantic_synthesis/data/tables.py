@@ -102,6 +102,19 @@ class ClassTable:
             str(values["name"]), values["raw_ids"], values["names"], values["colors"], values["unknown"]
         )
 
+    def with_unknown_last(self):
+        """The same classes with the unknown one in the last place; ValueError where there is none."""
+        if self.unknown is None:
+            raise DataError(f"class table '{self.name}': has no unknown class to put last")
+        order = [i for i in range(self.num_classes) if i != self.unknown] + [self.unknown]
+        return ClassTable(
+            self.name,
+            tuple(self.names[i] for i in order),
+            self.colors[order],
+            tuple(self.raw_ids[i] for i in order),
+            self.num_classes - 1,
+        )
+
     def colorize(self, label):
         """label int [..., H, W] in [0, C) -> uint8 RGB [..., H, W, 3]."""
         return self.colors[np.asarray(label)]

@@ -2,5 +2,15 @@
 
 from semantic_synthesis.evaluation.evaluating import EvaluateOptions, evaluate
 from semantic_synthesis.evaluation.generating import GenerateOptions, generate
+from semantic_synthesis.options import Command
 
-COMMANDS = {"generate": (GenerateOptions, generate), "evaluate": (EvaluateOptions, evaluate)}
+COMMANDS = {
+    "generate": Command(
+        GenerateOptions, generate, "Makes a folder of pictures from a folder of label maps, resumable.",
+        "generate --checkpoint_dir demo_spade --label_dir maps --results_dir pictures",
+    ),
+    "evaluate": Command(
+        EvaluateOptions, evaluate, "Scores a run or a folder of pictures: FID, KID, LPIPS, mIoU.",
+        "evaluate --checkpoint_dir checkpoints/mine --metrics fid,miou",
+    ),
+}  # fmt: skip

@@ -14,11 +14,11 @@ from absl import logging
 
 from semantic_synthesis import data, runs
 from semantic_synthesis.evaluation.evaluating import EvaluateOptions, make_metrics
-from semantic_synthesis.evaluation.protocol import write_json
 from semantic_synthesis.evaluation.streams import float_to_uint8
+from semantic_synthesis.files import write_json
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import instance_maps
-from semantic_synthesis.monitoring import to_uint8
+from semantic_synthesis.pictures import to_uint8
 
 BEST_FOLDER = "best"
 RECORD = "best.json"

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 
 from absl import logging
 
-from semantic_synthesis.evaluation import scoring, statistics
+from semantic_synthesis.evaluation import statistics
 from semantic_synthesis.evaluation.inception import DIMS, InceptionFeatures
 from semantic_synthesis.evaluation.judge import load_judge
 from semantic_synthesis.evaluation.lpips import LPIPS
-from semantic_synthesis.evaluation.protocol import table, write_json
+from semantic_synthesis.evaluation.metrics import DiversityMetric, FeatureMetric, SegmentationMetric
 from semantic_synthesis.evaluation.segmentation import SCENES, open_segmenter
 from semantic_synthesis.evaluation.streams import FolderStream, RunStream
+from semantic_synthesis.evaluation.tables import table
+from semantic_synthesis.files import write_json, write_text
 from semantic_synthesis.options import option
 
 METRICS = ("fid", "kid", "lpips", "miou", "judge")
@@ -65,7 +67,7 @@ class EvaluateOptions:
     seed: int = option(0, "Seed of the styles and of KID's subsets.")
     report: str = option(
         "", "JSON file for figures and protocol, with a .md table beside it; default evaluation.json in the "
-        "run folder, or <fake_dir>_evaluation.json.",
+        "run folder (of a shipped run: <name>_evaluation.json here), or <fake_dir>_evaluation.json.",
     )  # fmt: skip
 
 
@@ -77,8 +79,7 @@ def evaluate(options):
     path = options.report or _default_report(options)
     write_json(path, {"figures": figures})
     text = table([_row(figure) for figure in figures])
-    with open(os.path.splitext(path)[0] + ".md", "w", encoding="utf-8") as file:
-        file.write(text + "\n")
+    write_text(os.path.splitext(path)[0] + ".md", text + "\n")
     print(text)
     logging.info("stored in %s", path)
     return 0
@@ -104,6 +105,8 @@ def score(options):
 
 
 def _default_report(options):
+    if options.checkpoint_dir and not os.path.isdir(options.checkpoint_dir):  # a shipped run's name
+        return f"{options.checkpoint_dir}_evaluation.json"
     if options.checkpoint_dir:
         return os.path.join(options.checkpoint_dir, "evaluation.json")
     return f"{os.path.normpath(options.fake_dir)}_evaluation.json" if options.fake_dir else "evaluation.json"
@@ -125,22 +128,18 @@ def make_metrics(options, stream):
     if {"fid", "kid"} & set(names):
         network = InceptionFeatures(options.inception_weights, int(options.eval_dims))
         kinds = {"frechet": "fid" in names, "kernel": "kid" in names}
-        metrics.append(scoring.FeatureMetric(network, **kinds, **_given(options, network), seed=options.seed))
+        metrics.append(FeatureMetric(network, **kinds, **_given(options, network), seed=options.seed))
     if "judge" in names:
         network = load_judge()
         given = _given(options, network)
-        metrics.append(scoring.FeatureMetric(network, name="frechet distance (judge)", **given))
+        metrics.append(FeatureMetric(network, name="frechet distance (judge)", **given))
     if "lpips" in names:
-        metrics.append(
-            scoring.DiversityMetric(LPIPS(options.lpips_net, options.lpips_weights, options.lpips_linear))
-        )
+        metrics.append(DiversityMetric(LPIPS(options.lpips_net, options.lpips_weights, options.lpips_linear)))
     if "miou" in names:
         segmenter = options.segmenter or (SCENES if stream.is_scenes else "")
         if not segmenter or stream.table is None:
             raise ValueError("miou needs --segmenter and layouts: a run, or --label_dir with --dataset_mode")
-        metrics.append(
-            scoring.SegmentationMetric(open_segmenter(segmenter, stream.table.num_classes), stream.table)
-        )
+        metrics.append(SegmentationMetric(open_segmenter(segmenter, stream.table.num_classes), stream.table))
     return metrics
 
 
@@ -154,7 +153,7 @@ def _given(options, network):
 
 def _save_statistics(options, metrics):
     wanted = {"real": options.save_real_stats, "fake": options.save_fake_stats}
-    found = [metric for metric in metrics if isinstance(metric, scoring.FeatureMetric)]
+    found = [metric for metric in metrics if isinstance(metric, FeatureMetric)]
     for side, path in wanted.items():
         if path and not found:
             raise ValueError(f"--save_{side}_stats needs one of the metrics fid, kid and judge")

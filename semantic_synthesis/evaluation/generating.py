@@ -9,12 +9,13 @@ from absl import logging
 from tqdm import tqdm
 
 from semantic_synthesis import data
-from semantic_synthesis.config import REPOSITORY
 from semantic_synthesis.evaluation.pictures import list_pictures, match_stems, parse_shard
-from semantic_synthesis.evaluation.protocol import file_sha256, write_json
+from semantic_synthesis.files import write_json
 from semantic_synthesis.inference import load_run
-from semantic_synthesis.monitoring import write_png
 from semantic_synthesis.options import option
+from semantic_synthesis.pictures import write_png
+from semantic_synthesis.restyling import read_photo_layout
+from semantic_synthesis.runs import run_sha256
 
 RECORD = "generate.json"
 _SUFFIX = ".png"
@@ -24,15 +25,22 @@ _SUFFIX = ".png"
 class GenerateOptions:
     """Options of `generate`; the run knows all others."""
 
-    checkpoint_dir: str = option(str(REPOSITORY / "checkpoints" / "demo_spade"), "Run folder.")
+    checkpoint_dir: str = option("demo_spade", "Run folder, or the name of a shipped run.")
     label_dir: str = option("", "Folder of label maps; folders inside are searched too.")
     instance_dir: str = option("", "Folder of instance maps of the same names, for runs trained with them.")
     style_dir: str = option(
         "", "Folder of style photos of the same names, or of a single photo for all; empty: random styles."
     )
+    style_label_dir: str = option(
+        "", "Folder of the style photos' own label maps, named as these, for runs that read styles by class or region; "
+        "empty: each photo shows the layout of its name.",
+    )  # fmt: skip
     results_dir: str = option("results", "Where the pictures go, named as the label maps.")
     num_samples: int = option(1, "Random styles per layout; with more than one, files end in _0, _1, ...")
-    seed: int = option(0, "Seed: sample s of the i-th layout has style seed + i * num_samples + s.")
+    seed: int = option(
+        0,
+        "Seed: sample s of the i-th layout has style seed + i * num_samples + s; with photos, what these leave open.",
+    )
     shard: str = option("", "i/n: make only every n-th layout from the i-th on, i from 0; empty: all.")
     batch_size: int = option(4, "Pictures computed at once.")
     precision: str = option("float32", "Arithmetic of the network.", choices=("float32", "bfloat16"))
@@ -49,11 +57,16 @@ def generate(options):
             raise ValueError(f"--{name} {getattr(options, name)}; expected 1 or more")
     if options.style_dir and options.num_samples > 1:
         raise ValueError("--num_samples needs random styles; leave --style_dir or --num_samples out")
+    if options.style_label_dir and not options.style_dir:
+        raise ValueError(
+            "--style_label_dir without --style_dir; expected the photos of these label maps, too"
+        )
     layouts = list_pictures(options.label_dir, "label_dir")
     jobs = _jobs(options, layouts)[index::count]
     run = load_run(options.checkpoint_dir, options.precision)
     if options.instance_dir == "" and run.instance_maps == "objects":
         raise ValueError("this run was trained with instance maps; give --instance_dir")
+    _check_styles(run, jobs)
     _keep_record(options, len(layouts))
     pending = [(job, out) for job in jobs for out in job.outputs if not os.path.exists(out.path)]
     total = sum(len(job.outputs) for job in jobs)
@@ -76,20 +89,26 @@ class _Job:
     label: str
     instance: str
     style: str
+    style_label: str
     outputs: tuple
 
 
 def _jobs(options, layouts):
     """One job per layout, in natural order of the stems."""
-    empty = [""] * len(layouts)
-    instances = styles = empty
+    instances = photos = maps = [""] * len(layouts)
     if options.instance_dir:
         found = list_pictures(options.instance_dir, "instance_dir")
         instances = match_stems(layouts, found, "instance map")
     if options.style_dir:
-        found = list_pictures(options.style_dir, "style_dir")
-        single = next(iter(found.values()))
-        styles = [single] * len(layouts) if len(found) == 1 else match_stems(layouts, found, "style photo")
+        styles = list_pictures(options.style_dir, "style_dir")
+        single = next(iter(styles.values()))
+        photos = [single] * len(layouts) if len(styles) == 1 else match_stems(layouts, styles, "style photo")
+    if options.style_label_dir:
+        found = list_pictures(options.style_label_dir, "style_label_dir")
+        of_photo = dict(
+            zip(styles.values(), match_stems(styles, found, "label map of the style"), strict=True)
+        )
+        maps = [of_photo[photo] for photo in photos]
     jobs = []
     for number, (stem, label) in enumerate(layouts.items()):
         endings = [""] if options.num_samples == 1 else [f"_{s}" for s in range(options.num_samples)]
@@ -98,26 +117,47 @@ def _jobs(options, layouts):
             _Output(os.path.join(options.results_dir, stem + ending + _SUFFIX), first + s)
             for s, ending in enumerate(endings)
         )
-        jobs.append(_Job(label, instances[number], styles[number], outputs))
+        jobs.append(_Job(label, instances[number], photos[number], maps[number], outputs))
     return jobs
 
 
+def _check_styles(run, jobs):
+    """Refuses label maps that no style needs, and a photo that cannot show all the layouts it is for."""
+    if not jobs or not jobs[0].style:
+        return
+    reads = run.method.encoder_sees_layout
+    if jobs[0].style_label and not reads:
+        raise ValueError("--style_label_dir: this run reads one style off the whole photo; leave it out")
+    if reads and not jobs[0].style_label and len({job.style for job in jobs}) < len(jobs):
+        raise ValueError(
+            f"{jobs[0].style}: one style photo for {len(jobs)} layouts, of which this run reads a style by class or "
+            "region; give the photo's own label map with --style_label_dir"
+        )
+
+
 def _make(run, pending):
-    layout = _layout(run, [job for job, _ in pending])
-    if pending[0][0].style:
-        photos = [data.fit_image(data.read_image(job.style), *run.size) for job, _ in pending]
-        style = run.encode_style(np.stack(photos), layout)
+    jobs, seeds = [job for job, _ in pending], [out.seed for _, out in pending]
+    layout = _layout(run, [(job.label, job.instance) for job in jobs])
+    if jobs[0].style:
+        photos = np.stack([data.fit_image(data.read_image(job.style), *run.size) for job in jobs])
+        shown = _photo_layouts(run, jobs) if jobs[0].style_label else None
+        style = run.encode_style(photos, layout, seeds, shown)
     else:
-        style = run.sample_style([out.seed for _, out in pending], layout)
+        style = run.sample_style(seeds, layout)
     for (_, out), picture in zip(pending, run.synthesize(layout, style), strict=True):
         os.makedirs(os.path.dirname(out.path), exist_ok=True)
         write_png(out.path, picture)
 
 
-def _layout(run, jobs):
-    parts = []
-    for job in jobs:
-        parts.append(run.layout(*data.read_layout(job.label, run.table, job.instance)))
+def _photo_layouts(run, jobs):
+    """The layouts that the style photos show, by their own label maps."""
+    parts = [read_photo_layout(run, job.style_label, job.style, data.read_image(job.style)) for job in jobs]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _layout(run, files):
+    """The layouts of (label map, instance map) files."""
+    parts = [run.layout(*data.read_layout(label, run.table, instance)) for label, instance in files]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -129,6 +169,7 @@ def _keep_record(options, count):
         "label_dir": os.path.abspath(options.label_dir),
         "layouts": count,
         "style_dir": os.path.abspath(options.style_dir) if options.style_dir else "",
+        "style_label_dir": os.path.abspath(options.style_label_dir) if options.style_label_dir else "",
         "num_samples": options.num_samples,
         "seed": options.seed,
         "precision": options.precision,
@@ -137,19 +178,10 @@ def _keep_record(options, count):
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
-        changed = [name for name, value in values.items() if found.get(name) != value]
+        changed = [name for name, value in values.items() if found.get(name, "") != value]  # "": older files
         if changed:
             raise ValueError(
                 f"{path}: the pictures there were made with {changed[0]} {found.get(changed[0])!r}, asked "
                 f"for now: {values[changed[0]]!r}; choose another --results_dir or empty this one"
             )
     write_json(path, values)
-
-
-def run_sha256(run_dir):
-    """Checksum of the weights that load_run reads: the newest checkpoint's data, else weights.npz."""
-    import tensorflow as tf
-
-    newest = tf.train.latest_checkpoint(run_dir)
-    path = f"{newest}.data-00000-of-00001" if newest else os.path.join(run_dir, "weights.npz")
-    return file_sha256(path)

@@ -11,8 +11,8 @@ anti-aliasing, then scaled from 0..255 to [-1,1].
 import numpy as np
 import tensorflow as tf
 
-from semantic_synthesis.evaluation import weights as weight_files
-from semantic_synthesis.evaluation.protocol import array_sha256, file_sha256
+from semantic_synthesis.evaluation import weight_files
+from semantic_synthesis.files import array_sha256, file_sha256
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 SIZE = 299

@@ -15,14 +15,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from semantic_synthesis.config import REPOSITORY
 from semantic_synthesis.data import fit_image
 from semantic_synthesis.data.scenes import CLASSES, render_scene
-from semantic_synthesis.evaluation.protocol import file_sha256
+from semantic_synthesis.files import file_sha256, shipped, write_arrays
 
 SIZE = 128
 TRAINING_SEED = 500_000  # scenes of generators start at 0, held-out ones at 1,000,000
-FOLDER = str(REPOSITORY / "checkpoints" / "scenes_judge")
+FOLDER = str(shipped("checkpoints", "scenes_judge"))
 _FILE = "weights.npz"
 _WIDTHS = (24, 48, 80, 112)  # encoder's channels at 64, 32, 16 and 8 pixels
 
@@ -117,15 +116,12 @@ def load_judge(folder=FOLDER):
 
 def save_judge(network, folder):
     """Writes weights.npz, float16 but for the norms' statistics, whole or not at all."""
-    os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, _FILE)
     arrays = {}
     for weight in network.weights:
         small = weight.path.endswith("kernel")
         arrays[weight.path] = weight.numpy().astype(np.float16 if small else np.float32)
-    with open(path + ".part", "wb") as file:
-        np.savez_compressed(file, **arrays)
-    os.replace(path + ".part", path)
+    write_arrays(path, arrays, compressed=True)
     return path
 
 

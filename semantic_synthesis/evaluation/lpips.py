@@ -12,8 +12,8 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
-from semantic_synthesis.evaluation import weights as weight_files
-from semantic_synthesis.evaluation.protocol import array_sha256, file_sha256
+from semantic_synthesis.evaluation import weight_files
+from semantic_synthesis.files import array_sha256, file_sha256
 
 _SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
 _SCALE = np.array([0.458, 0.448, 0.450], np.float32)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from semantic_synthesis.data import fit_image, fit_label
 from semantic_synthesis.evaluation.judge import load_judge
-from semantic_synthesis.evaluation.protocol import array_sha256, file_sha256
+from semantic_synthesis.files import array_sha256, file_sha256
 
 SCENES = "scenes"
 

@@ -11,6 +11,8 @@ import zipfile
 
 import numpy as np
 
+from semantic_synthesis.files import write_arrays
+
 KEPT_ROWS = 10_000
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
 
@@ -179,11 +181,9 @@ def kernel_distance(first, second, subsets=KID_SUBSETS, subset_size=KID_SUBSET_S
 
 def save_statistics(path, moments, network=""):
     """Writes mu and sigma as pytorch-fid does, and count and network, so that shards can merge."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     covariance = moments.covariance if moments.count > 1 else np.zeros_like(moments.scatter)  # a tiny shard
-    with open(path + ".part", "wb") as file:
-        np.savez_compressed(file, mu=moments.mean, sigma=covariance, count=moments.count, network=network)
-    os.replace(path + ".part", path)
+    arrays = {"mu": moments.mean, "sigma": covariance, "count": moments.count, "network": network}
+    write_arrays(path, arrays, compressed=True)
 
 
 def load_statistics(paths, network=""):

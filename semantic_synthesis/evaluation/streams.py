@@ -8,9 +8,10 @@ from tqdm import tqdm
 
 from semantic_synthesis import data
 from semantic_synthesis.data import catalogue
-from semantic_synthesis.evaluation import pictures, scoring
-from semantic_synthesis.evaluation.generating import run_sha256
+from semantic_synthesis.evaluation import pictures
+from semantic_synthesis.evaluation.metrics import DiversityMetric
 from semantic_synthesis.inference import load_run
+from semantic_synthesis.runs import run_sha256
 
 
 class FolderStream:
@@ -166,7 +167,7 @@ def float_to_uint8(images):
 
 def split_kinds(metrics):
     """(metrics of several samples per layout, metrics of real and synthesised pictures)."""
-    diverse = [metric for metric in metrics if isinstance(metric, scoring.DiversityMetric)]
+    diverse = [metric for metric in metrics if isinstance(metric, DiversityMetric)]
     return diverse, [metric for metric in metrics if metric not in diverse]
 
 

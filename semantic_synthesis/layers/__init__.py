@@ -5,6 +5,7 @@ from semantic_synthesis.layers.initialization import Initializer
 from semantic_synthesis.layers.patches import (
     LabelModulation,
     LabelPlan,
+    label_convolution,
     label_tokens,
     modulation_form,
     one_hot_semantics,
@@ -24,6 +25,7 @@ __all__ = [
     "ResidualBlock",
     "add_array",
     "convolve",
+    "label_convolution",
     "label_tokens",
     "modulation_form",
     "one_hot_semantics",

@@ -46,3 +46,14 @@ def number_cells(*maps):
 def sample_numbers(like):
     """int32, shape of `like` [B,h,w]: the number of the sample at each of its pixels."""
     return tf.zeros_like(like) + tf.range(tf.shape(like)[0])[:, None, None]
+
+
+def reduced(x, height, width):
+    """A map [B,H,W,...] of another size, by PyTorch's nearest neighbours: row i is the old row floor(i * H / height).
+
+    For whole multiples that is every n-th pixel, from the first on.
+    """
+    for axis, size in ((1, height), (2, width)):
+        if x.shape[axis] != size:
+            x = tf.gather(x, tf.range(size) * tf.shape(x)[axis] // size, axis=axis)
+    return x

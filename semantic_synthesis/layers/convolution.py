@@ -32,8 +32,8 @@ def add_array(layer, name, array, trainable=True):
 class _Linear(keras.layers.Layer):
     """A kernel [..., in, out] with optional bias and optional spectral norm; base of Conv and Dense."""
 
-    def __init__(self, shape, *, use_bias, spectral, init, name):
-        super().__init__(name=name, autocast=False)
+    def __init__(self, shape, *, use_bias, spectral, init, name, dtype=None):
+        super().__init__(name=name, autocast=False, dtype=dtype)
         self.spectral = spectral
         self.kernel = add_array(self, "kernel", init(shape, spectral))
         self.bias = add_array(self, "bias", init.normal(shape[-1:], 0.0)) if use_bias else None
@@ -77,15 +77,17 @@ class Conv(_Linear):
     """2-D convolution, zero padding of `padding` cells on every side.
 
     Call: x [B,H,W,in_channels] -> [B,H',W',filters], H' = (H + 2 padding - kernel_size) // strides + 1,
-    in the layer's compute dtype.
+    in the layer's compute dtype (dtype: a policy other than the model's).
     """
 
     def __init__(
         self, in_channels, filters, kernel_size, *, strides=1, padding=0, use_bias=True, spectral=False,
-        init=None, name=None,
+        init=None, name=None, dtype=None,
     ):  # fmt: skip
         shape = (kernel_size, kernel_size, in_channels, filters)
-        super().__init__(shape, use_bias=use_bias, spectral=spectral, init=init or Initializer(), name=name)
+        super().__init__(
+            shape, use_bias=use_bias, spectral=spectral, init=init or Initializer(), name=name, dtype=dtype
+        )
         self.strides, self.padding = strides, padding
 
     def call(self, x):

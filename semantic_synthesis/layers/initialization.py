@@ -1,5 +1,7 @@
 """Initial values of kernels, drawn in building order from one seeded generator."""
 
+import copy
+
 import numpy as np
 
 
@@ -45,6 +47,12 @@ class Initializer:
         if kind == "orthogonal":
             return self._orthogonal(shape)
         return self._uniform(shape, 1.0 / np.sqrt(fan_in))
+
+    def with_spectral(self, spectral):
+        """The same, drawing from the same generator, with another rule for spectrally normalised kernels."""
+        other = copy.copy(self)
+        other.spectral = spectral
+        return other
 
     def normal(self, shape, deviation):
         """Gaussian of the given standard deviation (zeros where the type says so)."""

@@ -107,14 +107,15 @@ def label_tokens(label, edges=None):
 
 
 def plan_label(tokens, num_tokens, form="auto"):
-    """The LabelPlan of int32 tokens [B,h,w] in [0, num_tokens).
+    """The LabelPlan of int32 tokens [B,h,w] in [0, num_tokens), a number or scalar tensor.
 
-    form: patches, dense, or auto (patches where few neighbourhoods are distinct, decided per batch).
+    num_tokens: a number or an integer scalar tensor; form: patches, dense, or auto (patches where few
+    neighbourhoods are distinct, decided per batch).
     """
     if form == "dense":
         return LabelPlan(tokens)
     # 3x3 patches of tokens, then 3x3 patches of those.
-    triples, rows, exact = _number(tf.cast(tokens, tf.int64), tf.constant(num_tokens, tf.int64), axis=2)
+    triples, rows, exact = _number(tf.cast(tokens, tf.int64), tf.cast(num_tokens, tf.int64), axis=2)
     columns, ids, exact_2 = _number(rows, _outside(triples), axis=1)
     patches = tf.reshape(tf.gather(triples, columns[:-1]), [-1, 9])  # [P,9]
     triples, rows, exact_3 = _number(ids, tf.shape(patches, tf.int64)[0], axis=2)
@@ -220,15 +221,7 @@ class LabelModulation(keras.layers.Layer):
 
     def _table(self, rows=None):
         """[9,T+1,hidden] in the compute dtype: contribution of a token at each tap, zeros for outside."""
-        kernel = tf.cast(self.shared_kernel.value, self.compute_dtype)
-        kernel = tf.reshape(kernel, [9, *kernel.shape[2:]])  # [9,C(+1),hidden]
-        if rows is not None:
-            kernel = tf.matmul(tf.cast(rows, kernel.dtype)[None], kernel)  # [9,T,hidden]
-        elif self.edges:
-            plain, edge = kernel[:, :-1], kernel[:, -1:]
-            kernel = tf.stack([plain, plain + edge], 2)  # [9,C,2,hidden]
-            kernel = tf.reshape(kernel, [9, 2 * self.num_classes, kernel.shape[-1]])  # [9,2C,hidden]
-        return tf.pad(kernel, [[0, 0], [0, 1], [0, 0]])
+        return _taps(tf.cast(self.shared_kernel.value, self.compute_dtype), self.edges, rows)
 
     def _dense(self, x, plan, fold, rows=None):
         if rows is None:
@@ -261,6 +254,40 @@ class LabelModulation(keras.layers.Layer):
             scale, shift = tf.split(tf.cast(variable.value, tf.float32), 2, -1)
             scale += one
             variable.assign(tf.concat([scale * a, scale * b + shift], -1))
+
+
+def _taps(kernel, edges, rows=None):
+    """[9,T+1,F]: what each token, or row [T,D], adds at each tap of a kernel [3,3,D,F]; zeros for outside."""
+    kernel = tf.reshape(kernel, [9, *kernel.shape[2:]])  # [9,C(+1),F]
+    if rows is not None:
+        kernel = tf.matmul(tf.cast(rows, kernel.dtype)[None], kernel)  # [9,T,F]
+    elif edges:
+        plain, edge = kernel[:, :-1], kernel[:, -1:]
+        kernel = tf.stack([plain, plain + edge], 2)  # [9,C,2,F]
+        kernel = tf.reshape(kernel, [9, -1, kernel.shape[-1]])  # [9,2C,F]
+    return tf.pad(kernel, [[0, 0], [0, 1], [0, 0]])
+
+
+def label_convolution(plan, kernel, edges):
+    """3x3 convolution, zero padding, of the one-hot map that a plan was made from: kernel [3,3,C(+1),F] ->
+    [B,h,w,F]. On distinct patches where the plan says so, else dense."""
+
+    def dense():
+        num_classes = kernel.shape[2] - int(edges)
+        return tf.nn.conv2d(
+            one_hot_semantics(plan.tokens, num_classes, edges, kernel.dtype), kernel, 1, "SAME"
+        )
+
+    def by_patches():
+        table = _taps(kernel, edges)  # [9,T+1,F]
+        positions = plan.patches + table.shape[1] * tf.range(9)  # [P,9]
+        sums = tf.reduce_sum(gather(tf.reshape(table, [-1, table.shape[2]]), positions), 1)  # [P,F]
+        centres = tf.gather(plan.triples[:, 1], plan.columns[:, 1])  # [Q]: the patch in each 5x5 one
+        return gather(sums, tf.gather(centres, plan.index))
+
+    if plan.patches is None:
+        return dense()
+    return by_patches() if plan.use_patches is None else tf.cond(plan.use_patches, by_patches, dense)
 
 
 def one_hot_semantics(tokens, num_classes, edges, dtype):

@@ -10,13 +10,18 @@ from absl import logging
 
 from semantic_synthesis.config import Config
 from semantic_synthesis.methods.clade import CLADE
+from semantic_synthesis.methods.clvae import CLVAE
 from semantic_synthesis.methods.inade import INADE
 from semantic_synthesis.methods.method import Method
+from semantic_synthesis.methods.oasis import OASIS
+from semantic_synthesis.methods.scgan import SCGAN
 from semantic_synthesis.methods.sims import SIMS
 from semantic_synthesis.methods.spade import SPADE
 
 PLUGINS = "semantic_synthesis.methods"
-METHODS = {"spade": SPADE, "clade": CLADE, "inade": INADE, "sims": SIMS}
+METHODS = {
+    "spade": SPADE, "clade": CLADE, "inade": INADE, "clvae": CLVAE, "scgan": SCGAN, "oasis": OASIS, "sims": SIMS,
+}  # fmt: skip
 
 
 def _add_plugins():

@@ -1,4 +1,4 @@
-"""What SPADE, CLADE and INADE share: backbone, multiscale discriminator and the losses on its features."""
+"""What SPADE and the GANs that grew from it share: backbone, discriminator and the losses on its judgement."""
 
 import functools
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from semantic_synthesis import losses
 from semantic_synthesis.config import Config
-from semantic_synthesis.discriminators import Judged, MultiscaleDiscriminator
+from semantic_synthesis.discriminators import ADVERSARIES, Shown
 from semantic_synthesis.layers import (
     Conv,
     Dense,
@@ -19,10 +19,10 @@ from semantic_synthesis.layers import (
 )
 from semantic_synthesis.methods.method import Method, Objective, decaying_rate, row_normal
 from semantic_synthesis.networks import DOUBLINGS, Encoder, Generator, edge_map, parse_norm, spade_layout
+from semantic_synthesis.networks.vgg import VGG19Features
 from semantic_synthesis.normalization import parse_norm_G
 from semantic_synthesis.options import option
 from semantic_synthesis.styles import Encoded, StyleSpec
-from semantic_synthesis.vgg import VGG19Features
 
 _networks = functools.partial(option, group="Generator, encoder, discriminator", role="network")
 _losses = functools.partial(option, group="Losses", role="training")
@@ -43,13 +43,17 @@ class ConditionalGANConfig(Config):
     norm_E: str = _networks(
         "spectralinstance", "Encoder normalisation: spectral<none|batch|sync_batch|instance>."
     )
-    norm_D: str = _networks("spectralinstance", "Discriminator normalisation, as norm_E.")
+    norm_D: str = _networks("spectralinstance", "Discriminator normalisation, as norm_E (netD multiscale).")
     use_vae: bool = _networks(False, "Train an image encoder, which reads styles from photos.")
     z_dim: int = _networks(256, "Length of the style vector z.")
     num_encoder_filters: int = _networks(64, "Width of the encoder's first layer.")
     encoder_size: int = _networks(256, "Pictures are resized to this square for the encoder.")
-    num_discriminators: int = _networks(2, "Number of discriminator scales.")
-    num_discriminator_layers: int = _networks(4, "Layers of each discriminator.")
+    netD: str = _networks(
+        "multiscale", "What judges pictures: patches on several scales, a feature pyramid, or a segmentation network.",
+        choices=tuple(ADVERSARIES),
+    )  # fmt: skip
+    num_discriminators: int = _networks(2, "Number of discriminator scales (netD multiscale).")
+    num_discriminator_layers: int = _networks(4, "Layers of each discriminator (netD multiscale).")
     num_discriminator_filters: int = _networks(64, "Width of the discriminators' first layer.")
     init_type: str = _networks(
         "xavier", "Kernel initialiser.", role="training",
@@ -58,12 +62,22 @@ class ConditionalGANConfig(Config):
     init_variance: float = _networks(
         0.02, "Gain (standard deviation for normal) of the initialiser.", role="training"
     )
-    gan_mode: str = _losses("hinge", "Adversarial loss.", choices=("hinge", "ls", "original", "w"))
-    lambda_features: float = _losses(10.0, "Weight of feature matching.")
+    gan_mode: str = _losses(
+        "hinge", "Adversarial loss (netD multiscale).", choices=("hinge", "ls", "original", "w")
+    )
+    lambda_features: float = _losses(10.0, "Weight of feature matching (netD multiscale).")
     no_feature_loss: bool = _losses(False, "Leave feature matching out.")
     feature_layers: str = _losses(
         "all", "Feature matching on all layers or the last before the judgement.", choices=("all", "deep")
     )
+    no_balancing_inloss: bool = _losses(
+        False, "Weigh all classes alike, unknown pixels included (netD segmentation)."
+    )
+    ignored_class: str = _losses(
+        "", "Class that balanced losses leave out; default: the unknown class (netD segmentation)."
+    )
+    no_labelmix: bool = _losses(False, "Leave LabelMix out (netD segmentation).")
+    lambda_labelmix: float = _losses(10.0, "Weight of LabelMix (netD segmentation).")
     vgg_layers: str = _losses("all", "VGG loss on all five taps or the two deepest.", choices=("all", "deep"))
     lambda_vgg: float = _losses(
         None,
@@ -100,10 +114,10 @@ class ModulatedGANConfig(ConditionalGANConfig):
 
 
 class ConditionalGAN(Method):
-    """A generator under conditions of the layout, trained against discriminators that see the layout.
+    """A generator under conditions of the layout, trained against what --netD names.
 
     A subclass gives make_norm(channels, name) or make_block, make_entry() and make_encoder(), called by the
-    constructor, and the rest of Method's contract. make_layout, make_discriminator, uses_edges, finish and
+    constructor, and the rest of Method's contract. make_layout, uses_edges, finish and
     spectral_init are there to be replaced where a paper differs.
     Deviation from the authors' code: generator and discriminator losses come from one forward pass (the
     code makes a second fake after the generator's update), so running statistics and power iterations
@@ -134,9 +148,12 @@ class ConditionalGAN(Method):
         self.fc = self.make_entry()
         self.generator = Generator(layout, self.make_block, finish=self.finish, init=self.init)
         self.encoder = self.make_encoder() if config.use_vae else None
-        self.discriminator = self.vgg = None
+        self.adversary = self.discriminator = self.vgg = None
         if training:
-            self.discriminator = self.make_discriminator()
+            self.adversary = ADVERSARIES[config.netD](
+                config, self.num_classes, self.semantic_channels, self.init
+            )
+            self.discriminator = self.adversary.discriminator
             if not config.no_vgg_loss:
                 self.vgg = VGG19Features(config.vgg_weights)
         self.built = True
@@ -164,14 +181,6 @@ class ConditionalGAN(Method):
             channels_in, channels_out, self.make_norm, spectral=spectral, init=self.init, name=name
         )
 
-    def make_discriminator(self):
-        """What judges pictures: called as discriminator(semantics, images, training) -> Judged."""
-        config = self.config
-        return MultiscaleDiscriminator(
-            self.semantic_channels, config.num_discriminator_filters, scales=config.num_discriminators,
-            layers=config.num_discriminator_layers, norm=parse_norm(config.norm_D, "norm_D"), init=self.init,
-        )  # fmt: skip
-
     @property
     def stride(self):
         """Width and height of layouts are multiples of it."""
@@ -179,8 +188,11 @@ class ConditionalGAN(Method):
 
     @classmethod
     def sources(cls, config):
-        """The VGG loss brings weights of its own."""
-        return [] if config.no_vgg_loss else [f"VGG19 weights ({config.vgg_weights}) in the loss"]
+        """The VGG loss brings weights of its own, and rarity files decide what is drawn."""
+        found = [] if config.no_vgg_loss else [f"VGG19 weights ({config.vgg_weights}) in the loss"]
+        return found + (
+            [f"rarity of the samples' colours ({config.rarity_dir})"] if config.rarity_dir else []
+        )
 
     @classmethod
     def instance_maps(cls, config):
@@ -208,38 +220,24 @@ class ConditionalGAN(Method):
 
     # Training
 
-    def adversarial_terms(self, layout, fake, real, unpaired=None):
-        """{objective: {loss: weighted scalar}} of fakes and reals [B,H,W,3] from one discriminator call.
+    def adversarial_terms(self, layout, fake, real, unpaired=None, rows=None, pixels=None):
+        """{objective: {loss: weighted scalar}} of fakes and reals [B,H,W,3].
 
         unpaired: bool [B], the fakes that need not match their photo: their terms of feature matching and
-        VGG loss are 0, in means over all samples.
+        VGG loss are 0, in means over all samples; rows: int64 [B], numbers of the samples (batch["row"]);
+        pixels: weights of the VGG loss float32 [B,H,W], or None.
         """
         config = self.config
-        fakes, reals = self._judge(layout, fake, real)
-        terms = {"GAN": losses.adversarial(fakes.judgements, True, config.gan_mode, for_generator=True)}
-        if not config.no_feature_loss:
-            matched = fakes.features
-            if unpaired is not None:
-                matched = [
-                    [_paired(f, r, unpaired) for f, r in zip(*group, strict=True)]
-                    for group in zip(fakes.features, reals.features, strict=True)
-                ]
-            matching = losses.feature_matching(matched, reals.features, config.feature_layers)
-            terms["GAN_Feat"] = config.lambda_features * matching
+        terms = self.adversary.terms(self.shown(layout, fake, real, unpaired, rows))
         if self.vgg is not None:
             weight = self.vgg.default_weight if config.lambda_vgg is None else config.lambda_vgg
-            matched = fake if unpaired is None else _paired(fake, real, unpaired)
-            terms["VGG"] = weight * self.vgg.loss(matched, real, config.vgg_layers)
-        judged = {
-            "D_Fake": losses.adversarial(fakes.judgements, False, config.gan_mode),
-            "D_real": losses.adversarial(reals.judgements, True, config.gan_mode),
-        }
-        return {"generator": terms, "discriminator": judged}
+            matched = fake if unpaired is None else losses.paired(fake, real, unpaired)
+            terms["generator"]["VGG"] = weight * self.vgg.loss(matched, real, config.vgg_layers, pixels)
+        return terms
 
-    def _judge(self, layout, fake, real) -> list[Judged]:
-        """The discriminator's view of fakes and of reals, both from one call on their concatenation."""
-        condition = self.semantics(self.tokens(layout))
-        return self.discriminator(condition, tf.concat([fake, real], 0), training=True).split(2)
+    def shown(self, layout, fake, real, unpaired=None, rows=None):
+        """What discriminators get to see (`discriminators.Shown`)."""
+        return Shown(fake, real, layout["label"], lambda: self.semantics(self.tokens(layout)), unpaired, rows)
 
     def tokens(self, layout):
         """int32 [B,H,W]: class ids, with the edge bit where edges are used (`label_tokens`)."""
@@ -279,11 +277,6 @@ def random_rows(rows, share):
     """
     number = tf.cast(rows % 1_000_000, tf.float64)
     return tf.floor((number + 1) * share) > tf.floor(number * share)
-
-
-def _paired(fake, real, unpaired):
-    """fake [B,...] with real, a constant, in the unpaired rows: the difference to real is then 0 there."""
-    return tf.where(tf.reshape(unpaired, [-1, 1, 1, 1]), tf.stop_gradient(real), fake)
 
 
 class GlobalStyleGAN(ConditionalGAN):
@@ -354,5 +347,7 @@ class GlobalStyleGAN(ConditionalGAN):
         layout = {key: batch[key] for key in ("label", "instance") if key in batch}
         style, divergence, unpaired = self.training_style(batch)
         fake = self.synthesize_planned(self.plan(layout), style, training=True)
-        terms = self.adversarial_terms(layout, fake, batch["image"], unpaired)
+        terms = self.adversarial_terms(
+            layout, fake, batch["image"], unpaired, batch["row"], batch.get("rarity")
+        )
         return terms | {"generator": divergence | terms["generator"]}

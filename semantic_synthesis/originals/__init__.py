@@ -7,6 +7,7 @@ What is particular about one original is a converter, which `Method.converter()`
     Evidence of the classes is num_classes, or semantic_channels (classes, and one more for instance edges);
   rules(role, config) -> the Rules for one file;
 and, where the defaults do not do:
+  TRAINING: the flags whose networks only training needs;
   settle(evidence, flags, sizes, known) -> None: conclusions from several files, sizes and flags; ValueError where
     they contradict (`options.complete_config`);
   read(path) -> {name: array}, for files that torch.save did not write;

@@ -2,6 +2,7 @@
 
 from semantic_synthesis.data import ClassTable, catalogue
 from semantic_synthesis.data.resolving import fill_options, read_label_values
+from semantic_synthesis.options import options_of
 
 UNKNOWN_ID = 255
 
@@ -23,14 +24,21 @@ def complete_config(config, evidence, flags, description, options, settle):
     table = _known_table(description, options)
     if evidence.get("semantic_channels"):
         _settle_edges(evidence, table, flags, description)
+    classes = evidence.get("num_classes")
+    if classes and table is not None and classes.value != table.num_classes:
+        raise ValueError(
+            f"{classes.path}: {classes.value} classes ({classes.how}); {description.name} has {table.num_classes}; "
+            "check --dataset_mode"
+        )
     flags = {name: value for name, value in flags.items() if value is not None and name != "checkpoint_dir"}
     sizes = fill_options(config.replace(**flags), description)
     settle(evidence, flags, sizes, table is not None)
     evidence.check(flags)
     settled = {"dataset_mode": options.dataset_mode or catalogue.CUSTOM}
-    settled |= {name: value for name, value in evidence.options().items() if hasattr(config, name)}
-    settled.pop("num_classes", None)
+    settled |= {name: value for name, value in evidence.options().items() if name in options_of(config)}
     table = table or _numbered_table(evidence, description, options)
+    if options.unknown_last:
+        table = table.with_unknown_last()
     config = config.replace(**{**flags, **settled})
     return fill_options(config, description).replace(class_table=table.to_dict())
 

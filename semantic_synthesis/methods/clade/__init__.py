@@ -16,7 +16,7 @@ import tensorflow as tf
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers import label_tokens
 from semantic_synthesis.layers.cells import Cells
-from semantic_synthesis.layers.components import region_offsets
+from semantic_synthesis.layers.connected import region_offsets
 from semantic_synthesis.methods.conditional_gan import ConditionalGANConfig, GlobalStyleGAN
 from semantic_synthesis.normalization import CLADE as CLADENorm
 from semantic_synthesis.normalization import LabelCells, parse_norm_G

@@ -7,6 +7,7 @@ from semantic_synthesis.originals.evidence import Evidence, shape_of
 from semantic_synthesis.originals.rules import Rule
 
 ROLES = {**spade.ROLES, "source": ("generator", r"head_0\.norm_0\.class_specified_affine\.weight")}
+TRAINING = spade.TRAINING
 
 settle = spade.settle
 

@@ -174,5 +174,7 @@ class INADE(ConditionalGAN):
             style["noise"] = noise
             divergence["KLD"] = config.lambda_kld / 2 * losses.kl_divergence(*posterior)
         fake = self.synthesize_planned(self.plan(layout), style, training=True)
-        terms = self.adversarial_terms(layout, fake, batch["image"], unpaired)
+        terms = self.adversarial_terms(
+            layout, fake, batch["image"], unpaired, batch["row"], batch.get("rarity")
+        )
         return terms | {"generator": divergence | terms["generator"]}

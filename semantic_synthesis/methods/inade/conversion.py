@@ -13,6 +13,7 @@ ROLES = {
     "encoder": ("instance encoder", r"scale_conv_mu\.weight"),
     "discriminator": spade.ROLES["discriminator"],
 }
+TRAINING = ("discriminator",)
 
 _HEADS = {
     "scale_conv_mu": "scale_mean",

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from semantic_synthesis.layers import Conv, InstanceNorm
-from semantic_synthesis.layers.regions import Borders, RegionConv, RegionMeans
+from semantic_synthesis.layers.region_convolutions import Borders, RegionConv, RegionMeans
 from semantic_synthesis.layers.residual import SLOPE
 
 STRIDE = 16  # sides of the photos are multiples of this

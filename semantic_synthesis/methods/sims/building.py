@@ -4,7 +4,6 @@ Photos are taken as training takes them, without mirroring and with the crop in 
 stays: a run that was stopped goes on, and a larger dataset adds to the end.
 """
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from absl import logging
 
 from semantic_synthesis import data
 from semantic_synthesis.data.scanning import map_files
-from semantic_synthesis.data.writing import write_png, write_text
+from semantic_synthesis.files import write_json
 from semantic_synthesis.methods.sims.bank import (
     INDEX,
     SEGMENTS,
@@ -28,7 +27,8 @@ from semantic_synthesis.methods.sims.bank import (
 from semantic_synthesis.methods.sims.config import SIMSConfig
 from semantic_synthesis.methods.sims.groups import ClassGroups
 from semantic_synthesis.methods.sims.segments import find_segments
-from semantic_synthesis.options import option
+from semantic_synthesis.options import Command, option
+from semantic_synthesis.pictures import write_png
 
 THUMBNAIL = 16
 SAME_LAYOUT, SAME_PHOTO = 0.99, 2.0  # share of equal cells, mean difference of thumbnails: near-duplicates
@@ -126,7 +126,7 @@ def _photo(row):
 
 
 def _write_part(folder, row, image, part):
-    write_png(Path(folder, _photo(row)), image[..., ::-1])
+    write_png(Path(folder, _photo(row)), image)
     part.save(_part(folder, row))  # last: what has a part is complete
 
 
@@ -144,7 +144,7 @@ def _finish(folder, wanted, groups):
         "shares": [None if np.isnan(share) else float(share) for share in shares],
         "sha256": digest(folder, photos),
     }  # fmt: skip
-    write_text(os.path.join(folder, INDEX), json.dumps(index, indent=1) + "\n")
+    write_json(os.path.join(folder, INDEX), index)
     return index
 
 
@@ -181,4 +181,7 @@ def _check_same(index, wanted, folder):
             )
 
 
-COMMAND = (BankOptions, prepare_bank)
+COMMAND = Command(
+    BankOptions, prepare_bank, "Cuts a dataset's photos into segments: the memory that SIMS makes its pictures of.",
+    "prepare bank --dataset_mode scenes --scenes_count 500 --out banks/scenes",
+)  # fmt: skip

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from semantic_synthesis.layers.components import connected_regions
+from semantic_synthesis.layers.connected import connected_regions
 from semantic_synthesis.methods.sims.morphology import band
 from semantic_synthesis.methods.sims.segments import box_masks
 

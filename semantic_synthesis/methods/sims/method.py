@@ -21,8 +21,8 @@ from semantic_synthesis.methods.sims.networks import Order, Synthesis, Transform
 from semantic_synthesis.methods.sims.opening import open_bank
 from semantic_synthesis.methods.sims.practice import Practice
 from semantic_synthesis.methods.sims.warping import warp
+from semantic_synthesis.networks.vgg import VGG19Features
 from semantic_synthesis.styles import REGION, Encoded, StyleSpec
-from semantic_synthesis.vgg import VGG19Features
 
 
 class SIMS(Method):

@@ -5,7 +5,7 @@ import os
 
 from absl import logging
 
-from semantic_synthesis.data.writing import write_text
+from semantic_synthesis.files import write_json
 from semantic_synthesis.methods.sims.bank import (
     INDEX,
     SEGMENTS,
@@ -73,7 +73,7 @@ def _record(run_dir):
 
 def _write_record(run_dir, folder, index):
     found = {"path": os.path.abspath(folder), "photos": len(index["photos"]), "sha256": index["sha256"]}
-    write_text(os.path.join(run_dir, RECORD), json.dumps(found, indent=1) + "\n")
+    write_json(os.path.join(run_dir, RECORD), found)
 
 
 def _find(config, record):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from semantic_synthesis.layers.components import connected_regions
+from semantic_synthesis.layers.connected import connected_regions
 
 
 class Segments(NamedTuple):

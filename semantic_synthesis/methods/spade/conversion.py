@@ -20,23 +20,27 @@ ROLES = {
     "encoder": ("encoder", r"fc_mu\.weight"),
     "discriminator": ("discriminator", r"discriminator_0\.model0\.0\.weight"),
 }
+TRAINING = ("discriminator",)
 
-_BLOCK = r"(head_0|G_middle_[01]|up_[0-4])"
+BLOCK = r"(head_0|G_middle_[01]|up_[0-4])"
 # A normaliser in the original, and in ours.
-NORM = rf"{_BLOCK}\.(norm_[01s])", r"generator/\1/\2"
+NORM = rf"{BLOCK}\.(norm_[01s])", r"generator/\1/\2"
 _COUNTER = Ignored(r".*\.num_batches_tracked", "a count of batches; the momentum of the statistics is fixed")
 
 
 def rules(role, config):
     """The rules for one file of a run with these options."""
-    return {"source": _generator, "encoder": _encoder, "discriminator": discriminator}[role](config)
+    return {"source": _generator, "encoder": encoder, "discriminator": discriminator}[role](config)
 
 
 def _generator(config):
+    return [*entry(config), *backbone(), *modulation()]
+
+
+def modulation():
+    """The label convolutions of the normalisers."""
     norm, ours = NORM
     return [
-        *entry(config),
-        *backbone(),
         Rule(rf"{norm}\.mlp_shared\.0\.weight", rf"{ours}/modulation/shared_kernel", convolution),
         Rule(rf"{norm}\.mlp_shared\.0\.bias", rf"{ours}/modulation/shared_bias"),
         Rule(rf"{norm}\.mlp_gamma\.weight", rf"{ours}/modulation/kernel", convolution, (0, 2)),
@@ -50,8 +54,8 @@ def backbone():
     """The generator's convolutions and statistics, which all methods that grew from SPADE share."""
     norm, ours = NORM
     return [
-        *spectral_convolution(rf"{_BLOCK}\.(conv_[01])", ours, 3),
-        *spectral_convolution(rf"{_BLOCK}\.(conv_s)", ours, 1),
+        *spectral_convolution(rf"{BLOCK}\.(conv_[01])", ours, 3),
+        *spectral_convolution(rf"{BLOCK}\.(conv_s)", ours, 1),
         Rule(rf"{norm}\.param_free_norm\.running_mean", rf"{ours}/statistics/moving_mean"),
         Rule(rf"{norm}\.param_free_norm\.running_var", rf"{ours}/statistics/moving_variance"),
         Rule(r"conv_img\.weight", "generator/conv_img/kernel", convolution),
@@ -82,7 +86,9 @@ def dense_entry(config):
     return [Rule(r"fc\.weight", "fc/kernel", weight), Rule(r"fc\.bias", "fc/bias", bias)]
 
 
-def _encoder(config):
+def encoder(config):
+    """The rules for the image encoder."""
+
     def head(array):
         """(Z, F*4*4), rows flattened channel-major -> (4*4*F, Z)."""
         array = array.reshape(len(array), -1, 4, 4).transpose(2, 3, 1, 0)  # [4,4,F,Z]
@@ -90,7 +96,7 @@ def _encoder(config):
 
     norm = config.norm_E.removeprefix("spectral") not in ("", "none")
     return [
-        *_normed(r"(layer\d)", r"encoder/\1", 3, norm),
+        *normed(r"(layer\d)", r"encoder/\1", 3, norm),
         Rule(r"fc_mu\.weight", "encoder/mean/kernel", head),
         Rule(r"fc_mu\.bias", "encoder/mean/bias"),
         Rule(r"fc_var\.weight", "encoder/log_variance/kernel", head),
@@ -108,12 +114,12 @@ def discriminator(config):
     return [
         Rule(rf"{scale}\.(model0|model{last})\.0\.weight", rf"{ours}/kernel", convolution),
         Rule(rf"{scale}\.(model0|model{last})\.0\.bias", rf"{ours}/bias"),
-        *_normed(rf"{scale}\.({middle})\.0", ours, 4, norm),
+        *normed(rf"{scale}\.({middle})\.0", ours, 4, norm),
         _COUNTER,
     ]
 
 
-def _normed(source, target, size, norm):
+def normed(source, target, size, norm):
     """A spectral convolution, in a sequence (hence the indices) with its norm if it has one."""
     if not norm:
         return spectral_convolution(source, f"{target}/conv", size)
@@ -143,7 +149,7 @@ def infer(files, asked):
 def infer_others(evidence, files, asked):
     """Options of image encoder and discriminator, where there are files of them."""
     if "encoder" in files:
-        _infer_encoder(evidence, *files["encoder"], asked)
+        infer_encoder(evidence, *files["encoder"], asked)
     if "discriminator" in files:
         infer_discriminator(evidence, *files["discriminator"], asked)
 
@@ -156,19 +162,20 @@ def _infer_generator(evidence, path, tensors, asked):
     infer_entry(evidence, path, tensors)
 
 
-def infer_entry(evidence, path, tensors):
-    """use_vae by the kind of `fc`, which is a matrix only then."""
+def infer_entry(evidence, path, tensors, width=None):
+    """use_vae by the kind of `fc`, which is a matrix only then; width: of the first features, else head_0's."""
     use_vae = len(shape_of(tensors, "fc.weight", path)) == 2
     evidence.add("use_vae", use_vae, path, "fc being a matrix" if use_vae else "fc being a convolution")
     if use_vae:
-        infer_dense_entry(evidence, path, tensors)
+        infer_dense_entry(evidence, path, tensors, width)
 
 
-def infer_dense_entry(evidence, path, tensors):
+def infer_dense_entry(evidence, path, tensors, width=None):
     """z_dim and the cells of the first features."""
     size = shape_of(tensors, "fc.weight", path)
     evidence.add("z_dim", size[1], path, "of fc")
-    evidence.add("cells", size[0] // shape_of(tensors, "head_0.conv_0.bias", path)[0], path, "of fc")
+    width = width or shape_of(tensors, "head_0.conv_0.bias", path)[0]
+    evidence.add("cells", size[0] // width, path, "of fc")
 
 
 def infer_backbone(evidence, path, tensors, asked, kernel_size=3):
@@ -193,14 +200,15 @@ def _norm_G(tensors, size, wanted):
     return f"{'spectral' if spectral else ''}spade{'syncbatch' if batch else 'instance'}{size}x{size}"
 
 
-def _infer_encoder(evidence, path, tensors, asked):
+def infer_encoder(evidence, path, tensors, asked):
+    """Options of the image encoder."""
     normed = bool(tensor_names(tensors, r"layer1\.0\..*"))
     first = shape_of(tensors, "layer1.0.weight_orig" if normed else "layer1.weight_orig", path)
     evidence.add("num_encoder_filters", first[0], path, "of layer1")
     layers = len({name.split(".")[0] for name in tensor_names(tensors, r"layer\d\..*")})
     evidence.add("encoder_size", 2 ** (layers + 2), path, f"by its {layers} layers")
     affine = bool(tensor_names(tensors, r"layer1\.1\..*"))
-    evidence.add("norm_E", _norm(normed, affine, asked("norm_E")), path, "by the tensors of layer1")
+    evidence.add("norm_E", norm_of(normed, affine, asked("norm_E")), path, "by the tensors of layer1")
 
 
 def infer_discriminator(evidence, path, tensors, asked):
@@ -217,10 +225,10 @@ def infer_discriminator(evidence, path, tensors, asked):
     if last > 1:
         normed = bool(tensor_names(tensors, r"discriminator_0\.model1\.0\.0\..*"))
         affine = bool(tensor_names(tensors, r"discriminator_0\.model1\.0\.1\..*"))
-        evidence.add("norm_D", _norm(normed, affine, asked("norm_D")), path, "by the tensors of model1")
+        evidence.add("norm_D", norm_of(normed, affine, asked("norm_D")), path, "by the tensors of model1")
 
 
-def _norm(normed, affine, wanted):
+def norm_of(normed, affine, wanted):
     """norm_D or norm_E, with batch or sync_batch as asked (their tensors are the same)."""
     if not normed:
         return wanted if wanted in ("spectral", "spectralnone") else "spectralnone"

@@ -1,0 +1,41 @@
+"""Convolutions with a plain normalisation, as discriminators and encoders use them."""
+
+import keras
+
+from semantic_synthesis.layers import BatchNorm, Conv, InstanceNorm
+
+
+def parse_norm(text, option):
+    """The part after `spectral` in norm_D or norm_E: none, batch, sync_batch or instance."""
+    kind = text.removeprefix("spectral") or "none"
+    if not text.startswith("spectral") or kind not in ("none", "batch", "sync_batch", "instance"):
+        raise ValueError(
+            f"{option} is {text!r}; expected spectral followed by none, batch, sync_batch or instance"
+        )
+    return kind
+
+
+class NormedConv(keras.layers.Layer):
+    """Spectrally normalised convolution, then a plain normalisation (spec section 4.2).
+
+    Call: x [B,H,W,in_channels] -> [B,H',W',filters]. The convolution has a bias only without a norm.
+    """
+
+    def __init__(self, in_channels, filters, kernel_size, kind, *, strides, padding, init, name):
+        super().__init__(name=name, autocast=False)
+        self.conv = Conv(
+            in_channels, filters, kernel_size, strides=strides, padding=padding, use_bias=kind == "none",
+            spectral=True, init=init, name="conv",
+        )  # fmt: skip
+        self.norm = None
+        if kind == "instance":
+            self.norm = InstanceNorm(filters, name="norm")
+        elif kind != "none":
+            self.norm = BatchNorm(
+                filters, trainable_affine=True, synchronized=kind == "sync_batch", init=init, name="norm"
+            )
+        self.built = True
+
+    def call(self, x, training=False):
+        x = self.conv(x)
+        return x if self.norm is None else self.norm(x, training=training)

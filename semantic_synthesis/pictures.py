@@ -1,0 +1,26 @@
+"""Pictures as arrays: uint8 values, sheets, PNG files."""
+
+import cv2
+import numpy as np
+
+from semantic_synthesis.files import write_bytes
+
+
+def contact_sheet(columns, gap=4):
+    """uint8 sheet [h,w,3]: row i holds the i-th picture of every column (uint8 [B,H,W,3]), white gaps."""
+    rows = []
+    for pictures in zip(*columns, strict=True):
+        framed = [np.pad(p, ((gap, 0), (gap, 0), (0, 0)), constant_values=255) for p in pictures]
+        rows.append(np.concatenate(framed, 1))
+    return np.pad(np.concatenate(rows, 0), ((0, gap), (0, gap), (0, 0)), constant_values=255)
+
+
+def to_uint8(image):
+    """float [-1,1] -> uint8 by truncation, as the originals: any shape, NumPy."""
+    return ((np.clip(np.asarray(image, np.float32), -1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+def write_png(path, image):
+    """Writes uint8 RGB [H,W,3], or grey uint8 or uint16 [H,W], as PNG, whole or not at all."""
+    channels = image[..., ::-1] if image.ndim == 3 else image
+    write_bytes(path, cv2.imencode(".png", channels)[1].tobytes())

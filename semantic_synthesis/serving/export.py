@@ -1,0 +1,184 @@
+"""A run as a SavedModel with named signatures, in the folders that TF Serving expects."""
+
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from semantic_synthesis import data
+from semantic_synthesis.config import Config
+from semantic_synthesis.files import folder_beside
+from semantic_synthesis.methods import METHODS, method_class
+from semantic_synthesis.options import Command, option
+from semantic_synthesis.runs import find_run, inference_options, open_run
+from semantic_synthesis.serving import files as serving_files
+from semantic_synthesis.serving.graph import MOST_PIXELS, ServingGraph
+
+
+@dataclass(frozen=True)
+class _Common:
+    """Options of export.py for every method."""
+
+    checkpoint_dir: str = option("demo_spade", "Run folder, or the name of a shipped run.")
+    export_dir: str = option("exports", "The model goes to <export_dir>/<model_name>/<version>/.")
+    model_name: str = option("", "Name of the model in TF Serving; empty: the run folder's name.")
+    version: int = option(0, "Version number; 0: one more than the largest there.")
+    output_height: int = option(
+        0, "Height of the pictures in pixels; 0: the run's, or free where the run allows."
+    )
+    output_width: int = option(
+        0, "Width of the pictures in pixels; 0: the run's, or free where the run allows."
+    )
+    precision: str = option("float32", "Arithmetic of the network.", choices=("float32", "bfloat16"))
+    label_dtype: str = option(
+        None, "Type of label ids; default uint8 up to 256 classes.", choices=("uint8", "int32"), kind=str
+    )
+    batch_rows: bool = option(
+        False,
+        "Compute the rows of a request together: faster on GPUs; pixels may differ by 1 between batch sizes.",
+    )
+
+
+def _inference_fields():
+    """The options with which runs may be computed otherwise than they were trained."""
+    return [
+        (
+            name,
+            str,
+            option(None, f"{one.metadata['help']} Default: as the run says.", one.metadata["choices"], str),
+        )
+        for name, one in inference_options(METHODS.values()).items()
+    ]
+
+
+ExportOptions = make_dataclass(
+    "ExportOptions", _inference_fields(), bases=(_Common,), frozen=True,
+    namespace={"__doc__": "Options of export.py; the run knows all others."},
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Export:
+    """What the files beside the graph say about it.
+
+    size: (height, width), None where free; stride: what free sizes are multiples of; table: ClassTable;
+    signatures: {name: ConcreteFunction}; style: {name: StyleSpec}.
+    """
+
+    name: str
+    version: int
+    config: Config
+    table: data.ClassTable
+    size: tuple
+    stride: int
+    batch_rows: bool
+    signatures: dict
+    style: dict
+
+
+def export(options):
+    """Writes <export_dir>/<model name>/<version>/ whole or not at all; its path.
+
+    options: ExportOptions. Beside the models: models.config and batching.config for TF Serving.
+    Errors: ValueError or OSError, one line, before anything is written.
+    """
+    run_dir = find_run(options.checkpoint_dir)
+    config = Config.load(run_dir)
+    name = options.model_name or Path(run_dir).resolve().name
+    folder, version = _place(options, name)
+    size = _output_size(options, config)
+    dtype = _label_dtype(options, config)
+    changes = {name: getattr(options, name) for name, _, _ in _inference_fields()}
+    config, method = open_run(run_dir, options.precision, **changes)
+    _check_stride(size, method.stride)
+    graph = ServingGraph(config, method, size, dtype, options.batch_rows)
+    done = Export(
+        name, version, config, graph.table, size, graph.stride, options.batch_rows, graph.signatures(),
+        method.style_shapes,
+    )  # fmt: skip
+    with folder_beside(folder / str(version)) as part, _full_disks_as_os_errors():
+        _save(done.signatures, part)
+        serving_files.write_extras(done, run_dir, part / "assets.extra")
+    serving_files.write_server_configs(Path(options.export_dir), options.batch_rows)
+    return str(folder / str(version))
+
+
+def _save(signatures, folder):
+    module = tf.Module()
+    used = {id(v): v for function in signatures.values() for v in function.variables}
+    module.weights = list(used.values())  # what no signature reads (raw norms, log-variances) stays behind
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    with serving_files.errors_only():
+        tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
+
+
+def _place(options, name):
+    """(model folder, version number), checked."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        raise ValueError(
+            f"--model_name {name!r}; expected letters, digits, _ . and - (it is part of the URL)"
+        )
+    folder = Path(options.export_dir) / name
+    there = serving_files.versions(folder)
+    if options.version < 0:
+        raise ValueError(f"--version {options.version}; expected 1 or more, or 0 for the next one")
+    version = options.version or max(there, default=0) + 1
+    if version in there or (folder / str(version)).exists():
+        raise ValueError(f"{folder / str(version)}: exists already; choose another --version or leave it out")
+    return folder, version
+
+
+def _output_size(options, config):
+    """(height, width) of the pictures, (None, None) where requests choose."""
+    asked = (options.output_height, options.output_width)
+    native = (config.crop_height, config.crop_size)
+    if min(asked) < 0 or (0 in asked and any(asked)):
+        raise ValueError(
+            f"--output_height {asked[0]} --output_width {asked[1]}; expected two positive sizes or two zeros"
+        )
+    if not method_class(config).fixed_size(config):
+        return asked if any(asked) else (None, None)
+    if any(asked) and asked != native:
+        raise ValueError(
+            f"--output_height {asked[0]} --output_width {asked[1]}; this run makes pictures of"
+            f" {native[0]} rows and {native[1]} columns only; leave the flags out"
+        )
+    return native
+
+
+def _check_stride(size, stride):
+    height, width = size
+    if height and (height % stride or width % stride or height * width > MOST_PIXELS):
+        raise ValueError(
+            f"--output_height {height} --output_width {width}; expected multiples of {stride} and at most"
+            f" {MOST_PIXELS} pixels"
+        )
+
+
+def _label_dtype(options, config):
+    name = options.label_dtype or ("uint8" if config.num_classes <= 256 else "int32")
+    if name == "uint8" and config.num_classes > 256:
+        raise ValueError(f"--label_dtype uint8; the run has {config.num_classes} classes; expected int32")
+    return tf.as_dtype(name)
+
+
+@contextmanager
+def _full_disks_as_os_errors():
+    """TensorFlow reports what the disk refuses in a way of its own."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from None
+
+
+def _run(options):
+    print(export(options))
+    return 0
+
+
+COMMAND = Command(
+    ExportOptions, _run, "Writes a run as a model for TF Serving.",
+    "export --checkpoint_dir checkpoints/mine --export_dir exports",
+)  # fmt: skip

@@ -1,0 +1,341 @@
+"""The signatures of an exported model: pictures from label ids or PNG bytes, styles from photos.
+
+Rows (the first dimension of every input) are independent: each has its own seed, and its pixels do not
+depend on the rows it travels with, because rows are computed one after another with the same shapes.
+`batch_rows` computes them together instead, which is faster on GPUs and moves single pixels by 1/255.
+Whatever a client can get wrong ends as InvalidArgument with a text that starts with "DataError: ".
+"""
+
+import tensorflow as tf
+
+from semantic_synthesis import data
+from semantic_synthesis.data.graph_decoding import (
+    decode_instance_png,
+    decode_label_png,
+    decode_photo,
+    fit_map,
+    fit_photo,
+    number_regions,
+    require,
+)
+from semantic_synthesis.styles import REGION, encoded_names, merge_style, needs_regions, transfer
+
+MOST_PIXELS = 2**22  # of one picture, where the size is free: several GB of features at full width
+_SHOWN_IDS = 20
+
+
+class ServingGraph:
+    """Traces the signatures of one run.
+
+    config: of the run; method: its folded model; size: (height, width) of the pictures, or (None, None)
+    where they are free multiples of the first generator stride; label_dtype: tf.uint8 or tf.int32;
+    batch_rows: rows together instead of one by one.
+    """
+
+    def __init__(self, config, method, size, label_dtype, batch_rows=False):
+        self.method, self.label_dtype, self.batch_rows = method, label_dtype, batch_rows
+        self.table = data.ClassTable.from_dict(config.class_table)
+        self.native = (config.crop_height, config.crop_size)
+        self.height, self.width = size
+        self.stride = method.stride
+        maps = method.instance_maps(config)
+        self.takes_instances = maps is not None and not config.no_instance
+        self.numbers_regions = maps == "regions"
+        self.specs = method.style_shapes
+        self.by_region = needs_regions(self.specs)
+        self.style = {
+            name: tf.TensorSpec([None, *spec.shape], tf.float32, name) for name, spec in self.specs.items()
+        }
+        self._render = tf.function(self._pictures, autograph=False)
+
+    # Signatures
+
+    def signatures(self):
+        """{signature name: ConcreteFunction}; those of styles only for runs that have them."""
+        maps = {"label": tf.TensorSpec([None, self.height, self.width], self.label_dtype, "label")}
+        files = {"label_png_bytes": tf.TensorSpec([None], tf.string, "label_png_bytes")}
+        if self.takes_instances:
+            maps["instance"] = tf.TensorSpec([None, self.height, self.width], tf.int32, "instance")
+            files["instance_png_bytes"] = tf.TensorSpec([None], tf.string, "instance_png_bytes")
+        seed = {"seed": tf.TensorSpec([None], tf.int64, "seed")}
+        photo = {"style_image_bytes": tf.TensorSpec([None], tf.string, "style_image_bytes")}
+        found = {
+            "serving_default": _trace(self._from_ids, maps | seed),
+            "png": _trace(self._from_png, files | seed),
+        }
+        if self.style:
+            found["synthesize_style"] = _trace(self._from_ids, maps | self.style)
+            found["sample_style"] = _trace(self._sample, (maps if self.by_region else {}) | seed)
+        if encoded_names(self.specs):
+            shown = self.method.encoder_sees_layout
+            image = {"image": tf.TensorSpec([None, *self.native, 3], tf.uint8, "image")}
+            found["encode_style"] = _trace(self._encode_images, image | (maps if shown else {}))
+            found["png_style"] = _trace(self._from_png, files | photo)
+            if shown:
+                own = {"style_label_png_bytes": tf.TensorSpec([None], tf.string, "style_label_png_bytes")}
+                found["png_style_label"] = _trace(self._from_png, files | photo | own)
+        if self.by_region:
+            found["regions"] = _trace(self._number_regions, maps)
+        return found
+
+    def _from_ids(self, inputs):
+        """{label, (instance), seed or style} -> {image: uint8 [N,H,W,3]}."""
+        inputs = self._checked_maps(dict(_same_rows(inputs)))
+        output = tf.TensorSpec([self.height, self.width, 3], tf.uint8)
+        return {"image": self._map_rows(self._synthesize, inputs, output)}
+
+    def _checked_maps(self, inputs):
+        """The inputs with label and instance maps of a right size and known class ids."""
+        for name in ("label", "instance"):
+            if name in inputs:
+                inputs[name] = self._check_size(inputs[name], name)
+        return inputs | ({"label": self._check_ids(inputs["label"])} if "label" in inputs else {})
+
+    def _sample(self, inputs):
+        """{seed, (label, instance: where rows are of regions)} -> {style name: float32 [N,...]}."""
+        return self._styles(self._checked_maps(dict(_same_rows(inputs))))
+
+    def _number_regions(self, inputs):
+        """{label, (instance)} -> {region: int32 [N,H,W]}: which row of the style paints each pixel."""
+        inputs = self._checked_maps(dict(_same_rows(inputs)))
+        output = tf.TensorSpec([self.height, self.width], tf.int32)
+        return {"region": self._map_rows(lambda rows: self._layout(rows)["instance"], inputs, output)}
+
+    def _from_png(self, inputs):
+        """{label_png_bytes, (instance_png_bytes), seed or style_image_bytes (style_label_png_bytes: the map of that
+        photo, where it shows another layout)} -> {image_png_bytes: [N]}."""
+        return {
+            "image_png_bytes": self._map_rows(
+                self._png_rows, dict(_same_rows(inputs)), tf.TensorSpec([], tf.string)
+            )
+        }
+
+    def _encode_images(self, inputs):
+        """{image: uint8 [N,H,W,3] of the run's size, (label, instance)} -> {style name: float32 [N,...]}, and
+        <name>_present: bool, the rows that the photo decides, for tensors of which it may leave some open."""
+        inputs = dict(_same_rows(inputs))
+        image = _check_exact(inputs["image"], "image", *self.native)
+        return self._styles(self._checked_maps(inputs) | {"image": image})
+
+    def _styles(self, inputs):
+        """Styles of seeds or photos; rows with fewer regions than others are filled up with zeros."""
+        photos = "image" in inputs
+        names = encoded_names(self.specs) if photos else tuple(self.style)
+        output = {name: tf.TensorSpec(self.style[name].shape[1:], tf.float32) for name in names}
+        if photos:
+            for name in names:
+                if self.specs[name].present:
+                    sizes = self.specs[name].shape[: self.specs[name].present]
+                    output[f"{name}_present"] = tf.TensorSpec(sizes, tf.bool)
+        if not self.by_region:
+            return self._map_rows(self._tensors_of, inputs, output)
+        spec = tf.TensorSpec([], tf.int32)
+        counts = tf.map_fn(
+            lambda row: tf.reduce_max(self._layout(tf.nest.map_structure(lambda x: x[None], row))["instance"]),
+            {name: inputs[name] for name in ("label", "instance") if name in inputs}, fn_output_signature=spec,
+        )  # fmt: skip
+        most = tf.reduce_max(counts) + 1
+
+        def filled(rows):
+            return {name: _filled(x, output[name].shape, most) for name, x in self._tensors_of(rows).items()}
+
+        return self._map_rows(filled, inputs, output)
+
+    def _tensors_of(self, rows):
+        """{style name: [N,...], <name>_present: bool [N,...]}: of seeds all, of photos what these decide."""
+        layout = self._layout(rows) if "label" in rows else None
+        if "image" not in rows:
+            return self.method.sample_style(layout, rows["seed"])
+        values, present = self.method.encode_style(tf.cast(rows["image"], tf.float32) / 127.5 - 1.0, layout)
+        return values | {f"{name}_present": x for name, x in present.items()}
+
+    # Rows: each of these takes and returns batches
+
+    def _map_rows(self, function, rows, output):
+        """function on batches of one row after another, or on all rows at once."""
+        if self.batch_rows:
+            return function(rows)
+
+        def one(row):
+            result = function(tf.nest.map_structure(lambda x: x[None], row))
+            return tf.nest.map_structure(lambda x: x[0], result)
+
+        return tf.map_fn(one, rows, fn_output_signature=output, parallel_iterations=1)
+
+    def _png_rows(self, rows):
+        def decode(name, reader):
+            spec = tf.TensorSpec([self.height, self.width], tf.int32)
+            return tf.map_fn(
+                lambda png: self._fit_map(reader(png, name), name), rows[name], fn_output_signature=spec
+            )
+
+        known = {
+            "label": decode("label_png_bytes", lambda png, name: decode_label_png(png, self.table, name))
+        }
+        if self.takes_instances:
+            known["instance"] = decode("instance_png_bytes", decode_instance_png)
+        if "seed" in rows:
+            known["seed"] = rows["seed"]
+        else:
+            spec = tf.TensorSpec([*self.native, 3], tf.uint8)
+            photos = tf.map_fn(self._style_photo, rows["style_image_bytes"], fn_output_signature=spec)
+            known["image"] = photos
+        if "style_label_png_bytes" in rows:
+            known["style_label"] = decode(
+                "style_label_png_bytes", lambda png, name: decode_label_png(png, self.table, name)
+            )
+        return tf.map_fn(tf.io.encode_png, self._synthesize(known), fn_output_signature=tf.string)
+
+    def _layout(self, rows):
+        """The method's layout of checked maps."""
+        layout = {"label": rows["label"]}
+        if self.takes_instances:
+            layout["instance"] = _check_like(rows["instance"], rows["label"])
+        if self.numbers_regions:
+            objects = layout.get("instance", tf.zeros_like(rows["label"]))
+            spec = tf.TensorSpec([self.height, self.width], tf.int32)
+            layout["instance"] = tf.map_fn(
+                lambda maps: number_regions(*maps), (rows["label"], objects), fn_output_signature=spec
+            )
+        return layout
+
+    def _style_of(self, rows, layout):
+        """The style of seeds or photos (what these leave open: of seed 0), or the one that was fed."""
+        if "seed" not in rows and "image" not in rows:
+            return {name: self._enough_rows(rows[name], name, layout) for name in self.style}
+        if "image" not in rows:
+            return self.method.style_of(layout, rows["seed"])
+        seed = tf.zeros(tf.shape(rows["label"])[:1], tf.int64)
+        image = tf.cast(rows["image"], tf.float32) / 127.5 - 1.0
+        if "style_label" not in rows:
+            return self.method.style_of(layout, seed, image)
+        theirs = self._photo_layout(rows["style_label"])
+        encoded = self.method.encode_style(image, theirs)
+        if self.by_region:
+            encoded = transfer(encoded, self.specs, theirs, layout, self.table.num_classes)
+        return merge_style(self.method.sample_style(layout, seed), encoded)
+
+    def _photo_layout(self, label):
+        """The layout that a photo of a label map [N,H,W] shows, without objects."""
+        objects = {"instance": tf.zeros_like(label)} if self.takes_instances else {}
+        return self._layout({"label": label} | objects)
+
+    def _synthesize(self, rows):
+        layout = self._layout(rows)
+        style = self._style_of(rows, layout)
+        # Equal shapes everywhere, so that all signatures share one trace of the generator.
+        count = None if self.batch_rows else 1
+        style = {n: tf.ensure_shape(x, [count, *self.style[n].shape[1:]]) for n, x in style.items()}
+        layout = {n: tf.ensure_shape(x, [count, *x.shape[1:]]) for n, x in layout.items()}
+        return self._render(layout, style)
+
+    def _enough_rows(self, x, name, layout):
+        """A style tensor, after a check that it has a row for every region if it has rows of regions."""
+        if REGION not in self.specs[name].axes:
+            return x
+        needed = tf.reduce_max(layout["instance"]) + 1
+        check = require(
+            tf.shape(x)[1] >= needed,
+            f"{name}: ", tf.shape(x)[1], " rows; the layout has ", needed, " regions (signature regions)",
+        )  # fmt: skip
+        with tf.control_dependencies([check]):
+            return tf.identity(x)
+
+    def _pictures(self, layout, style):
+        """uint8 [B,H,W,3], truncated as pictures.to_uint8."""
+        picture = tf.clip_by_value(self.method.synthesize(layout, style), -1.0, 1.0)
+        return tf.cast((picture + 1.0) * 127.5, tf.uint8)
+
+    def _style_photo(self, photo):
+        return fit_photo(decode_photo(photo, "style_image_bytes"), *self.native)
+
+    # Checks
+
+    def _check_size(self, ids, name):
+        """Integer [N,h,w] -> the same with the size checked and, where fixed, known."""
+        if self.height:
+            return _check_exact(ids, name, self.height, self.width)
+        with tf.control_dependencies([self._require_stride(tf.shape(ids)[1:], name)]):
+            return tf.identity(ids)
+
+    def _require_stride(self, size, name):
+        fits = tf.reduce_all((size > 0) & (size % self.stride == 0))
+        fits &= tf.reduce_prod(tf.cast(size, tf.int64)) <= MOST_PIXELS
+        return require(
+            fits, f"{name}: ", size[1], "x", size[0], f" pixels; expected width and height in multiples of"
+            f" {self.stride} and at most {MOST_PIXELS} pixels",
+        )  # fmt: skip
+
+    def _check_ids(self, label):
+        """Integer [N,H,W] -> int32, all in [0,C)."""
+        label = tf.cast(label, tf.int32)
+        wrong = (label < 0) | (label >= self.table.num_classes)
+        found = tf.sort(tf.unique(tf.boolean_mask(label, wrong))[0])[:_SHOWN_IDS]
+        listed = tf.strings.reduce_join(tf.strings.as_string(found), separator=", ")
+        check = require(
+            tf.size(found) == 0, "label: class ids ", listed,
+            f" unknown; allowed are 0 to {self.table.num_classes - 1} (class_table.json lists them)",
+        )  # fmt: skip
+        with tf.control_dependencies([check]):
+            return tf.identity(label)
+
+    def _fit_map(self, ids, name):
+        """int32 [h,w] -> the model's size: by nearest as data.fit_label where fixed, else checked."""
+        if self.height:
+            return tf.ensure_shape(fit_map(ids, self.height, self.width), [self.height, self.width])
+        with tf.control_dependencies([self._require_stride(tf.shape(ids), name)]):
+            return tf.identity(ids)
+
+
+def _filled(x, shape, most):
+    """x [1,...] with zeros behind where shape (of one row) leaves an axis open: there `most` long."""
+    missing = [[0, 0]] + [
+        [0, most - tf.shape(x)[axis + 1] if size is None else 0] for axis, size in enumerate(shape)
+    ]
+    return x if shape.is_fully_defined() else tf.pad(x, missing)
+
+
+def _trace(function, specs):
+    return tf.function(function, autograph=False).get_concrete_function(specs)
+
+
+def _same_rows(inputs):
+    """The inputs, after a check that all have one or more and equally many rows.
+
+    They come out with unknown shapes, so that later checks look at what was really fed: servers do not
+    hold clients to the signature's shape.
+    """
+    loose = {
+        name: tf.compat.v1.placeholder_with_default(x, [None] * x.shape.rank) for name, x in inputs.items()
+    }
+    rows = [tf.shape(x)[0] for x in loose.values()]
+    counts = tf.strings.join([tf.strings.as_string(count) for count in rows], separator=", ")
+    same = tf.reduce_all([count == rows[0] for count in rows]) & (rows[0] > 0)
+    names = ", ".join(loose)
+    check = require(same, f"inputs {names} have ", counts, " rows; expected one or more, and equally many")
+    with tf.control_dependencies([check]):
+        return {name: tf.ensure_shape(tf.identity(x), [None] * x.shape.rank) for name, x in loose.items()}
+
+
+def _check_like(instance, label):
+    """The instance maps, after a check that they have the label maps' size."""
+    found, expected = tf.shape(instance)[1:], tf.shape(label)[1:]
+    check = require(
+        tf.reduce_all(found == expected),
+        "instance: ", found[1], "x", found[0], " pixels; the label map has ", expected[1], "x", expected[0],
+    )  # fmt: skip
+    with tf.control_dependencies([check]):
+        return tf.identity(instance)
+
+
+def _check_exact(x, name, height, width):
+    """[N,h,w,...] -> the same with h, w known, or the error that names both sizes."""
+    size = tf.shape(x)[1:3]
+    check = require(
+        tf.reduce_all(size == [height, width]),
+        f"{name}: ", size[1], "x", size[0], f" pixels; this model takes {width}x{height} (width x height)",
+    )  # fmt: skip
+    with tf.control_dependencies([check]):
+        x = tf.identity(x)
+    channels = [3] if x.shape.rank == 4 else []
+    return tf.ensure_shape(x, [None, height, width, *channels])

@@ -1,0 +1,166 @@
+"""The model card beside an exported model: what it is, what goes in and out, what is known about it."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from semantic_synthesis import __version__
+from semantic_synthesis.files import shipped
+from semantic_synthesis.methods import method_class
+from semantic_synthesis.styles import CLASS, REGION
+
+_METRICS_FILE = "metrics.json"
+_PLACES = {"checkpoint_dir", "log_dir", "results_dir", "dataroot", "image_dir", "label_dir", "instance_dir"}
+
+_CARD = """\
+# {name}, version {version}
+
+A generator ({method}, {precision}): a label map goes in, a picture that looks like a photo comes out.
+Written by semantic-synthesis {package} from the run `{run}`.
+
+## Data and licence
+
+- Trained on: {data}
+- Weights: {licence}
+- Code that made this model: Apache-2.0.
+
+## Signatures
+
+| signature | input or output | type and shape |
+| --- | --- | --- |
+{signatures}
+
+N is the number of rows of a request, free from 1. {rows}
+
+## Input rules
+
+- `label`: class indices 0 to {last} (`class_table.json`, key `names`, tells which is which); anything
+  else is an error that names the ids.
+- `label_png_bytes`: PNG with the dataset's raw ids in one channel (`raw_ids`), a palette, or RGB in the
+  table's `colors`, exactly. No anti-aliasing, no transparency.{instances}
+- Size: {size}
+- `seed`: int64, any value. {seed}{style}
+- Pixels of one row depend on that row alone.
+
+## Metrics
+
+{metrics}
+
+## Limits
+
+- The model knows the {classes} classes of its table and scenes like its training data; other layouts give
+  poor pictures.
+- Pictures are synthetic; say so where you show them.
+
+## Options of the run
+
+```json
+{options}
+```
+"""
+_INSTANCE_RULE = """
+- `instance`, `instance_png_bytes`: instance ids at the label map's size, 0 for none; PNG with one channel of
+  8 or 16 bits, or RGB as r + 256 g + 65536 b."""
+_STYLE_RULE = "\n- `style_image_bytes`: JPEG or PNG of any size."
+_REGION_RULE = """
+- Rows of regions in a style ({names}): first the classes of pixels without an object (in the
+  order of their indices), then the objects (in the order of their ids). `regions` gives the row of every pixel,
+  `sample_style` and `encode_style` give rows, any of which may be replaced before `synthesize_style`. Rows
+  beyond the last region are not used."""
+_CLASS_RULE = """
+- Rows of classes in a style ({names}): one for each class of the table, in its order, any of which may be
+  replaced before `synthesize_style`."""
+_SHOWN_RULE = """
+- A photo must show the layout it comes with; in `png_style_label` it may show another one, whose map is
+  `style_label_png_bytes`: parts of the picture then take the style of their class there.{present}"""
+_PRESENT_RULE = """ What a photo does not
+  decide is that of seed 0; `encode_style` tells it apart (`..._present`)."""
+
+
+def model_card(export, run_dir):
+    """Markdown text for an exporting.Export."""
+    config, table = export.config, export.table
+    random = "synthesize_style" in export.signatures
+    return _CARD.format(
+        name=export.name, version=export.version, method=config.method, precision=config.precision,
+        package=__version__, run=Path(run_dir).resolve().name, data=_data(config),
+        licence=_licence(config), signatures="\n".join(_signature_rows(export)),
+        rows="Rows are computed together; pixels may differ by 1 between batch sizes." if export.batch_rows
+        else "Rows are computed one by one: the same row gives the same pixels in any batch.",
+        last=table.num_classes - 1, classes=table.num_classes, size=_size(export),
+        instances=_INSTANCE_RULE if "instance" in export.signatures["serving_default"].structured_input_signature[0][0]
+        else "",
+        seed="Equal seeds give equal styles." if random else "Without effect: this run has no random style.",
+        style=_style_rules(export),
+        metrics=_metrics(run_dir), options=json.dumps(_options(config), indent=1),
+    )  # fmt: skip
+
+
+def _data(config):
+    text = f"`{config.dataset_mode}`, class table '{config.class_table['name']}'"
+    path = shipped("datasets", f"{config.dataset_mode}.json")
+    if path.is_file():
+        described = json.loads(path.read_text(encoding="utf-8"))
+        text += "".join(f". {described[key]}" for key in ("title", "source") if described.get(key))
+    return text
+
+
+def _style_rules(export):
+    """What there is to know of the style inputs, from their axes."""
+    text = _STYLE_RULE if "png_style" in export.signatures else ""
+    for axis, rule in ((REGION, _REGION_RULE), (CLASS, _CLASS_RULE)):
+        names = [f"`{name}`" for name, spec in export.style.items() if axis in spec.axes]
+        text += rule.format(names=", ".join(names)) if names else ""
+    if "png_style_label" in export.signatures:
+        partial = any(spec.present for spec in export.style.values())
+        text += _SHOWN_RULE.format(present=_PRESENT_RULE if partial else "")
+    return text
+
+
+def _licence(config):
+    sources = method_class(config).sources(config)
+    if config.dataset_mode == "scenes" and not sources:
+        return "Apache-2.0 (the training pictures were rendered by this project; no other data or weights)."
+    also = f" Training also used {'; '.join(sources)}." if sources else ""
+    return f"the run records no licence; the terms of the training data apply.{also}"
+
+
+def _signature_rows(export):
+    for signature, function in sorted(export.signatures.items()):
+        for name, spec in sorted(function.structured_input_signature[0][0].items()):
+            yield f"| `{signature}` | in `{name}` | {_describe(name, spec, export.style)} |"
+        for name, spec in sorted(function.structured_outputs.items()):
+            yield f"| | out `{name}` | {_describe(name, spec, export.style)} |"
+
+
+def _describe(name, spec, style):
+    """Type and shape; axes of a style tensor by their names."""
+    sizes = spec.shape[1:]
+    of_style = style.get(name) or style.get(name.removesuffix("_present"))
+    if of_style is None:
+        known = [str(size) if size else "HW"[i] for i, size in enumerate(sizes)]
+    else:
+        axes = of_style.axes[: len(sizes)]
+        known = [f"{axis} {size}" if size else f"{axis}s" for axis, size in zip(axes, sizes, strict=True)]
+    return f"{spec.dtype.name} [{', '.join(['N', *known])}]"
+
+
+def _size(export):
+    if not export.size[0]:
+        return f"width and height are free multiples of {export.stride}; other sizes are refused."
+    size = f"{export.size[1]}x{export.size[0]} (width x height)"
+    return f"{size}; `label` of another size is refused, PNG maps are fitted to it by nearest pixel centre."
+
+
+def _metrics(run_dir):
+    path = Path(run_dir) / _METRICS_FILE
+    if not path.is_file():
+        return f"None stored with the run (`{_METRICS_FILE}`)."
+    values = json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=1)
+    return f"From the run's `{_METRICS_FILE}`:\n\n```json\n{values}\n```"
+
+
+def _options(config):
+    """The options without folders of the training machine and without the class table."""
+    values = dataclasses.asdict(config)
+    return {name: value for name, value in values.items() if name not in _PLACES and name != "class_table"}

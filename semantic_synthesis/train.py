@@ -1,0 +1,44 @@
+"""`train`: what the command line asks of training."""
+
+from semantic_synthesis import data
+from semantic_synthesis.config import Config
+from semantic_synthesis.methods import METHODS, extra_maps, instance_maps
+from semantic_synthesis.options import Command, asked_before_parsing, union
+from semantic_synthesis.runs import training_config
+from semantic_synthesis.training.trainer import Trainer, make_strategy
+
+OPTIONS = union(method.config_class for method in METHODS.values())
+
+
+def train(given):
+    """Resolves the options, trains (or resumes), returns the exit code. given: {name: value} of the flags given."""
+    config = training_config(given, data.resolve)
+    strategy = make_strategy(config.distribute)  # before any other use of TensorFlow
+    dataset = data.open_dataset(config, instance_maps=instance_maps(config), extra_maps=extra_maps(config))
+    trainer = Trainer(config, dataset, strategy, _evaluations(config))
+    if trainer.is_chief:
+        config.save(config.checkpoint_dir)
+    return trainer.fit()
+
+
+def _evaluations(config):
+    """The hooks that --train_eval asks for."""
+    if not config.train_eval:
+        return []
+    from semantic_synthesis.evaluation.during_training import (
+        TrainEval,
+    )
+    from semantic_synthesis.evaluation.evaluating import EvaluateOptions
+
+    options = EvaluateOptions(metrics=config.eval_metrics, max_images=config.eval_images, seed=config.seed)
+    return [TrainEval(config, options, config.eval_epoch_freq)]
+
+
+def _asked_config():
+    return Config.class_for(asked_before_parsing("method", "spade"))
+
+
+COMMAND = Command(
+    OPTIONS, train, "Trains a run, or goes on with the one in --checkpoint_dir. Options are those of --method.",
+    "train --image_dir photos --label_dir labels --checkpoint_dir checkpoints/mine", _asked_config,
+)  # fmt: skip

@@ -1,0 +1,5 @@
+"""The training loop: strategy, optimisers, schedule, checkpoints, what is shown. It knows no method."""
+
+from semantic_synthesis.training.trainer import Trainer, make_strategy
+
+__all__ = ["Trainer", "make_strategy"]

@@ -1,0 +1,84 @@
+"""What a training run shows: TensorBoard scalars and pictures, PNG samples, a progress bar."""
+
+import math
+import os
+import time
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from semantic_synthesis.pictures import contact_sheet, write_png
+
+
+class Monitor:
+    """Writes summaries; every value's step is the global step.
+
+    active=False (workers other than the chief) shows and writes nothing.
+    """
+
+    def __init__(self, config, total, first, active=True):
+        self.config, self.active = config, active
+        self._since, self._count = time.monotonic(), 0
+        self.bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True, disable=not active)
+        self.writer = None
+        if active:
+            for folder in (config.results_folder, config.log_folder):
+                os.makedirs(folder, exist_ok=True)
+            self.writer = tf.summary.create_file_writer(config.log_folder)
+
+    def scalars(self, step, losses, rates):
+        """losses {objective: {name: float}}, rates {objective: float}; ValueError on NaN or infinity."""
+        flat = {name: value for terms in losses.values() for name, value in terms.items()}
+        broken = [name for name, value in flat.items() if not math.isfinite(value)]
+        if broken:
+            raise ValueError(not_finite(step, f"loss {', '.join(broken)}", self.config))
+        if not self.active:
+            return
+        speed = self._count * self.config.batch_size / max(time.monotonic() - self._since, 1e-9)
+        self._since, self._count = time.monotonic(), 0
+        with self.writer.as_default(step=step):
+            for name, value in flat.items():
+                tf.summary.scalar(name, value)
+            for objective, rate in rates.items():
+                tf.summary.scalar(f"learning_rate/{objective}", rate)
+            tf.summary.scalar("images_per_second", speed)
+        shown = {name: f"{value:.3f}" for name, value in flat.items()}
+        self.bar.set_postfix(**shown, images_per_s=f"{speed:.1f}", refresh=False)
+
+    def pictures(self, step, columns):
+        """columns {name: uint8 [B,H,W,3]}: one PNG, rows of samples, and TensorBoard images."""
+        if not self.active:
+            return
+        sheet = contact_sheet(list(columns.values()))
+        path = os.path.join(self.config.results_folder, f"step_{step:07d}.png")
+        write_png(path, sheet)
+        with self.writer.as_default(step=step):
+            for name, images in columns.items():
+                tf.summary.image(name, images, max_outputs=4)
+
+    def figures(self, step, values):
+        """values {name: float} of an evaluation, as eval/<name>."""
+        if not self.active:
+            return
+        with self.writer.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(f"eval/{name}", value)
+
+    def advance(self):
+        """One step done."""
+        self._count += 1
+        self.bar.update(1)
+
+    def close(self):
+        """Flushes everything to disk."""
+        self.bar.close()
+        if self.writer:
+            self.writer.close()
+
+
+def not_finite(step, what, config):
+    """The error line for a loss or a weight that is NaN or infinite."""
+    return (
+        f"step {step}: {what} is not finite; lower --lr, or use --precision float32; "
+        f"the last checkpoint in {config.checkpoint_dir} is sound"
+    )

@@ -1,0 +1,10 @@
+"""Makes the method of another package (tests/plugins) known to every test, as if it had been installed."""
+
+import os
+import sys
+from pathlib import Path
+
+PLUGINS = str(Path(__file__).parent / "plugins")
+sys.path.insert(0, PLUGINS)
+# For the processes that tests start: scripts and workers.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [PLUGINS, os.environ.get("PYTHONPATH", "")]))

@@ -1,0 +1,66 @@
+"""Imports run downward only, as docs/architecture.md says, and every folder of the package is in the wheel."""
+
+import re
+from pathlib import Path
+
+import pytest
+from test_names import PACKAGE, imports
+
+# Floors from the ground up; a room imports lower floors only, its own files, and what is listed behind it.
+FLOORS = (
+    {"options", "files"},
+    {"config", "pictures", "pth"},
+    {"losses", "styles", "layers"},
+    {"data", "normalization"},
+    {"networks", "originals"},
+    {"discriminators"},
+    {"methods"},
+    {"runs"},
+    {"restyling"},
+    {"inference", "training"},
+    {"serving", "evaluation", "convert", "one_picture", "publishing"},
+    {"train"},
+    {"command_line"},
+    {"__main__"},
+)
+# data.prepare is a command; what it prints belongs to the floors above, but it imports nothing of them.
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def room_of(path):
+    first = path.relative_to(PACKAGE).parts[0]
+    return Path(first).stem
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_downward(path):
+    room = room_of(path)
+    if room == "__init__":
+        return  # public names, imported when they are used
+    for other in imports(path):
+        below = room_of(other)
+        if below in (room, "__init__"):
+            continue
+        assert FLOOR[below] < FLOOR[room], f"{path.name} imports {other.relative_to(PACKAGE)}"
+
+
+def test_methods_do_not_know_each_other_but_for_shared_rules():
+    """A paper's folder imports the shared rooms and, for conversion, the rules that several originals share."""
+    folders = {path.name for path in (PACKAGE / "methods").iterdir() if path.is_dir()}
+    for path in (PACKAGE / "methods").rglob("*.py"):
+        parts = path.relative_to(PACKAGE / "methods").parts
+        if parts[0] not in folders:
+            continue
+        for other in imports(path):
+            there = other.relative_to(PACKAGE).parts
+            if there[0] == "methods" and there[1] in folders and there[1] != parts[0]:
+                assert path.name == "conversion.py" == there[-1] or there[-1] == "__init__.py", path
+
+
+def test_every_folder_is_in_the_wheel():
+    text = (PACKAGE.parent / "pyproject.toml").read_text()  # Python 3.10 has no tomllib
+    listed = re.findall(r'"([^"]+)"', re.search(r"^packages = \[(.*?)\]", text, re.M | re.S)[1])
+    found = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in PACKAGE.rglob("*.py")} - {
+        "semantic_synthesis.__pycache__"
+    }
+    assert set(listed) == found | {"semantic_synthesis.datasets", "semantic_synthesis.checkpoints"}
