@@ -59,7 +59,7 @@ def conformance_options(method, **changes):
                 small[name] = 4
             elif name.endswith("_dim"):
                 small[name] = 3
-    if "bank_dir" in own:
+    if "bank_dir" in own and "dataset_mode" not in changes:
         small["bank_dir"] = tiny_bank(changes.get("crop_size", small["crop_size"]))
     found = {**TINY, **small, **_OF_METHOD.get(method, {}), **changes}
     return {"method": method, **{name: value for name, value in found.items() if name in own}}

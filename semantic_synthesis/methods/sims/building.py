@@ -172,11 +172,17 @@ def unlike(folder, rows, grids):
     return kept
 
 
+def short(values):
+    """A list as text for messages, long ones by their beginning and length."""
+    return str(values) if len(values) < 5 else f"{', '.join(values[:3])}, ... {len(values)} in all"
+
+
 def _check_same(index, wanted, folder):
     for key, value in wanted.items():
         if index[key] != value:
             raise ValueError(
-                f"{folder}: made for other {key} ({index[key]}, asked for {value}); choose another folder or "
+                f"{folder}: made for other {key} ({short(index[key])}, asked for {short(value)}); choose another "
+                "folder or "
                 "the options it was made with"
             )
 

@@ -15,7 +15,7 @@ from semantic_synthesis.methods.sims.bank import (
     empty_arrays,
     read_index,
 )
-from semantic_synthesis.methods.sims.building import build_bank, description_of
+from semantic_synthesis.methods.sims.building import build_bank, description_of, short
 from semantic_synthesis.methods.sims.config import NO_BANK
 
 RECORD = "bank.json"
@@ -89,8 +89,8 @@ def _check(folder, index, wanted, record):
     for key, value in wanted.items():
         if index[key] != value:
             raise ValueError(
-                f"{folder}: a memory of other {key} ({index[key]}, the run has {value}); make one with the run's "
-                "options"
+                f"{folder}: a memory of other {key} ({short(index[key])}, the run has {short(value)}); make one "
+                "with the run's options"
             )
     missing = [p for p in index["photos"] if not os.path.isfile(os.path.join(folder, p))]
     if missing:
