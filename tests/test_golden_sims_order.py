@@ -36,6 +36,7 @@ def crc(picture):
     return zlib.crc32(np.round(picture.numpy() * 255).astype(np.uint8).tobytes())
 
 
+@pytest.mark.slow
 def test_pairs_for_training():
     given, groups = golden.arrays("order"), cityscapes()
     frequency = np.zeros(19, int)
@@ -60,7 +61,9 @@ def test_pairs_for_training():
     np.testing.assert_array_equal(frequency, given["frequency"])
 
 
-@pytest.mark.parametrize("image", [0, 1, 2])
+@pytest.mark.parametrize(
+    "image", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_pairs_at_test(image):
     given, groups = golden.arrays("order"), cityscapes()
     segments, rows = large(given["test_label"][image])

@@ -41,6 +41,7 @@ def queries(image, split="test", allowed=None):
     return segments, rows, retrieval.Queries.of(segments, tf.constant(rows), label, allowed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image", [0, 1, 2])
 def test_the_originals_slots(image):
     found = golden.arrays("retrieval")
@@ -103,6 +104,7 @@ def context_iou(grid, box, other_grid, other_box):
     return common / (inside[0].sum() + inside[1].sum() - common)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context_weight", [0.0, 1.0])
 def test_the_ten_best_are_those_of_brute_force(context_weight):
     """About 75 queries; lists of 24 of up to some hundred segments of a class."""
@@ -118,6 +120,7 @@ def test_the_ten_best_are_those_of_brute_force(context_weight):
         assert (tf.gather(bank()["kind"], quick.row).numpy()[quick.score > 0] >= 0).all()
 
 
+@pytest.mark.slow
 def test_a_photo_does_not_answer_its_own_layout():
     for image in (0, 5):
         label, _ = segments_of("train", image)
@@ -146,6 +149,7 @@ def test_an_empty_memory_answers_nothing():
     assert not found.row.numpy().any() and not found.score.numpy().any() and found.row.shape == (2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", [1, 2])
 def test_the_originals_stencils(variant):
     """Training canvases: the best shape among the photos that the original drew, image 0."""
@@ -154,7 +158,8 @@ def test_the_originals_stencils(variant):
     label, segments = segments_of("train", 0)
     kind, number = segments.kind.numpy(), segments.number.numpy()
     rows = [
-        int(np.flatnonzero((kind == c - 1) & (number == s - np.isin(c, [6, 7, 8])))[0]) for c, s in table[:, :2]
+        int(np.flatnonzero((kind == c - 1) & (number == s - np.isin(c, [6, 7, 8])))[0])
+        for c, s in table[:, :2]
     ]
     allowed = np.zeros((len(rows), 13), bool)
     for i, photos in enumerate(drawn):

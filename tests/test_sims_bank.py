@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from semantic_synthesis import data
 from semantic_synthesis.data import catalogue
-from semantic_synthesis.methods.sims import building
+from semantic_synthesis.data.scenes import render_scene
+from semantic_synthesis.methods.sims import building, retrieval
 from semantic_synthesis.methods.sims.bank import (
     Bank,
     BankArrays,
@@ -138,6 +139,40 @@ def test_a_bank_holds_the_segments_of_its_photos(tmp_path):
         np.testing.assert_array_equal(bank.masks(tf.constant(mine + 1)), segments.masks(large))
         np.testing.assert_array_equal(arrays.area[mine], segments.area.numpy()[large])
     assert not bank.masks(tf.constant([0])).numpy().any() and not bank.picture(0).numpy().any()
+
+
+@pytest.mark.parametrize("context_weight", [0.0, 1.0])
+def test_retrieval_is_brute_force_but_faster(tmp_path, context_weight):
+    """Held-out scenes ask a memory of 24: the short list of 24 holds the ten best, whose shapes NumPy confirms."""
+    index = building.build_bank(config(count=24), str(tmp_path))
+    _, bank = loaded(tmp_path, index)
+    label = tf.constant(
+        np.stack([render_scene(1_000_000 + i, 64, 64).label for i in range(6)]).astype(np.int32)
+    )
+    segments = find_segments(label, label, np.zeros(15, bool))
+    rows = tf.constant(np.flatnonzero(segments.area.numpy() > 31).astype(np.int32))
+    asked = retrieval.Queries.of(segments, rows, label, retrieval.all_photos(bank, 6))
+    options = {"candidates": 10, "context_weight": context_weight}
+    quick = retrieval.search(bank, asked, shortlist=24, **options)
+    whole = retrieval.search_everything(bank, asked, **options)
+    assert len(rows) > 40 and (whole.score.numpy() > 0).mean() > 0.5
+    assert np.isclose(quick.score, whole.score, atol=1e-6).mean() > 0.99
+    masks = bank.masks(whole.row[:, 0]).numpy()
+    mine = asked.mask.numpy()
+    shape = (masks & mine).sum((1, 2)) / (masks | mine).sum((1, 2))
+    np.testing.assert_allclose(shape, whole.shape[:, 0], atol=1e-6)
+    kinds = tf.gather(bank["kind"], whole.row[:, 0]).numpy()
+    assert (kinds == asked.kind.numpy())[whole.row[:, 0].numpy() > 0].all()
+
+
+def test_a_memory_does_not_answer_with_the_layouts_own_photo(tmp_path):
+    index = building.build_bank(config(count=6), str(tmp_path))
+    _, bank = loaded(tmp_path, index)
+    for photo in (0, 4):
+        for label in (render_scene(photo, 64, 64).label, render_scene(photo, 64, 64).label[:, ::-1]):
+            kind = tf.constant(label[None].astype(np.int32))
+            allowed = retrieval.other_photos(bank, kind)[0].numpy()
+            assert not allowed[photo + 1] and allowed.sum() >= 5
 
 
 def test_resuming_and_extending(tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ def describe(plan, canvas, placed, index, names, bank, scale):
                 "box": (segments.box[segment].numpy() * scale).tolist(),
                 "photo": bank.names[photos[held] - 1] if held else None,
                 "similarity": round(float(similarity), 4),
-                "theta": [round(float(value), 4) for value in theta[segment]],
+                "theta": [round(float(value), 4) + 0.0 for value in theta[segment]],
                 "shown": round(min(1.0, pixels / (areas[held] * scale**2)), 4) if held else 0.0,
             }
         )
