@@ -12,6 +12,8 @@ COMMANDS = {
     "convert": ("convert", "COMMAND"),
     "evaluate": ("evaluation", "COMMANDS"),
     "generate": ("evaluation", "COMMANDS"),
+    "prepare bank": ("methods.sims.building", "COMMAND"),
+    "prepare bank": ("methods.sims.building", "COMMAND"),
     "prepare celeba": ("data.prepare", "COMMANDS"),
     "prepare check": ("data.prepare", "COMMANDS"),
     "prepare describe": ("data.prepare", "COMMANDS"),
@@ -30,6 +32,7 @@ generate           a folder of pictures from a folder of label maps
 prepare check      every problem of a dataset
 prepare describe   a dataset's classes into a description
 prepare instances  instance maps from label maps
+prepare bank       SIMS' memory of photos
 prepare celeba     label maps from CelebAMask-HQ's parts
 prepare scenes     rendered landscapes as files
 publish            a trained run made small

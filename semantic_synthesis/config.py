@@ -40,6 +40,9 @@ class Config:
     image_dir: str = _data("", "Folder of photos (custom).")
     label_dir: str = _data("", "Folder of label maps (custom), paired with the photos by file stem.")
     instance_dir: str = _data("", "Folder of instance maps (custom).")
+    disparity_dir: str = _data(
+        "", "Folder of disparity maps (larger is closer, 0 unknown), for methods that train with them."
+    )
     semantic_label_path: str = _data(
         "", "Text file with the raw label values, comma-separated; the i-th value becomes class i (custom).",
         role="network",
@@ -107,6 +110,9 @@ class Config:
     eval_images: int = _evaluation(500, "Held-out layouts per evaluation.")
     # Files
     checkpoint_dir: str = _files("", "Run folder; default checkpoints/<method>_<dataset_mode>.")
+    init_from: str = _files(
+        "", "Run folder whose weights a new run starts from, those of the same names; others start fresh."
+    )
     log_dir: str = _files("", "TensorBoard folder; default <checkpoint_dir>/logs.")
     results_dir: str = _files("", "Sample pictures during training; default <checkpoint_dir>/samples.")
     print_info_freq: int = _files(10, "Steps between scalar summaries.")

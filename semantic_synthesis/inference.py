@@ -138,6 +138,18 @@ class Synthesizer:
         style = apply_edits(self, edits, label, instance, style)
         return data.fit_image(self.synthesize(layout, style)[0], *(size or label.shape))
 
+    def provenance(self, layout, style):
+        """A Provenance per picture of `synthesize`: where its parts come from.
+
+        ValueError if the run's method makes its pictures from nothing but weights.
+        """
+        found = self.method.provenance(self._planned(layout), style)
+        if found is None:
+            raise ValueError(
+                f"--provenance: {self.config.method} makes pictures from its weights alone; leave it out"
+            )
+        return found
+
     def _planned(self, layout):
         digest = hashlib.sha1()
         for name in sorted(layout):

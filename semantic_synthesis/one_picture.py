@@ -1,5 +1,6 @@
 """One label map to one or several pictures: what test_one.py does."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from semantic_synthesis import data
-from semantic_synthesis.files import shipped
+from semantic_synthesis.files import shipped, write_text
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.options import Command, option
 from semantic_synthesis.pictures import contact_sheet, write_png
@@ -33,6 +34,9 @@ class OneOptions:
         (), "PART=SOURCE[@SHARE], may be repeated: all, class:NAME, instance:ID or picture takes its style from "
         "seed:N, PHOTO or PHOTO,LABELMAP; @0.5 goes half the way; class:NAME/3-4 means layers 3 and 4 alone.",
     )  # fmt: skip
+    provenance: bool = option(
+        False, "Also write <map>_provenance.png and .json: which photos the parts of the picture come from."
+    )
     results_dir: str = option("results", "Where the pictures go.")
     seed: int = option(0, "Seed of the first random style.")
     num_samples: int = option(1, "Number of random styles, seeds seed, seed + 1, ...")
@@ -45,7 +49,8 @@ def make_pictures(options):
     """Reads the map, makes the pictures, writes them and a side-by-side sheet; the paths written.
 
     options: OneOptions. Files: <map>_synthesized.png, or <map>_synthesized_<seed>.png for several
-    samples, and <map>_sheet.png (label colours, style photo where given, pictures).
+    samples, and <map>_sheet.png (label colours, style photo where given, pictures); with provenance
+    <map>_provenance.png (label colours, steps, picture) and .json per picture.
     Errors: ValueError or OSError, one line, before anything is written.
     """
     if options.num_samples < 1:
@@ -68,7 +73,20 @@ def make_pictures(options):
     sheet = [
         np.asarray(data.fit_image(p, height, width) if p.shape[:2] != (height, width) else p) for p in sheet
     ]
-    return _write(options, pictures, seeds, contact_sheet([picture[None] for picture in sheet]))
+    origins = run.provenance(layout, style) if options.provenance else []
+    paths = _write(options, pictures, seeds, contact_sheet([picture[None] for picture in sheet]))
+    for origin, picture, seed in zip(origins, pictures, seeds, strict=bool(origins)):
+        paths += _write_origin(options, origin, sheet[0], picture, "" if len(seeds) == 1 else f"_{seed}")
+    return paths
+
+
+def _write_origin(options, origin, label, picture, suffix):
+    """Writes the sheet and the table of one picture's Provenance."""
+    start = os.path.join(options.results_dir, f"{Path(options.label_filename).stem}_provenance{suffix}")
+    steps = [np.asarray(data.fit_image(step, *picture.shape[:2])) for step in origin.pictures.values()]
+    write_png(f"{start}.png", contact_sheet([step[None] for step in (label, *steps, np.asarray(picture))]))
+    write_text(f"{start}.json", json.dumps({"segments": origin.segments}, indent=1) + "\n")
+    return [f"{start}.png", f"{start}.json"]
 
 
 def _output_size(options, label):

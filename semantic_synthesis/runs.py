@@ -93,13 +93,12 @@ def run_sha256(run_dir):
 def load_weights(model, run_dir, partial=False):
     """Fills a model from the run's newest checkpoint (averaged weights where it has them) or weights.npz.
 
-    partial: variables that weights.npz does not hold keep their values. Returns their names.
+    partial: variables that the file does not hold keep their values. Returns their names.
     Errors: FileNotFoundError without any file, ValueError if it is damaged or does not fit the model.
     """
     newest = newest_checkpoint(run_dir)
     if newest:
-        _load_checkpoint(model, newest)
-        return []
+        return _load_checkpoint(model, newest, partial)
     path = os.path.join(run_dir, WEIGHTS_FILE)
     if not os.path.isfile(path):
         raise FileNotFoundError(
@@ -132,14 +131,17 @@ def _assign(variable, array, what):
     variable.assign(array.astype(np.float32))
 
 
-def _load_checkpoint(model, prefix):
-    averaged = set()
+def _load_checkpoint(model, prefix, partial):
+    averaged, missing = set(), []
     try:
         reader = tf.train.load_checkpoint(prefix)
         stored = reader.get_variable_to_shape_map()
         variables = named_variables(model)
         for name, variable in variables.items():
             key = next((key for key in (_key("ema", name), _key("model", name)) if key in stored), None)
+            if key is None and partial:
+                missing.append(name)
+                continue
             if key is None:
                 raise ValueError(f"{prefix}: no variable {name}; not made from this config.json")
             _assign(variable, reader.get_tensor(key), f"{prefix}: {name}")
@@ -151,6 +153,7 @@ def _load_checkpoint(model, prefix):
             f"{prefix}: damaged checkpoint ({reason}); delete its files to use an older one"
         ) from None
     settle_averages(model, averaged)
+    return missing
 
 
 def _key(group, name):

@@ -2,7 +2,7 @@
 
 from semantic_synthesis import data
 from semantic_synthesis.config import Config
-from semantic_synthesis.methods import METHODS, instance_maps
+from semantic_synthesis.methods import METHODS, extra_maps, instance_maps
 from semantic_synthesis.options import Command, asked_before_parsing, union
 from semantic_synthesis.runs import training_config
 from semantic_synthesis.training.trainer import Trainer, make_strategy
@@ -14,7 +14,7 @@ def train(given):
     """Resolves the options, trains (or resumes), returns the exit code. given: {name: value} of the flags given."""
     config = training_config(given, data.resolve)
     strategy = make_strategy(config.distribute)  # before any other use of TensorFlow
-    dataset = data.open_dataset(config, instance_maps=instance_maps(config))
+    dataset = data.open_dataset(config, instance_maps=instance_maps(config), extra_maps=extra_maps(config))
     trainer = Trainer(config, dataset, strategy, _evaluations(config))
     if trainer.is_chief:
         config.save(config.checkpoint_dir)

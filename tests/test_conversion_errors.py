@@ -224,4 +224,4 @@ def test_without_pytorch(files, refused, monkeypatch):
 
 
 def test_unknown_method(refused):
-    refused("--method sims", "spade", source="x.pth", method="sims")
+    refused("--method cyclegan", "spade", source="x.pth", method="cyclegan")

@@ -10,8 +10,8 @@ A description is a JSON object:
   resize_maps: true if the maps may be smaller than the photos (nearest enlarging); else sizes must agree.
   options: defaults for the options of Config that are None.
   splits: {split: layout, or list of layouts of which the first whose photo folder exists is taken,
-    or the name of another split}. A layout is {"image", "label", "instance": pattern or list of
-    patterns, "list": file with the stems to keep}.
+    or the name of another split}. A layout is {"image", "label", "instance", "disparity": pattern or list
+    of patterns, "list": file with the stems to keep}.
   dataroot: default root folder, relative to the JSON file.
 A pattern is a path below dataroot: `**` (last of the folders) is any depth of folders, `{stem}` the part
 of the file name that is equal in photo, label map and instance map, `*` any text in the file name; the
@@ -29,6 +29,7 @@ from .errors import DataError
 from .tables import ClassTable
 
 MAPS = ("image", "label", "instance")
+EXTRA_MAPS = ("disparity",)  # what some methods train with; larger is closer, 0 unknown
 CUSTOM = "custom"
 SCENES = "scenes"
 _KINDS = {
@@ -36,7 +37,7 @@ _KINDS = {
     "instances": str, "resize_maps": bool, "options": dict, "dataroot": str, "splits": dict,
 }  # fmt: skip
 _JSON_NAMES = {list: "list", dict: "object", str: "string", int: "integer", bool: "true or false"}
-_LAYOUT_KEYS = {*MAPS, "list"}
+_LAYOUT_KEYS = {*MAPS, *EXTRA_MAPS, "list"}
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def _check_layout(layout, split, path):
         raise DataError(
             f"{path}: split '{split}' needs patterns for image and label, and may have instance and list"
         )
-    for kind in MAPS:
+    for kind in (*MAPS, *EXTRA_MAPS):
         for pattern in patterns_of(layout, kind):
             if not isinstance(pattern, str) or pattern.split("/")[-1].count("{stem}") != 1:
                 raise DataError(

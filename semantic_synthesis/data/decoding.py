@@ -108,6 +108,15 @@ class PngHeader:
     palette: np.ndarray = None
 
 
+def decode_disparity(data, source):
+    """File content of a disparity map -> int32 [H, W]: larger is closer, 0 unknown; one channel of 8 or 16 bits."""
+    formats = "a PNG with one channel (8 or 16 bits), larger closer, 0 unknown"
+    samples = decode_samples(data, source, "disparity map", formats)[1]
+    if samples.ndim != 2:
+        raise DataError(f"{source}: disparity map in colours; expected {formats}")
+    return samples.astype(np.int32)
+
+
 def decode_samples(data, source, noun="label map", formats=LABEL_FORMATS):
     """A map's PNG bytes -> (PngHeader, stored values).
 

@@ -4,22 +4,23 @@ import os
 import re
 from dataclasses import dataclass
 
-from .catalogue import CUSTOM, MAPS, patterns_of
+from .catalogue import CUSTOM, EXTRA_MAPS, MAPS, patterns_of
 from .decoding import PICTURE_SUFFIXES
 from .errors import DataError
 
-NOUNS = {"image": "photo", "label": "label map", "instance": "instance map"}
+NOUNS = {"image": "photo", "label": "label map", "instance": "instance map", "disparity": "disparity map"}
 _ANY = "**/{stem}.*"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The files of one sample and their common stem; instance is None without instance maps."""
+    """The files of one sample and their common stem; maps that the dataset lacks, or nobody asked for, are None."""
 
     stem: str
     image: str
     label: str
     instance: str = None
+    disparity: str = None
 
 
 def stop(message):
@@ -77,18 +78,23 @@ def _name_rule(name):
     return re.compile(rule + (f"(?i:{'|'.join(map(re.escape, PICTURE_SUFFIXES))})" if any_format else ""))
 
 
-def find_samples(config, description, split, report=stop):
+def find_samples(config, description, split, report=stop, extra_maps=()):
     """The list of Samples of a split, in natural order of their stems.
 
-    config: dataroot, image_dir, label_dir, instance_dir, no_instance, pairing_check and max_dataset_size
-    are read. report: called with a line for each file without partner and each stem with two files.
+    config: dataroot, image_dir, label_dir, instance_dir, disparity_dir, no_instance, pairing_check and
+    max_dataset_size are read. extra_maps: kinds of EXTRA_MAPS that each sample must have. report: called with a line
+    for each file without partner and each stem with two files.
     """
     places, listed = find_places(config, description, split)
     if config.no_instance is False and not places["instance"]:
         raise DataError(_no_instances_message(description))
     if config.no_instance:
         places["instance"] = []
-    found = {kind: _find_all(places[kind], kind, listed, report) for kind in MAPS if places[kind]}
+    missing = [kind for kind in extra_maps if not places[kind]]
+    if missing:
+        raise DataError(f"{description.name}: no {NOUNS[missing[0]]}s are described; give --{missing[0]}_dir")
+    kinds = [kind for kind in (*MAPS, *extra_maps) if places[kind]]
+    found = {kind: _find_all(places[kind], kind, listed, report) for kind in kinds}
     samples = pair(found, config.pairing_check, report)
     return samples[: config.max_dataset_size] if config.max_dataset_size > 0 else samples
 
@@ -99,17 +105,20 @@ def find_places(config, description, split):
         return _custom_places(config), None
     root = _root(config, description)
     layout = _present_layout(description, split, root)
-    places = {kind: [(root, pattern) for pattern in patterns_of(layout, kind)] for kind in MAPS}
-    if config.instance_dir:
-        places["instance"] = [(_folder("instance", config.instance_dir), _ANY)]
+    places = {kind: [(root, pattern) for pattern in patterns_of(layout, kind)]
+              for kind in (*MAPS, *EXTRA_MAPS)}  # fmt: skip
+    for kind, folder in (("instance", config.instance_dir), ("disparity", config.disparity_dir)):
+        if folder:
+            places[kind] = [(_folder(kind, folder), _ANY)]
     return places, _read_list(root, layout["list"]) if "list" in layout else None
 
 
 def _custom_places(config):
     """{kind: [(folder, pattern)]} of --image_dir, --label_dir and --instance_dir."""
-    folders = {"image": config.image_dir, "label": config.label_dir, "instance": config.instance_dir}
+    folders = {"image": config.image_dir, "label": config.label_dir, "instance": config.instance_dir,
+               "disparity": config.disparity_dir}  # fmt: skip
     for kind, folder in folders.items():
-        if not folder and kind != "instance":
+        if not folder and kind in ("image", "label"):
             raise DataError(f"--{kind}_dir is missing; your own dataset needs --image_dir and --label_dir")
     return {kind: [(_folder(kind, path), _ANY)] if path else [] for kind, path in folders.items()}
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from . import catalogue
-from .decoding import decode_image, decode_instance, decode_label, read_bytes
+from .decoding import decode_disparity, decode_image, decode_instance, decode_label, read_bytes
 from .errors import DataError
 from .geometry import Geometry, fit_label
 from .instances import compact, regions
@@ -24,11 +24,11 @@ SCENES_CACHE_BYTES = 1 << 30
 _EPOCHS, _CROPS = 1, 2
 
 
-def open_dataset(config, split="train", instance_maps="objects"):
+def open_dataset(config, split="train", instance_maps="objects", extra_maps=()):
     """The Dataset of a resolved config; split is "train", "val" or "test".
 
     instance_maps: what batches hold as instance maps: objects (if the config uses instance maps), regions
-    (always; by class where there are no objects), or None.
+    (always; by class where there are no objects), or None. extra_maps: further kinds, of catalogue.EXTRA_MAPS.
     """
     table = ClassTable.from_dict(config.class_table, "class_table of the run")
     description = catalogue.describe(config.dataset_mode)
@@ -38,12 +38,12 @@ def open_dataset(config, split="train", instance_maps="objects"):
         count = config.max_dataset_size or config.scenes_count
         source = RenderedScenes(first_seed, min(count, config.scenes_count), geometry, not config.no_instance)
     else:
-        samples = find_samples(config, description, split)
+        samples = find_samples(config, description, split, extra_maps=extra_maps)
         source = Files(samples, table, description)
     rarity = None
     if config.rarity_dir and split == "train":
         rarity = Rarity(config.rarity_dir, len(source), functools.partial(_numbers, config.seed))
-    return Dataset(config, table, geometry, source, instance_maps, rarity)
+    return Dataset(config, table, geometry, source, instance_maps, rarity, extra_maps)
 
 
 class Files:
@@ -73,6 +73,17 @@ class Files:
             instance = decode_instance(read_bytes(sample.instance), sample.instance)
             instance = self._fitted(instance, sample.instance, image, sample.image)
         return image, label, instance, sample.image
+
+    def load_extra(self, kind, index, shape):
+        """Another map of sample `index`, int32 [h, w] of the photo's shape."""
+        path = getattr(self.samples[index], kind)
+        map_ = decode_disparity(read_bytes(path), path)
+        if map_.shape != shape and not self._resize_maps:
+            raise DataError(
+                f"{path}: {map_.shape[1]}x{map_.shape[0]} pixels, the photo has {shape[1]}x{shape[0]}; "
+                "expected equal sizes"
+            )
+        return map_ if map_.shape == shape else fit_label(map_, *shape)
 
     def _fitted(self, map_, path, image, image_path):
         """The map at the photo's size, which it must have unless the dataset says otherwise."""
@@ -116,22 +127,32 @@ class RenderedScenes:
 
     def load(self, index):
         """Scene `index`, rendered on first use."""
+        scene = self._scene(index)
+        return scene.image, scene.label, scene.instance, f"scene {self.first_seed + index}"
+
+    def load_extra(self, kind, index, shape):
+        """Another map of scene `index`, int32 [h, w]."""
+        return getattr(self._scene(index), kind).astype(np.int32)
+
+    def _scene(self, index):
         scene = self._cache.get(index)
         if scene is None:
             scene = render_scene(self.first_seed + index, self.height, self.width)
             with self._lock:
                 if len(self._cache) < self._room:
                     self._cache[index] = scene
-        return scene.image, scene.label, scene.instance, f"scene {self.first_seed + index}"
+        return scene
 
 
 class Dataset:
     """A split of a dataset: `table`, `size` (samples per epoch), `has_instances` and `batches`."""
 
-    def __init__(self, config, table, geometry, source, instance_maps="objects", rarity=None):
+    def __init__(self, config, table, geometry, source, instance_maps="objects", rarity=None, extra_maps=()):
         self.table = table
         self._regions = instance_maps == "regions"
         self.has_instances = self._regions or (source.has_instances and instance_maps is not None)
+        self.names = ("image", "label", *(["instance"] if self.has_instances else []), *extra_maps)
+        self._extra_maps = extra_maps
         self.seed = config.seed
         self.count = len(source)
         self.size = rarity.size if rarity else max(1, int(config.prob_dataset * self.count))
@@ -146,9 +167,9 @@ class Dataset:
         """The tf.data.Dataset of the batches of steps first_step, first_step + 1, ...
 
         Elements: image float32 [B, H, W, 3] in [-1, 1]; label int32 [B, H, W] in [0, C); instance int32
-        [B, H, W], if has_instances, of 0 (none) and 1..I, or regions of 0..I-1; row int64 [B], the number of
-        the sample in the whole stream, step * batch_size + position. In training, if the dataset has them (`Rarity`),
-        also rarity float32 [B, H, W] in (0, 1].
+        [B, H, W], if has_instances, of 0 (none) and 1..I, or regions of 0..I-1; extra maps int32 [B, H, W]; row
+        int64 [B], the number of the sample in the whole stream, step * batch_size + position. In training, if the
+        dataset has them (`Rarity`), also rarity float32 [B, H, W] in (0, 1].
         Training: endless; each epoch draws `size` samples in a new order; crop and flip depend on the
         seed and the row alone. Testing: all samples once, in order, resized or cropped in the middle;
         the last batch may be smaller.
@@ -183,9 +204,7 @@ class Dataset:
 
     def _types(self, training):
         """{map: NumPy type}: what `_load` gives of a sample, in its order."""
-        types = {"image": np.uint8, "label": np.int32}
-        if self.has_instances:
-            types["instance"] = np.int32
+        types = dict.fromkeys(self.names, np.int32) | {"image": np.uint8}
         if training and self._rarity:
             types["rarity"] = np.float32
         return types
@@ -212,6 +231,7 @@ class Dataset:
         try:
             image, label, instance, name = self.source.load(index)
             box = self._geometry.box(*label.shape, draws, name)
+            extra = [self.source.load_extra(kind, index, label.shape) for kind in self._extra_maps]
         except FileNotFoundError as error:
             raise DataError(str(error)) from None
         maps = [box.image(image), box.map(label)]
@@ -221,6 +241,7 @@ class Dataset:
                 maps.append(regions(maps[1], objects))
             else:
                 maps.append(compact(objects, self.source.instance_none_id))
+        maps += [box.map(map_) for map_ in extra]
         if draws is not None and self._rarity:
             maps.append(box.map(fit_label(self._rarity.mask(index), *label.shape)))
         return maps

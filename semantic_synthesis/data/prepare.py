@@ -273,11 +273,12 @@ class ScenesOptions:
     out: str = option("", "Folder to write to.")
     height: int = option(128, "Height in pixels.")
     width: int = option(128, "Width in pixels.")
+    disparity: bool = option(False, "Also write disparities/: how close every pixel is.")
     first_seed: int = option(0, "Seed of the first landscape; 1000000 and up are the test landscapes.")
 
 
 def write_scenes(options):
-    """Writes landscapes as files: images/, labels/, instances/ and dataset.json."""
+    """Writes landscapes as files: images/, labels/, instances/, disparities/ where asked for, and dataset.json."""
     if not options.out or options.count < 1:
         raise DataError("prepare scenes needs --out FOLDER and a positive --count")
     out = Path(options.out)
@@ -289,10 +290,14 @@ def write_scenes(options):
         write_png(out / "images" / f"{seed:07d}.png", scene.image)
         write_png(out / "labels" / f"{seed:07d}.png", scene.label)
         write_png(out / "instances" / f"{seed:07d}.png", scene.instance)
+        if options.disparity:
+            write_png(out / "disparities" / f"{seed:07d}.png", scene.disparity)
 
     for _ in map_files(write, range(options.first_seed, options.first_seed + options.count), "scenes"):
         pass
     layout = {kind: f"{kind}s/{{stem}}.png" for kind in catalogue.MAPS}
+    if options.disparity:
+        layout["disparity"] = "disparities/{stem}.png"
     colors = COLORS.tolist()
     description = {
         "name": "scenes_files",

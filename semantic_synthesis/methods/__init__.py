@@ -15,11 +15,12 @@ from semantic_synthesis.methods.inade import INADE
 from semantic_synthesis.methods.method import Method
 from semantic_synthesis.methods.oasis import OASIS
 from semantic_synthesis.methods.scgan import SCGAN
+from semantic_synthesis.methods.sims import SIMS
 from semantic_synthesis.methods.spade import SPADE
 
 PLUGINS = "semantic_synthesis.methods"
 METHODS = {
-    "spade": SPADE, "clade": CLADE, "inade": INADE, "clvae": CLVAE, "scgan": SCGAN, "oasis": OASIS,
+    "spade": SPADE, "clade": CLADE, "inade": INADE, "clvae": CLVAE, "scgan": SCGAN, "oasis": OASIS, "sims": SIMS,
 }  # fmt: skip
 
 
@@ -57,6 +58,11 @@ def method_class(config):
 def make_config(method="spade", **options):
     """A Config of the method's class; unresolved (data.resolve fills what the dataset decides)."""
     return Config.class_for(method)(**options)
+
+
+def extra_maps(config):
+    """What other maps the method of a config trains with (see Method)."""
+    return method_class(config).extra_maps(config)
 
 
 def instance_maps(config):

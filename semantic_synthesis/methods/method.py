@@ -28,6 +28,17 @@ class Objective:
     averaged: bool = False
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """Where the parts of one picture come from.
+
+    segments: dicts of JSON values, back to front; pictures: {name: uint8 [H,W,3]}, steps on the way to the picture.
+    """
+
+    segments: list
+    pictures: dict
+
+
 class Method(keras.Model):
     """A Keras model that turns layouts into pictures; one subclass per paper.
 
@@ -35,6 +46,7 @@ class Method(keras.Model):
       config_class: its Config, which declares the method's name, options and defaults;
       instance_maps(config) -> None, "objects" (0 = none) or "regions" (no pixel without one: objects, and
         elsewhere each class of the picture; ids from 0): what `layout["instance"]` holds, if anything;
+      extra_maps(config) -> kinds of maps (data.catalogue.EXTRA_MAPS) that `compute_losses` needs in batches besides;
       fixed_size(config) -> whether pictures are always crop_height x crop_size;
       stride: width and height of layouts are multiples of it;
       objectives() -> {name: Objective};
@@ -50,6 +62,8 @@ class Method(keras.Model):
       and may give
       converter() -> what turns the original's files into runs (originals/__init__.py), None if nothing does;
       sources(config) -> texts for the model card: weights or data other than the dataset that training used;
+      provenance(plan, style) -> a Provenance per style: where the parts of the pictures come from, None where that
+        is the weights alone;
       without_features(config) -> the config whose constructor loads no frozen features from files.
     """
 
@@ -60,6 +74,11 @@ class Method(keras.Model):
     def converter(cls):
         """What turns the original's files into runs, or None."""
         return None
+
+    @classmethod
+    def extra_maps(cls, config):
+        """Kinds of maps that training needs besides label and instance maps."""
+        return ()
 
     @classmethod
     def sources(cls, config):
@@ -77,6 +96,10 @@ class Method(keras.Model):
     def synthesize(self, layout, style):
         """Pictures float32 [N,H,W,3] in [-1,1]: a pure function of layout and style."""
         return self.synthesize_planned(self.plan(layout), style)
+
+    def provenance(self, plan, style):
+        """Where the parts of pictures come from, or None."""
+        return None
 
     def style_of(self, layout, seed, image=None):
         """The style of seeds int64 [N]; with photos of the same layout, what these decide in its place."""

@@ -16,26 +16,32 @@ from semantic_synthesis import losses
 from semantic_synthesis.layers import add_array
 from semantic_synthesis.layers.cells import reduced
 
-# Width and number of convolutions per block; the loss needs nothing after block5_conv1.
-_BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 1))
+# Width and number of convolutions per block.
+_BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 # relu1_1 ... relu5_1, each the first convolution of its block.
+FIRST = (1, 1, 1, 1, 1)
 TAP_WEIGHTS = {"all": (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0), "deep": (0.0, 0.0, 0.0, 1 / 4, 1.0)}
 # Index of each convolution in torchvision's `features`.
-_TORCH_INDEX = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28)
+_TORCH_INDEX = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
 class VGG19Features(keras.layers.Layer):
-    """Call: image [B,H,W,3] in [-1,1] -> list of relu1_1 ... relu5_1.
+    """Call: image [B,H,W,3] in [-1,1] -> list of five features, by default relu1_1 ... relu5_1.
 
     weights: imagenet (Keras downloads), a path (Keras .h5 or torchvision .pth), or random.
+    taps: which convolution of each block, counted from 1; average: whether blocks end in 2x2 means, not maxima.
     """
 
     frozen = True
 
-    def __init__(self, weights="imagenet", name="vgg19"):
+    def __init__(self, weights="imagenet", taps=FIRST, average=False, name="vgg19"):
         super().__init__(name=name, autocast=False, trainable=False)
-        self.caffe, arrays = _load(weights)
+        self.taps, self.average = taps, average
+        self.counts = [count for _, count in _BLOCKS[:-1]] + [
+            taps[-1]
+        ]  # nothing is needed after the last tap
+        self.caffe, arrays = _load(weights, sum(self.counts))
         self.default_weight = 0.06 if self.caffe else 10.0
         self.convs = [
             (add_array(self, f"kernel_{i}", kernel, False), add_array(self, f"bias_{i}", bias, False))
@@ -48,14 +54,15 @@ class VGG19Features(keras.layers.Layer):
         if self.caffe:
             x = (x[..., ::-1] + 1.0) * 127.5 - tf.constant(_CAFFE_MEAN_BGR)
         x, features, convs = tf.cast(x, self.compute_dtype), [], iter(self.convs)
-        for block, (_, count) in enumerate(_BLOCKS):
+        pool = tf.nn.avg_pool2d if self.average else tf.nn.max_pool2d
+        for block, count in enumerate(self.counts):
             if block > 0:
-                x = tf.nn.max_pool2d(x, 2, 2, "VALID")
+                x = pool(x, 2, 2, "VALID")
             for i in range(count):
                 kernel, bias = next(convs)
                 x = tf.nn.conv2d(x, tf.cast(kernel.value, x.dtype), 1, "SAME")
                 x = tf.nn.relu(tf.nn.bias_add(x, tf.cast(bias.value, x.dtype)))
-                if i == 0:
+                if i + 1 == self.taps[block]:
                     features.append(x)
         return features
 
@@ -76,28 +83,25 @@ class VGG19Features(keras.layers.Layer):
         return tf.add_n(terms)
 
 
-def _load(weights):
-    """(whether of the Caffe kind, [(kernel HWIO, bias)] of the 13 convolutions)."""
+def _load(weights, count):
+    """(whether of the Caffe kind, [(kernel HWIO, bias)] of the first `count` convolutions)."""
     if weights == "random":
         rng = np.random.default_rng(0)
-        return False, [(_random(rng, shape), np.zeros(shape[-1], np.float32)) for shape in _shapes()]
+        return False, [(_random(rng, shape), np.zeros(shape[-1], np.float32)) for shape in _shapes(count)]
     if weights == "imagenet":
-        return True, _from_keras(weights)
+        return True, _from_keras(weights, count)
     if not os.path.isfile(weights):
         raise FileNotFoundError(
             f"--vgg_weights {weights}: no such file; expected imagenet, random, a Keras .h5 or a torchvision .pth"
         )
     if weights.endswith((".pth", ".pt")):
-        return False, _from_torchvision(weights)
-    return True, _from_keras(weights)
+        return False, _from_torchvision(weights, count)
+    return True, _from_keras(weights, count)
 
 
-def _shapes():
-    narrow = 3
-    for width, count in _BLOCKS:
-        for _ in range(count):
-            yield (3, 3, narrow, width)
-            narrow = width
+def _shapes(count=16):
+    widths = [3] + [width for width, convolutions in _BLOCKS for _ in range(convolutions)]
+    return [(3, 3, *widths[i : i + 2]) for i in range(count)]
 
 
 def _random(rng, shape):
@@ -105,7 +109,7 @@ def _random(rng, shape):
     return rng.standard_normal(shape, np.float32) * np.float32(deviation)
 
 
-def _from_keras(weights):
+def _from_keras(weights, count):
     try:
         network = keras.applications.VGG19(include_top=False, weights=weights)
     except Exception as error:
@@ -114,15 +118,15 @@ def _from_keras(weights):
             "or --vgg_weights with a file (Keras .h5 without top, torchvision vgg19 .pth), or --vgg_weights random"
         ) from None
     layers = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
-    return [tuple(layer.get_weights()) for layer in layers[: len(_TORCH_INDEX)]]
+    return [tuple(layer.get_weights()) for layer in layers[:count]]
 
 
-def _from_torchvision(path):
+def _from_torchvision(path, count):
     from semantic_synthesis.pth import read_pth  # PyTorch is needed for such files alone
 
     tensors = read_pth(path)
     arrays = []
-    for index, shape in zip(_TORCH_INDEX, _shapes(), strict=True):
+    for index, shape in zip(_TORCH_INDEX[:count], _shapes(count), strict=True):
         keys = f"features.{index}.weight", f"features.{index}.bias"
         if keys[0] not in tensors or tensors[keys[0]].shape != (shape[3], shape[2], 3, 3):
             raise ValueError(

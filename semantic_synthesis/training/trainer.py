@@ -105,15 +105,20 @@ class Trainer:
                 ) from None
             logging.info("resuming %s at step %d", newest, self.steps_done)
         elif os.path.exists(os.path.join(folder, WEIGHTS_FILE)):
-            missing = load_weights(self.method, folder, partial=True)
-            self._reset_ema()
-            logging.info("starting from %s (%d arrays start fresh)", WEIGHTS_FILE, len(missing))
+            self._start_from(folder)
+        elif self.config.init_from:
+            self._start_from(self.config.init_from)
         if not self.is_chief:  # every worker takes part in saving; only the chief's files count
             self._scratch = tempfile.TemporaryDirectory(prefix="worker-checkpoints-")
             folder = self._scratch.name
         self.manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(**state, ema=self.ema), folder, KEPT_CHECKPOINTS
         )
+
+    def _start_from(self, folder):
+        missing = load_weights(self.method, folder, partial=True)
+        self._reset_ema()
+        logging.info("starting from the weights of %s (%d arrays start fresh)", folder, len(missing))
 
     def _restore(self, prefix, state):
         """Fills all state; averages that older checkpoints lack (of running statistics) start from the model's."""

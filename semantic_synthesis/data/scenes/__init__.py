@@ -21,13 +21,16 @@ from .canvas import (
     FIELD,
     FOREST,
     GRASS,
+    MOUNTAIN,
     SAND,
     SKY,
+    SNOW,
     SUN,
     SURFACES,
     WATER,
     Canvas,
     Piece,
+    depth_of_haze,
 )
 from .objects import Crowd, place
 from .terrain import (
@@ -54,13 +57,15 @@ class Scene:
     """A picture with its ground truth.
 
     `image` uint8 [H,W,3] RGB; `label` uint8 [H,W] in [0,C); `instance` uint16 [H,W], 1..n for
-    trees, houses, rocks and clouds, 0 elsewhere; `look` one of LOOKS.
+    trees, houses, rocks and clouds, 0 elsewhere; `look` one of LOOKS; `disparity` uint16 [H,W], larger is closer,
+    nowhere 0.
     """
 
     image: np.ndarray
     label: np.ndarray
     instance: np.ndarray
     look: str
+    disparity: np.ndarray
 
 
 # ---------------------------------------------------------------- compositions
@@ -235,6 +240,21 @@ def _ground_truth(c: Canvas, table: dict[str, np.ndarray]) -> tuple[np.ndarray, 
     return table["cls"].astype(np.uint8)[c.ids], number[owner][c.ids]
 
 
+def _disparity(canvas, label):
+    """How close every pixel is: the ground by its row, an object by the place where it stands."""
+    haze = np.array([piece.haze for piece in canvas.pieces], np.float32)[canvas.ids]
+    stands = haze >= 0  # objects carry the haze of their place
+    forest = label == FOREST
+    haze = np.where(forest & ~stands, canvas.mist, haze)
+    place = np.where(stands | forest, depth_of_haze(np.maximum(haze, 1e-6)), canvas.depth)
+    close = 4000 + 20000 * place + 100 * stands + 50 * forest
+    for order, cls in enumerate((SKY, SUN, CLOUD)):
+        close = np.where(label == cls, 100 * (order + 1), close)
+    hills = (label == MOUNTAIN) | (label == SNOW)  # drawn from the farthest range on
+    close = np.where(hills, 1000 + np.minimum(canvas.ids, 1000), close)
+    return np.round(close).astype(np.uint16)
+
+
 def render_scene(seed: int, height: int = 128, width: int = 128, look: str | None = None) -> Scene:
     """Renders the landscape number `seed`.
 
@@ -256,4 +276,4 @@ def render_scene(seed: int, height: int = 128, width: int = 128, look: str | Non
     table = _columns(canvas)
     label, instance = _ground_truth(canvas, table)
     image = painting.paint(_sketch(canvas, table), seed, look)
-    return Scene(image, label, instance, look)
+    return Scene(image, label, instance, look, _disparity(canvas, label))

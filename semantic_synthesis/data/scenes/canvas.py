@@ -41,6 +41,14 @@ SURFACES = {
 }  # fmt: skip
 
 
+_HAZE, _CLEARING = 0.34, 0.14  # haze of objects at the horizon, and how fast it goes towards the viewer
+
+
+def depth_of_haze(haze):
+    """The inverse of `Canvas.haze_at` for arrays, as a share of the ground: 0 at the horizon, 1 at the lower edge."""
+    return np.clip(-_CLEARING * np.log(haze / _HAZE), 0, 1)
+
+
 class Piece(NamedTuple):
     """One paint; colours and shares in [0,1]."""
 
@@ -92,7 +100,7 @@ class Canvas:
     def haze_at(self, y: float) -> float:
         """Haze of an object that stands on the ground at `y`."""
         depth = max(0.0, (y - self.horizon) / (1 - self.horizon))
-        return 0.34 * math.exp(-depth / 0.14)
+        return _HAZE * math.exp(-depth / _CLEARING)
 
     def instance(self) -> int:
         """A fresh instance number, from 1."""

@@ -1,0 +1,106 @@
+"""From a run's options to its memory: where it lies, whether it fits, and whether it is still the same."""
+
+import json
+import os
+
+from absl import logging
+
+from semantic_synthesis.files import write_text
+from semantic_synthesis.methods.sims.bank import (
+    INDEX,
+    SEGMENTS,
+    Bank,
+    BankArrays,
+    digest,
+    empty_arrays,
+    read_index,
+)
+from semantic_synthesis.methods.sims.building import build_bank, description_of
+from semantic_synthesis.methods.sims.config import NO_BANK
+
+RECORD = "bank.json"
+
+
+def open_bank(config, training):
+    """(Bank, mean shares of the picture of the segments of each class or None) of a run.
+
+    Looks in --bank_dir, where the run's bank.json says, and in <run folder>/bank; training makes one there if there
+    is none. Errors: FileNotFoundError or ValueError, one line, for a memory that is missing, changed, or not the
+    network's.
+    """
+    wanted = description_of(config)
+    count = len(wanted["classes"])
+    if config.bank_dir == NO_BANK:
+        return Bank(empty_arrays(wanted["base"]), [], wanted["size"], wanted["base"], count), None
+    record = _record(config.checkpoint_dir)
+    folder = _find(config, record)
+    if folder is None:
+        folder = os.path.join(config.checkpoint_dir, "bank")
+        if not training:
+            asked = config.bank_dir or (record or {}).get("path") or folder
+            raise FileNotFoundError(f"{asked}: the run's memory is not here; put it back, or into {folder}")
+        logging.info("%s: making the memory from the training set", folder)
+        build_bank(config, folder)
+    index = read_index(folder)
+    _check(folder, index, wanted, record)
+    if training and record is None:
+        _write_record(config.checkpoint_dir, folder, index)
+    arrays, photos = BankArrays.load(os.path.join(folder, SEGMENTS)), index["photos"]
+    if config.bank_images:
+        photos = photos[: config.bank_images]
+        arrays = arrays.limited(len(photos))
+    paths = [os.path.join(os.path.abspath(folder), photo) for photo in photos]
+    bank = Bank(arrays, paths, wanted["size"], wanted["base"], count)
+    files = sum(os.path.getsize(path) for path in paths)
+    logging.info(
+        "%s: %d segments of %d photos, %.1f MB and %.1f MB of photos",
+        folder, len(arrays.kind), len(photos), bank.bytes / 1e6, files / 1e6,
+    )  # fmt: skip
+    return bank, [float("nan") if share is None else share for share in index["shares"]]
+
+
+def _record(run_dir):
+    path = os.path.join(run_dir, RECORD)
+    if not run_dir or not os.path.isfile(path):
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+        return {key: found[key] for key in ("path", "photos", "sha256")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not readable ({error!r}); delete it to take the memory as it is") from None
+
+
+def _write_record(run_dir, folder, index):
+    found = {"path": os.path.abspath(folder), "photos": len(index["photos"]), "sha256": index["sha256"]}
+    write_text(os.path.join(run_dir, RECORD), json.dumps(found, indent=1) + "\n")
+
+
+def _find(config, record):
+    """The first folder with a memory, None without any."""
+    places = [config.bank_dir, (record or {}).get("path"), os.path.join(config.checkpoint_dir, "bank")]
+    for place in filter(None, places):
+        if os.path.isfile(os.path.join(place, INDEX)):
+            return place
+    return None
+
+
+def _check(folder, index, wanted, record):
+    for key, value in wanted.items():
+        if index[key] != value:
+            raise ValueError(
+                f"{folder}: a memory of other {key} ({index[key]}, the run has {value}); make one with the run's "
+                "options"
+            )
+    missing = [p for p in index["photos"] if not os.path.isfile(os.path.join(folder, p))]
+    if missing:
+        raise FileNotFoundError(
+            f"{os.path.join(folder, missing[0])}: missing ({len(missing)} photos); run prepare bank again"
+        )
+    if digest(folder, index["photos"]) != index["sha256"]:
+        raise ValueError(f"{folder}: changed since it was made; run prepare bank again")
+    if record is not None and record["sha256"] != index["sha256"]:
+        raise ValueError(
+            f"{folder}: not the memory that this run was trained with ({len(index['photos'])} photos, then "
+            f"{record['photos']}); put that one back, or delete {RECORD} in the run folder to take this one"
+        )
