@@ -13,7 +13,6 @@ COMMANDS = {
     "evaluate": ("evaluation", "COMMANDS"),
     "generate": ("evaluation", "COMMANDS"),
     "prepare bank": ("methods.sims.building", "COMMAND"),
-    "prepare bank": ("methods.sims.building", "COMMAND"),
     "prepare celeba": ("data.prepare", "COMMANDS"),
     "prepare check": ("data.prepare", "COMMANDS"),
     "prepare describe": ("data.prepare", "COMMANDS"),

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import state_arrays, tiny_config, train_steps
-from semantic_synthesis.data.writing import write_png
 
 from semantic_synthesis import data, runs
 from semantic_synthesis.data.scenes import render_scene
@@ -18,6 +17,7 @@ from semantic_synthesis.inference import Synthesizer, load_run
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods.sims.method import synthesis_rate
 from semantic_synthesis.one_picture import OneOptions, make_pictures
+from semantic_synthesis.pictures import write_png
 from semantic_synthesis.restyling import apply_edits, parse_edit
 from semantic_synthesis.serving.export import ExportOptions, export
 from semantic_synthesis.training import Trainer
