@@ -33,6 +33,7 @@ prepare describe   a dataset's classes into a description
 prepare instances  instance maps from label maps
 prepare bank       SIMS' memory of photos
 prepare celeba     label maps from CelebAMask-HQ's parts
+prepare bank       the memory of photos that SIMS makes its pictures of
 prepare scenes     rendered landscapes as files
 publish            a trained run made small
 """

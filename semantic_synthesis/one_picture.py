@@ -1,6 +1,5 @@
 """One label map to one or several pictures: what test_one.py does."""
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from semantic_synthesis import data
-from semantic_synthesis.files import shipped, write_text
+from semantic_synthesis.files import shipped, write_json
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.options import Command, option
 from semantic_synthesis.pictures import contact_sheet, write_png
@@ -85,7 +84,7 @@ def _write_origin(options, origin, label, picture, suffix):
     start = os.path.join(options.results_dir, f"{Path(options.label_filename).stem}_provenance{suffix}")
     steps = [np.asarray(data.fit_image(step, *picture.shape[:2])) for step in origin.pictures.values()]
     write_png(f"{start}.png", contact_sheet([step[None] for step in (label, *steps, np.asarray(picture))]))
-    write_text(f"{start}.json", json.dumps({"segments": origin.segments}, indent=1) + "\n")
+    write_json(f"{start}.json", {"segments": origin.segments})
     return [f"{start}.png", f"{start}.json"]
 
 

@@ -1,10 +1,14 @@
 """What several test files share: tiny runs and the scripts in their own processes."""
 
+import atexit
 import contextlib
+import functools
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from unittest import mock
@@ -40,6 +44,7 @@ _OF_METHOD = {
     "clvae": {"encoder_size": 128},  # five levels and the 4x4 below them
     "scgan": {"netD": "multiscale"},  # the pyramid needs pictures of 64
     "oasis": {"use_vae": False, "init_variance": 1.0},
+    "sims": {"slots": 2},
 }
 
 
@@ -54,8 +59,21 @@ def conformance_options(method, **changes):
                 small[name] = 4
             elif name.endswith("_dim"):
                 small[name] = 3
+    if "bank_dir" in own and "dataset_mode" not in changes:
+        small["bank_dir"] = tiny_bank(changes.get("crop_size", small["crop_size"]))
     found = {**TINY, **small, **_OF_METHOD.get(method, {}), **changes}
     return {"method": method, **{name: value for name, value in found.items() if name in own}}
+
+
+@functools.cache
+def tiny_bank(size):
+    """Folder of the memory of eight scenes, for methods that need one."""
+    from semantic_synthesis.methods.sims.building import build_bank
+
+    folder = tempfile.mkdtemp(prefix="bank-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    build_bank(tiny_config(method="sims", crop_size=size, no_instance=False), folder)
+    return folder
 
 
 def tiny_flags(run_dir, **changes):

@@ -144,3 +144,27 @@ def test_an_empty_memory_answers_nothing():
     asked = retrieval.Queries.of(segments, rows, label, retrieval.all_photos(empty, 1))
     found = retrieval.search(empty, asked, candidates=3, shortlist=8, context_weight=1.0)
     assert not found.row.numpy().any() and not found.score.numpy().any() and found.row.shape == (2, 3)
+
+
+@pytest.mark.parametrize("variant", [1, 2])
+def test_the_originals_stencils(variant):
+    """Training canvases: the best shape among the photos that the original drew, image 0."""
+    found = golden.arrays("canvas")
+    table, drawn = found[f"s0_{variant}_segments"], found[f"s0_{variant}_draws"]
+    label, segments = segments_of("train", 0)
+    kind, number = segments.kind.numpy(), segments.number.numpy()
+    rows = [
+        int(np.flatnonzero((kind == c - 1) & (number == s - np.isin(c, [6, 7, 8])))[0])
+        for c, s in table[:, :2]
+    ]
+    allowed = np.zeros((len(rows), 13), bool)
+    for i, photos in enumerate(drawn):
+        allowed[i, photos] = True
+    asked = retrieval.Queries.of(segments, tf.constant(rows), label, retrieval.all_photos(bank(), 1))
+    asked = asked._replace(allowed=tf.constant(allowed))
+    best = retrieval.search(bank(), asked, candidates=1, shortlist=64, context_weight=0.0)
+    held = best.row[:, 0]
+    np.testing.assert_allclose(best.score[:, 0], found[f"s0_{variant}_values"][:, 0], atol=1e-6)
+    used = table[:, 3] > 0
+    np.testing.assert_array_equal(held.numpy() > 0, used)
+    np.testing.assert_array_equal(tf.gather(bank()["photo"], held).numpy()[used], table[used, 2])

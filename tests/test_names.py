@@ -102,7 +102,9 @@ def used_names(path, names):
             for name in names:
                 if node.value == name or name in asked:
                     yield node.lineno, name
-        elif isinstance(node, ast.Attribute) and node.attr in names:
+        elif (
+            isinstance(node, ast.Attribute) and node.attr in names and root(node) != "rng"
+        ):  # NumPy's generators
             yield node.lineno, node.attr
         elif isinstance(node, ast.keyword) and node.arg in names and id(node) not in foreign:
             yield node.value.lineno, node.arg

@@ -20,7 +20,7 @@ from semantic_synthesis.one_picture import OneOptions, make_pictures
 from semantic_synthesis.pictures import write_png
 from semantic_synthesis.restyling import apply_edits, parse_edit
 from semantic_synthesis.serving.export import ExportOptions, export
-from semantic_synthesis.training import Trainer
+from semantic_synthesis.training.trainer import Trainer
 
 OPTIONS = {"method": "sims", "num_filters": 2, "slots": 2, "crop_size": 64, "batch_size": 1}
 
@@ -297,21 +297,18 @@ def test_order_network_decides_places():
 def exported():
     run()
     path = export(ExportOptions(checkpoint_dir=str(folder() / "first"), export_dir=str(folder() / "exports")))
-    bank = folder() / "first" / "bank"
-    bank.rename(folder() / "away")
-    try:
-        yield tf.saved_model.load(path).signatures
-    finally:
-        (folder() / "away").rename(bank)
+    return tf.saved_model.load(path).signatures
 
 
 def test_exports_need_no_folder(exported):
     label = render_scene(1_000_001, 64, 64).label
     found = layout()
     expected = run().synthesize(found, run().sample_style([1], found))[0]
+    (folder() / "first" / "bank").rename(folder() / "away")
     seeded = exported["serving_default"](label=tf.constant(label[None]), seed=tf.constant([1], tf.int64))
     assert np.abs(seeded["image"].numpy()[0].astype(int) - expected).max() <= 1
     style = exported["sample_style"](label=tf.constant(label[None]), seed=tf.constant([1], tf.int64))
+    (folder() / "away").rename(folder() / "first" / "bank")
     again = exported["synthesize_style"](label=tf.constant(label[None]), choice=style["choice"])
     np.testing.assert_array_equal(again["image"], seeded["image"])
 

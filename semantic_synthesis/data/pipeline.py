@@ -147,11 +147,12 @@ class RenderedScenes:
 class Dataset:
     """A split of a dataset: `table`, `size` (samples per epoch), `has_instances` and `batches`."""
 
-    def __init__(self, config, table, geometry, source, instance_maps="objects", rarity=None, extra_maps=()):
+    def __init__(
+        self, config, table, geometry, source, instance_maps="objects", rarity=None, extra_maps=()
+    ):  # fmt: skip
         self.table = table
         self._regions = instance_maps == "regions"
         self.has_instances = self._regions or (source.has_instances and instance_maps is not None)
-        self.names = ("image", "label", *(["instance"] if self.has_instances else []), *extra_maps)
         self._extra_maps = extra_maps
         self.seed = config.seed
         self.count = len(source)
@@ -167,9 +168,9 @@ class Dataset:
         """The tf.data.Dataset of the batches of steps first_step, first_step + 1, ...
 
         Elements: image float32 [B, H, W, 3] in [-1, 1]; label int32 [B, H, W] in [0, C); instance int32
-        [B, H, W], if has_instances, of 0 (none) and 1..I, or regions of 0..I-1; extra maps int32 [B, H, W]; row
-        int64 [B], the number of the sample in the whole stream, step * batch_size + position. In training, if the
-        dataset has them (`Rarity`), also rarity float32 [B, H, W] in (0, 1].
+        [B, H, W], if has_instances, of 0 (none) and 1..I, or regions of 0..I-1; extra maps int32
+        [B, H, W]; row int64 [B], the number of the sample in the whole stream, step * batch_size + position. In
+        training, if the dataset has them (`Rarity`), also rarity float32 [B, H, W] in (0, 1].
         Training: endless; each epoch draws `size` samples in a new order; crop and flip depend on the
         seed and the row alone. Testing: all samples once, in order, resized or cropped in the middle;
         the last batch may be smaller.
@@ -204,7 +205,10 @@ class Dataset:
 
     def _types(self, training):
         """{map: NumPy type}: what `_load` gives of a sample, in its order."""
-        types = dict.fromkeys(self.names, np.int32) | {"image": np.uint8}
+        types = {"image": np.uint8, "label": np.int32}
+        if self.has_instances:
+            types["instance"] = np.int32
+        types |= dict.fromkeys(self._extra_maps, np.int32)
         if training and self._rarity:
             types["rarity"] = np.float32
         return types

@@ -4,7 +4,6 @@ Photos are taken as training takes them, without mirroring and with the crop in 
 stays: a run that was stopped goes on, and a larger dataset adds to the end.
 """
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from absl import logging
 
 from semantic_synthesis import data
 from semantic_synthesis.data.scanning import map_files
-from semantic_synthesis.files import write_text
+from semantic_synthesis.files import write_json
 from semantic_synthesis.methods.sims.bank import (
     INDEX,
     SEGMENTS,
@@ -145,7 +144,7 @@ def _finish(folder, wanted, groups):
         "shares": [None if np.isnan(share) else float(share) for share in shares],
         "sha256": digest(folder, photos),
     }  # fmt: skip
-    write_text(os.path.join(folder, INDEX), json.dumps(index, indent=1) + "\n")
+    write_json(os.path.join(folder, INDEX), index)
     return index
 
 
@@ -173,16 +172,22 @@ def unlike(folder, rows, grids):
     return kept
 
 
+def short(values):
+    """A list as text for messages, long ones by their beginning and length."""
+    return str(values) if len(values) < 5 else f"{', '.join(values[:3])}, ... {len(values)} in all"
+
+
 def _check_same(index, wanted, folder):
     for key, value in wanted.items():
         if index[key] != value:
             raise ValueError(
-                f"{folder}: made for other {key} ({index[key]}, asked for {value}); choose another folder or "
+                f"{folder}: made for other {key} ({short(index[key])}, asked for {short(value)}); choose another "
+                "folder or "
                 "the options it was made with"
             )
 
 
 COMMAND = Command(
-    BankOptions, prepare_bank, "Makes SIMS' memory: the segments of a dataset's photos.",
-    "prepare bank --image_dir photos --label_dir labels --out bank",
+    BankOptions, prepare_bank, "Cuts a dataset's photos into segments: the memory that SIMS makes its pictures of.",
+    "prepare bank --dataset_mode scenes --scenes_count 500 --out banks/scenes",
 )  # fmt: skip

@@ -5,7 +5,7 @@ import os
 
 from absl import logging
 
-from semantic_synthesis.files import write_text
+from semantic_synthesis.files import write_json
 from semantic_synthesis.methods.sims.bank import (
     INDEX,
     SEGMENTS,
@@ -15,7 +15,7 @@ from semantic_synthesis.methods.sims.bank import (
     empty_arrays,
     read_index,
 )
-from semantic_synthesis.methods.sims.building import build_bank, description_of
+from semantic_synthesis.methods.sims.building import build_bank, description_of, short
 from semantic_synthesis.methods.sims.config import NO_BANK
 
 RECORD = "bank.json"
@@ -73,7 +73,7 @@ def _record(run_dir):
 
 def _write_record(run_dir, folder, index):
     found = {"path": os.path.abspath(folder), "photos": len(index["photos"]), "sha256": index["sha256"]}
-    write_text(os.path.join(run_dir, RECORD), json.dumps(found, indent=1) + "\n")
+    write_json(os.path.join(run_dir, RECORD), found)
 
 
 def _find(config, record):
@@ -89,8 +89,8 @@ def _check(folder, index, wanted, record):
     for key, value in wanted.items():
         if index[key] != value:
             raise ValueError(
-                f"{folder}: a memory of other {key} ({index[key]}, the run has {value}); make one with the run's "
-                "options"
+                f"{folder}: a memory of other {key} ({short(index[key])}, the run has {short(value)}); make one "
+                "with the run's options"
             )
     missing = [p for p in index["photos"] if not os.path.isfile(os.path.join(folder, p))]
     if missing:
