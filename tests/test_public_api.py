@@ -51,5 +51,5 @@ def test_painting():
     assert run.paint(label, seed=3, size=(64, 96)).shape == (64, 96, 3)
     assert (run.paint(label, seed=4) != picture).any()
     np.testing.assert_array_equal(run.paint(label, seed=4, restyle=["picture=seed:3"]), picture)
-    with pytest.raises(ValueError, match="label ids .* unknown; expected 0 to 13"):
+    with pytest.raises(ValueError, match=r"label ids .* unknown; expected 0 to 13"):
         run.paint(np.full((8, 8), 99))
