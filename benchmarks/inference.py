@@ -23,8 +23,10 @@ from measuring import (
 )
 
 from semantic_synthesis import data
+from semantic_synthesis.config import Config
 from semantic_synthesis.layers import plan_label
 from semantic_synthesis.methods import make_config
+from semantic_synthesis.options import options_of
 from semantic_synthesis.runs import build_method
 
 CLASSES = 183
@@ -39,11 +41,13 @@ VARIANTS = (("dense", "float32"), ("patches", "float32"), ("dense", "bfloat16"),
 
 def generator(form, precision, height, width, **changes):
     """An inference model: full width, random weights, everything folded."""
-    config = make_config(
-        class_table={"names": ["class"] * CLASSES}, crop_size=width, aspect_ratio=width / height,
-        num_upsampling_layers="normal", no_instance=True, modulation=form, precision=precision,
-        **changes,
-    )  # fmt: skip
+    options = {
+        "class_table": {"names": ["class"] * CLASSES}, "crop_size": width, "aspect_ratio": width / height,
+        "num_upsampling_layers": "normal", "no_instance": True, "precision": precision, **changes,
+    }  # fmt: skip
+    if "modulation" in options_of(Config.class_for(changes.get("method", "spade"))):
+        options["modulation"] = form
+    config = make_config(**options)
     method = build_method(config, training=False, policy=precision)
     method.fold()
     return method

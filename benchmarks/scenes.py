@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from semantic_synthesis import data
-from semantic_synthesis.config import REPOSITORY, Config
+from semantic_synthesis.config import Config
 from semantic_synthesis.data.pipeline import HELD_OUT_SEED
 from semantic_synthesis.data.scenes import CLASSES, render_scene
 from semantic_synthesis.evaluation import judge as judging
@@ -45,6 +45,7 @@ from semantic_synthesis.restyling import mix_style
 from semantic_synthesis.runs import run_sha256
 from semantic_synthesis.styles import REGION, Encoded, needs_regions
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 BATCH, TIMED, SHEET_ROWS = 10, 20, 6
 
 

@@ -31,6 +31,7 @@ generate           a folder of pictures from a folder of label maps
 prepare check      every problem of a dataset
 prepare describe   a dataset's classes into a description
 prepare instances  instance maps from label maps
+prepare bank       SIMS' memory of photos
 prepare celeba     label maps from CelebAMask-HQ's parts
 prepare bank       the memory of photos that SIMS makes its pictures of
 prepare scenes     rendered landscapes as files

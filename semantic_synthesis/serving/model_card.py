@@ -78,7 +78,7 @@ _PRESENT_RULE = """ What a photo does not
 
 
 def model_card(export, run_dir):
-    """Markdown text for an exporting.Export."""
+    """Markdown text for an export.Export."""
     config, table = export.config, export.table
     random = "synthesize_style" in export.signatures
     return _CARD.format(
