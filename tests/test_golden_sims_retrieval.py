@@ -9,7 +9,8 @@ import tensorflow as tf
 from test_golden_sims_segments import THIN, kinds
 
 from semantic_synthesis.methods.sims import retrieval
-from semantic_synthesis.methods.sims.bank import Bank, BankArrays, grid_step
+from semantic_synthesis.methods.sims.bank import Bank, BankArrays
+from semantic_synthesis.methods.sims.features import grid_step
 from semantic_synthesis.methods.sims.segments import find_segments
 
 BASE = (256, 512)

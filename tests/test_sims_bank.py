@@ -10,15 +10,9 @@ from semantic_synthesis import data
 from semantic_synthesis.data import catalogue
 from semantic_synthesis.data.scenes import render_scene
 from semantic_synthesis.methods.sims import building, retrieval
-from semantic_synthesis.methods.sims.bank import (
-    Bank,
-    BankArrays,
-    context_boxes,
-    low_resolution,
-    read_index,
-    runs_of,
-)
+from semantic_synthesis.methods.sims.bank import Bank, BankArrays, read_index
 from semantic_synthesis.methods.sims.config import SIMSConfig
+from semantic_synthesis.methods.sims.features import context_boxes, low_resolution, runs_of
 from semantic_synthesis.methods.sims.groups import ClassGroups, coarse_order, parse_groups
 from semantic_synthesis.methods.sims.segments import find_segments
 

@@ -16,15 +16,9 @@ from absl import logging
 from semantic_synthesis import data
 from semantic_synthesis.data.scanning import map_files
 from semantic_synthesis.files import write_json
-from semantic_synthesis.methods.sims.bank import (
-    INDEX,
-    SEGMENTS,
-    BankArrays,
-    digest,
-    grid_step,
-    read_index,
-)
+from semantic_synthesis.methods.sims.bank import INDEX, SEGMENTS, BankArrays, digest, read_index
 from semantic_synthesis.methods.sims.config import SIMSConfig
+from semantic_synthesis.methods.sims.features import grid_step
 from semantic_synthesis.methods.sims.groups import ClassGroups
 from semantic_synthesis.methods.sims.segments import find_segments
 from semantic_synthesis.options import Command, option

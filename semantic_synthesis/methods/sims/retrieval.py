@@ -13,12 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from semantic_synthesis.methods.sims.bank import (
-    CONTEXT_CELLS,
-    cell_shares,
-    context_boxes,
-    grid_step,
-)
+from semantic_synthesis.methods.sims.features import CONTEXT_CELLS, cell_shares, context_boxes, grid_step
 
 SAME_LAYOUT = 0.9  # share of equal cells of the grid from which a photo counts as the layout's own
 _LEAST = -1e9
