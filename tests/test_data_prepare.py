@@ -17,8 +17,8 @@ from semantic_synthesis.methods import make_config
 
 def run(name, **options):
     """Runs a command and returns its exit code."""
-    kind, command = COMMANDS[name]
-    return command(kind(**options))
+    command = COMMANDS[name]
+    return command.run(command.options(**options))
 
 
 def test_check_good(tmp_path, capsys):

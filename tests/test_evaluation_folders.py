@@ -270,10 +270,12 @@ def test_folder_layouts_give_miou(label_dir, tmp_path):
 
 
 def test_commands_are_dataclasses_with_functions():
-    for options, function in COMMANDS.values():
-        assert dataclasses.is_dataclass(options) and callable(function)
-        for field in dataclasses.fields(options):
-            assert field.metadata["help"], field.name
+    for command in COMMANDS.values():
+        assert dataclasses.is_dataclass(command.options) and callable(command.run)
+        shown = command.help_text()
+        assert command.example in shown and command.summary in shown
+        for field in dataclasses.fields(command.options):
+            assert field.metadata["help"] and f"--{field.name}" in shown, field.name
 
 
 def test_evaluates_mistakes_are_one_line(picture_dirs, run_dir):

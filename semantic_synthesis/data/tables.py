@@ -93,7 +93,7 @@ class ClassTable:
             raise DataError(f"{source}: expected a JSON object, found {type(values).__name__}")
         keys = {"name", "names", "colors", "raw_ids", "unknown"}
         if set(values) != keys:
-            wrong = sorted(map(str, set(values) ^ keys))
+            wrong = sorted(repr(key) for key in set(values) ^ keys)
             raise DataError(f"{source}: class table has wrong or missing keys {', '.join(wrong)}")
         for key in ("names", "colors", "raw_ids"):
             if not isinstance(values[key], (list, tuple)):

@@ -7,8 +7,8 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 import helpers
 
-import train
+from semantic_synthesis.__main__ import run
 
 if __name__ == "__main__":
     with helpers.shallow_networks():
-        train.command_line.start(train.main)
+        run("train")
