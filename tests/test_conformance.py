@@ -4,106 +4,32 @@ The last entry comes from another package (tests/plugins/painter.py): no GAN, on
 Networks are tiny; those that take SPADE's layout of blocks have two instead of seven.
 """
 
-import functools
 import json
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from conformance import SIZE, arrays, exported, folder, layout_of, methods, networks, opened, run_dir, scene
 from helpers import (
-    REPOSITORY,
     as_flags,
     assert_user_error,
     conformance_options,
-    random_arrays,
     run_script,
-    shallow_networks,
-    state_arrays,
     tiny_config,
-    train_steps,
 )
 
 from semantic_synthesis import data, runs
 from semantic_synthesis.config import Config, known_options
-from semantic_synthesis.data.scenes import render_scene
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import METHODS, instance_maps
 from semantic_synthesis.one_picture import OneOptions, make_pictures
 from semantic_synthesis.options import options_of
 from semantic_synthesis.restyling import apply_edits, parse_edit
-from semantic_synthesis.serving.export import ExportOptions, export
 from semantic_synthesis.serving.server import ServedModel
 from semantic_synthesis.styles import CLASS, LAYER, REGION, StyleSpec, encoded_names
-from semantic_synthesis.training.trainer import Trainer, make_strategy
-
-SIZE = 32
-SHARED = REPOSITORY.parent / "shared" / "data"
-methods = pytest.mark.parametrize("name", METHODS)
-
-
-@functools.cache
-def folder():
-    scratch = tempfile.TemporaryDirectory(prefix="conformance-")
-    folder.keep = scratch
-    return Path(scratch.name)
-
-
-def networks():
-    return shallow_networks((4, 1))
-
-
-def make_trainer(name, run_dir, **changes):
-    config = tiny_config(run_dir, **conformance_options(name, **changes))
-    with networks():
-        return Trainer(
-            config, data.open_dataset(config, instance_maps=instance_maps(config)), make_strategy("none")
-        )
-
-
-@functools.cache
-def run_dir(name):
-    """A run of random, lively weights."""
-    path = folder() / name
-    config = tiny_config(path, **conformance_options(name))
-    with networks():
-        model = runs.build_method(config, training=False)
-    config.save(path)
-    runs.save_weights(path, random_arrays(model))
-    return str(path)
-
-
-@functools.cache
-def opened(name):
-    with networks():
-        return load_run(run_dir(name))
-
-
-@functools.cache
-def exported(name):
-    with networks():
-        return export(ExportOptions(checkpoint_dir=run_dir(name), export_dir=str(folder() / "models")))
-
-
-@functools.cache
-def scene(seed=5):
-    return render_scene(seed, SIZE, SIZE)
-
-
-def layout_of(run, *seeds):
-    scenes = [scene(seed) for seed in seeds]
-    instance = np.stack([s.instance for s in scenes]) if run.instance_maps else None
-    return run.layout(np.stack([s.label for s in scenes]), instance)
-
-
-def arrays(style):
-    return {key: np.asarray(values) for key, values in style.items()}
-
 
 # Declaration
 
@@ -321,79 +247,6 @@ def test_every_way_to_a_picture_gives_the_same_pixels(name, tmp_path):
             np.testing.assert_allclose(found[key], values, rtol=1e-3, atol=1e-4)
         for key, values in encoded.present.items():
             np.testing.assert_array_equal(found[f"{key}_present"], values)
-
-
-# Training
-
-
-@functools.cache
-def trained(name):
-    """(state after two steps, after four, a trainer that resumed at two and went to four)."""
-    path = folder() / f"{name}-trained"
-    first = make_trainer(name, path)
-    train_steps(first, 2)
-    first._save(2)
-    half = state_arrays(first)
-    train_steps(first, 2)
-    resumed = make_trainer(name, path)
-    assert resumed.steps_done == 2
-    train_steps(resumed, 2)
-    return half, state_arrays(first), state_arrays(resumed)
-
-
-@methods
-def test_stop_and_resume_equals_no_stop(name):
-    half, whole, resumed = trained(name)
-    assert whole.keys() == resumed.keys() and any(key.startswith("ema/") for key in whole)
-    for key, values in whole.items():
-        np.testing.assert_allclose(resumed[key], values, rtol=1e-5, atol=1e-7, err_msg=key)
-    moved = [key for key in whole if key.startswith("model/") and (half[key] != whole[key]).any()]
-    assert len(moved) > len([key for key in whole if key.startswith("model/")]) / 2
-
-
-@functools.cache
-def on_devices():
-    """{method: {"none" or "mirrored": {key: array}}}, trained in a process with two logical devices."""
-    path = folder() / "devices.npz"
-    worker = Path(__file__).parent / "workers" / "two_devices.py"
-    done = subprocess.run(
-        [sys.executable, worker, path, *METHODS], capture_output=True, text=True, timeout=900
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = {}
-    for key, values in np.load(path).items():
-        method, distribute, rest = key.split("/", 2)
-        found.setdefault(method, {}).setdefault(distribute, {})[rest] = values
-    return found
-
-
-@methods
-def test_two_devices_train_as_one(name):
-    one, two = on_devices()[name]["none"], on_devices()[name]["mirrored"]
-    assert one.keys() == two.keys()
-    for key in one:
-        if key.startswith("loss/"):
-            np.testing.assert_allclose(two[key], one[key], rtol=1e-5, atol=1e-6, err_msg=key)
-        if key.startswith("after/"):
-            movement = np.abs(one[key].astype(float) - one[key.replace("after/", "before/", 1)])
-            difference = np.abs(two[key].astype(float) - one[key])
-            assert difference.max() <= 5e-4 * movement.max() + 3e-6, key
-
-
-@methods
-@pytest.mark.skipif(not SHARED.is_dir(), reason="no real samples here (../shared/data)")
-def test_three_steps_on_real_samples(name, tmp_path):
-    """Photos of COCO-Stuff in bfloat16: finite losses, everything trained stays finite."""
-    found = SHARED / "coco_stuff"
-    folders = {kind: str(next(found.rglob(pattern))) for kind, pattern in
-               {"image_dir": "*img", "label_dir": "*label", "instance_dir": "*inst"}.items()}  # fmt: skip
-    trainer = make_trainer(
-        name, tmp_path, dataset_mode="custom", **folders, precision="bfloat16", crop_size=32, img_height=40,
-        img_width=40, preprocess_mode="resize_and_crop",
-    )  # fmt: skip
-    losses = train_steps(trainer, 3)
-    assert losses and all(np.isfinite(values).all() and len(values) == 3 for values in losses.values())
-    assert all(np.isfinite(values).all() for values in state_arrays(trainer).values())
 
 
 # Options
