@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from semantic_synthesis.checkpoint_files import data_file, newest_checkpoint
 from semantic_synthesis.config import CONFIG_FILE, Config, method_options, options_for
 from semantic_synthesis.files import file_sha256, folder_beside, shipped, write_arrays
 from semantic_synthesis.layers.naming import named_variables
@@ -65,29 +66,11 @@ def find_run(run_dir):
     return run_dir
 
 
-def newest_checkpoint(run_dir):
-    """Path prefix of the newest training checkpoint whose files are there, None for a run without any.
-
-    Only what the file `checkpoint` lists is whole: it is replaced after the others are written.
-    ValueError if it lists checkpoints but none is left.
-    """
-    listed = tf.train.get_checkpoint_state(run_dir)
-    if listed is None:
-        return None
-    for prefix in [listed.model_checkpoint_path, *reversed(listed.all_model_checkpoint_paths)]:
-        if os.path.isfile(prefix + ".index"):
-            return prefix
-    raise ValueError(
-        f"{run_dir}: the file checkpoint lists checkpoints, but their files (ckpt-N.index) are not here; "
-        f"restore them, or delete the file checkpoint to start from {WEIGHTS_FILE} or anew"
-    )
-
-
 def run_sha256(run_dir):
     """Checksum of the weights that `load_weights` reads: the newest checkpoint's data, else weights.npz."""
     run_dir = find_run(run_dir)
     newest = newest_checkpoint(run_dir)
-    return file_sha256(f"{newest}.data-00000-of-00001" if newest else os.path.join(run_dir, WEIGHTS_FILE))
+    return file_sha256(data_file(newest) if newest else os.path.join(run_dir, WEIGHTS_FILE))
 
 
 def load_weights(model, run_dir, partial=False):

@@ -61,10 +61,11 @@ def runs(tmp_path_factory):
         wait_for(lambda: newest(whole) >= found["saved"] + COMPARED + 2, calm)
         calm.send_signal(signal.SIGINT)
         found["interrupted"] = finish(calm)
-    (log,) = set((broken / "logs").iterdir()) - logs
+    new = set((broken / "logs").iterdir()) - logs
     resumed = folder / "resumed"
     resumed.mkdir()
-    (resumed / log.name).write_bytes(log.read_bytes())
+    for log in new:
+        (resumed / log.name).write_bytes(log.read_bytes())
     found["resumed"], found["calm"] = read_events(resumed), read_events(whole / "logs")
     return found
 

@@ -17,6 +17,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from semantic_synthesis.files import write_arrays
+
 INDEX, SEGMENTS = "index.json", "segments.npz"
 CELLS = 32  # rows of the grid on which contexts are compared, at most
 SHAPE_CELLS = (16, 32)  # of the low-resolution masks
@@ -90,10 +92,7 @@ class BankArrays:
 
     def save(self, path):
         """Writes an .npz file, whole or not at all."""
-        partial = f"{path}.part"
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, **{f.name: getattr(self, f.name) for f in fields(self)})
-        os.replace(partial, path)
+        write_arrays(path, {f.name: getattr(self, f.name) for f in fields(self)}, compressed=True)
 
     @classmethod
     def load(cls, path):
