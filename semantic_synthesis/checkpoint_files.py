@@ -14,7 +14,7 @@ from pathlib import Path
 import tensorflow as tf
 from absl import logging
 
-from semantic_synthesis.files import file_sha256, write_text
+from semantic_synthesis.files import cannot_write, file_sha256, write_text
 
 LIST_FILE = "checkpoint"
 _SEAL = ".sha256"
@@ -136,12 +136,14 @@ def _reads_whole(prefix):
 
 @contextlib.contextmanager
 def as_os_errors(path):
-    """What the disk refuses inside TensorFlow becomes an OSError of one line that names `path`."""
+    """What the disk refuses inside TensorFlow or TensorBoard becomes an OSError of one line that names `path`."""
     try:
         yield
     except tf.errors.OpError as error:
         reason = (error.message or type(error).__name__).split("\n")[0].split("; ")[-1].split(" [Op:")[0]
-        raise OSError(f"{path}: cannot be written ({reason}); free space or choose another folder") from None
+        raise cannot_write(path, OSError(reason)) from None
+    except OSError as error:
+        raise error if error.errno is None else cannot_write(path, error) from None
 
 
 class CheckpointWriter:

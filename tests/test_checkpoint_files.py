@@ -1,16 +1,21 @@
 """What is left of a run after kills and damage: which checkpoint counts, and what is cleared."""
 
+import contextlib
 import os
+import resource
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import read_events
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from semantic_synthesis import files
 from semantic_synthesis.checkpoint_files import CheckpointWriter, newest_checkpoint, remove_leftovers
+from semantic_synthesis.training.monitoring import Monitor
 
 
 class State:
@@ -36,6 +41,17 @@ def state(tmp_path):
     for number in (2, 4, 6, 8):
         state.save(number)
     return state
+
+
+@contextlib.contextmanager
+def files_up_to(size):
+    """Every file that grows further meets an error of the system, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def names(folder):
@@ -188,15 +204,24 @@ def test_names_as_long_as_the_disk_allows(tmp_path):
 # TensorBoard
 
 
+def monitored(folder):
+    return SimpleNamespace(results_folder=str(folder / "s"), log_folder=str(folder / "l"), batch_size=1)
+
+
+@pytest.mark.parametrize("size", [10, 2000])
+def test_a_full_disk_of_logs(tmp_path, size):
+    """At once, or after some hundred values: an error that names the folder."""
+    config = monitored(tmp_path)
+    with pytest.raises(OSError, match=r"/l: cannot be written \(.+\); free space"), files_up_to(size):
+        monitor = Monitor(config, 1000, 0)
+        for step in range(500):
+            monitor.scalars(step, {"generator": {"GAN": 1.0}}, {})
+        monitor.close()
+
+
 def test_curves_begin_anew_at_the_resumed_step(tmp_path):
     """TensorBoard itself reads the folder: of a killed run's steps none is left that a resumed one did again."""
-    from types import SimpleNamespace
-
-    from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
-
-    from semantic_synthesis.training.monitoring import Monitor
-
-    config = SimpleNamespace(results_folder=str(tmp_path / "s"), log_folder=str(tmp_path / "l"), batch_size=1)
+    config = monitored(tmp_path)
     for first, steps in ((0, (2, 4, 6, 8)), (5, (6,))):  # killed after step 8, its checkpoint of step 5
         monitor = Monitor(config, 10, first)
         for step in steps:

@@ -7,7 +7,6 @@ import time
 
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tqdm import tqdm
 
 from semantic_synthesis.checkpoint_files import as_os_errors
@@ -28,8 +27,9 @@ class Monitor:
         if active:
             for folder in (config.results_folder, config.log_folder):
                 os.makedirs(folder, exist_ok=True)
-            _start_session(config.log_folder, first + 1)
-            self.writer = tf.summary.create_file_writer(config.log_folder)
+            with as_os_errors(config.log_folder):
+                self.writer = tf.summary.create_file_writer(config.log_folder)
+                _start_session(self.writer, first + 1)
 
     def scalars(self, step, losses, rates):
         """losses {objective: {name: float}}, rates {objective: float}; ValueError on NaN or infinity."""
@@ -87,14 +87,14 @@ class Monitor:
                 self.writer.close()
 
 
-def _start_session(folder, step):
+def _start_session(writer, step):
     """Tells TensorBoard that steps from this one on begin anew: what a killed run wrote of them is not shown."""
-    with as_os_errors(folder):
-        writer = EventFileWriter(folder)
-        writer.add_event(
-            Event(session_log=SessionLog(status=SessionLog.START), step=step, wall_time=time.time())
-        )
-        writer.close()
+    event = Event(
+        session_log=SessionLog(status=SessionLog.START), step=step, wall_time=time.time()
+    ).SerializeToString()
+    # TensorFlow has no public way to give a writer a whole event; a file of its own might be read after the writer's.
+    tf.raw_ops.ImportEvent(writer=writer._resource, event=event)
+    writer.flush()
 
 
 def not_finite(step, what, config):
