@@ -26,7 +26,7 @@ except ImportError:  # Windows: no locks, so that leftovers stay
 LOCK_FILE = ".lock"
 _PACKAGE = Path(__file__).resolve().parent
 _PART = re.compile(r"\.part-(\d+)(-[0-9a-f]{8})?$")  # older versions wrote NAME.part-PROCESS
-_swept = set()
+_swept, _writing = set(), set()
 
 
 def shipped(*parts):
@@ -46,6 +46,7 @@ def written_beside(path):
     """
     path = Path(path)
     part = _part_of(path)
+    _writing.add(part)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_parts(path.parent)
@@ -55,8 +56,7 @@ def written_beside(path):
     except OSError as error:
         raise cannot_write(path, error) from None
     finally:
-        with contextlib.suppress(OSError):
-            os.remove(part)
+        _drop(part)
 
 
 @contextlib.contextmanager
@@ -68,6 +68,7 @@ def folder_beside(folder):
     """
     folder = Path(folder)
     part = _part_of(folder)
+    _writing.add(part)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         remove_parts(folder.parent)
@@ -79,7 +80,19 @@ def folder_beside(folder):
         inside = error.filename is None or str(part) in str(error.filename)
         raise cannot_write(folder if inside else error.filename, error) from None
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        _drop(part)
+
+
+def drop_parts():
+    """Deletes all that is being written: for a program that ends here and now."""
+    for part in list(_writing):
+        _drop(part)
+
+
+def _drop(part):
+    with contextlib.suppress(OSError):
+        shutil.rmtree(part) if os.path.isdir(part) else os.remove(part)
+    _writing.discard(part)
 
 
 def cannot_write(path, error):
