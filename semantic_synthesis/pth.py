@@ -108,6 +108,10 @@ def _explain_unpickling(path, text):
 
 
 def _to_numpy(torch, tensor, what):
+    if tensor.device.type == "meta":
+        raise ValueError(
+            f"{what} is a meta tensor, a shape without values; save the network's weights themselves"
+        )
     if tensor.is_sparse or tensor.is_quantized:
         raise ValueError(f"{what} is a {tensor.layout} {tensor.dtype} tensor; expected dense floats")
     if tensor.dtype == torch.bfloat16:

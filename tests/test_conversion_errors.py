@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="reading .pth files needs PyTorch (p
 
 from semantic_synthesis.convert import ConvertOptions, convert
 from semantic_synthesis.originals.rules import Rule, Source, apply_rules
+from semantic_synthesis.pth import read_pth
 
 FLAGS = {"no_instance": True, "num_upsampling_layers": "normal"}
 
@@ -225,3 +226,10 @@ def test_without_pytorch(files, refused, monkeypatch):
 
 def test_unknown_method(refused):
     refused("--method cyclegan", "spade", source="x.pth", method="cyclegan")
+
+
+def test_tensors_without_values(tmp_path):
+    path = tmp_path / "net.pth"
+    torch.save({"weight": torch.zeros(2, 3, device="meta")}, path)
+    with pytest.raises(ValueError, match=r"net\.pth: weight is a meta tensor, a shape without values"):
+        read_pth(str(path))

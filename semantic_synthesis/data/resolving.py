@@ -103,6 +103,12 @@ def read_label_values(path):
     return values
 
 
+def check_sizes(config):
+    """Refuses sizes and shares of a complete config that no picture can have."""
+    _check_crop(config)
+    _check_numbers(config)
+
+
 def _check_crop(config):
     """Refuses a crop that no picture can have."""
     if not 1 <= config.crop_size <= MAX_SIZE:
@@ -114,7 +120,7 @@ def _check_crop(config):
 def _check_numbers(config):
     """Refuses other sizes and shares that no sample can have."""
     for name in ("img_height", "img_width"):
-        if not 1 <= getattr(config, name) <= MAX_SIZE:
+        if not 1 <= (getattr(config, name) or 0) <= MAX_SIZE:
             raise DataError(f"--{name} is {getattr(config, name)}; expected 1 to {MAX_SIZE} pixels")
     for name in ("scenes_count", "batch_size"):
         if getattr(config, name) < 1:

@@ -64,7 +64,7 @@ class EvaluateOptions:
     shard: str = option("", "i/n: score every n-th picture from the i-th on (with --save_*_stats, to merge).")
     batch_size: int = option(16, "Pictures per batch.")
     precision: str = option("float32", "Arithmetic of the run.", choices=("float32", "bfloat16"))
-    seed: int = option(0, "Seed of the styles and of KID's subsets.")
+    seed: int = option(0, "Seed of the styles and of KID's subsets.", least=0)
     report: str = option(
         "", "JSON file for figures and protocol, with a .md table beside it; default evaluation.json in the "
         "run folder (of a shipped run: <name>_evaluation.json here), or <fake_dir>_evaluation.json.",

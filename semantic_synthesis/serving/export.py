@@ -12,7 +12,7 @@ from semantic_synthesis.config import Config
 from semantic_synthesis.files import folder_beside
 from semantic_synthesis.methods import METHODS, method_class
 from semantic_synthesis.options import Command, option
-from semantic_synthesis.runs import find_run, inference_options, open_run
+from semantic_synthesis.runs import find_run, inference_options, load_config, open_run
 from semantic_synthesis.serving import files as serving_files
 from semantic_synthesis.serving.graph import MOST_PIXELS, ServingGraph
 
@@ -85,7 +85,7 @@ def export(options):
     Errors: ValueError or OSError, one line, before anything is written.
     """
     run_dir = find_run(options.checkpoint_dir)
-    config = Config.load(run_dir)
+    config = load_config(run_dir)
     name = options.model_name or Path(run_dir).resolve().name
     folder, version = _place(options, name)
     size = _output_size(options, config)
