@@ -57,10 +57,10 @@ def _prefix(run_dir, number):
 
 def _listed(run_dir):
     """The numbers in the file `checkpoint`, None without such a file."""
-    try:
-        content = Path(run_dir, LIST_FILE).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+    path = Path(run_dir, LIST_FILE)
+    if not path.is_file():
         return None
+    content = path.read_bytes()
     return [int(number) for number in re.findall(rb'ckpt-(\d{1,18})"', content)]
 
 

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +218,23 @@ def write_arrays(path, arrays, compressed):
     """Writes {name: NumPy array} as .npz, whole or not at all."""
     with written_beside(path) as part, open(part, "wb") as file:
         (np.savez_compressed if compressed else np.savez)(file, **arrays)
+
+
+def check_regular(path):
+    """ValueError for what reading might never end of, or never begin: pipes, devices, sockets. Other paths pass."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return  # who opens it says it better
+    kinds = {
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+        stat.S_IFSOCK: "a socket",
+    }
+    kind = kinds.get(stat.S_IFMT(mode))
+    if kind:
+        raise ValueError(f"{path}: is {kind}, or a link to one; expected a regular file")
 
 
 # Checksums

@@ -7,6 +7,8 @@ import zipfile
 
 import numpy as np
 
+from semantic_synthesis.files import check_regular
+
 _PICKLE = b"\x80"  # first byte of files in the older format
 # What torch.load raises on damaged files, depending on where the damage is.
 _DAMAGE = (RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, AttributeError)
@@ -56,6 +58,7 @@ def _import_torch(path):
 
 
 def _load(torch, path):
+    check_regular(path)
     try:
         with open(path, "rb") as file:
             start = file.read(512)

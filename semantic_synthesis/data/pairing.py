@@ -4,6 +4,7 @@ import os
 import re
 from dataclasses import dataclass
 
+from ..files import check_regular
 from .catalogue import CUSTOM, EXTRA_MAPS, MAPS, patterns_of
 from .decoding import PICTURE_SUFFIXES
 from .errors import DataError
@@ -30,7 +31,7 @@ def stop(message):
 
 def natural_order(text):
     """Sort key that reads digit runs as numbers: img2 before img10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text)]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text)]
 
 
 def find_files(root, pattern, report=stop):
@@ -44,7 +45,9 @@ def find_files(root, pattern, report=stop):
     rule, found, seen = _name_rule(name), {}, set()
     for folder, subfolders, names in os.walk(base, followlinks=True):
         seen.add(os.path.realpath(folder))
-        subfolders[:] = [s for s in subfolders if any_depth and _real(folder, s) not in seen]
+        subfolders[:] = [
+            s for s in subfolders if any_depth and not s.startswith(".") and _real(folder, s) not in seen
+        ]
         inner = os.path.relpath(folder, base).replace(os.sep, "/")
         for name in names:
             match = rule.fullmatch(name)
@@ -75,7 +78,8 @@ def _name_rule(name):
     any_format = name.endswith(".*")
     name = name[:-2] if any_format else name
     rule = re.escape(name).replace(r"\{stem\}", "(?P<stem>.+)").replace(r"\*", ".*")
-    return re.compile(rule + (f"(?i:{'|'.join(map(re.escape, PICTURE_SUFFIXES))})" if any_format else ""))
+    endings = f"(?i:{'|'.join(map(re.escape, PICTURE_SUFFIXES))})" if any_format else ""
+    return re.compile(rule + endings, re.DOTALL)  # names may hold any character, also ends of lines
 
 
 def find_samples(config, description, split, report=stop, extra_maps=()):
@@ -170,6 +174,7 @@ def _present_layout(description, split, root):
 def _read_list(root, name):
     """The stems in a list file: of each line the text before the first dot or space."""
     path = os.path.join(root, name)
+    check_regular(path)
     try:
         with open(path, encoding="utf-8") as file:
             return {re.split(r"[.\s]", line.strip())[0] for line in file if line.strip()}

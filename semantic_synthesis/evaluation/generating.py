@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from semantic_synthesis import data
 from semantic_synthesis.evaluation.pictures import list_pictures, match_stems, parse_shard
-from semantic_synthesis.files import write_json
+from semantic_synthesis.files import check_regular, write_json
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.options import check_seeds, option
 from semantic_synthesis.pictures import write_png
@@ -177,6 +177,7 @@ def _keep_record(options, count):
     }
     path = os.path.join(options.results_dir, RECORD)
     if os.path.exists(path):
+        check_regular(path)
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
         changed = [name for name, value in values.items() if found.get(name, "") != value]  # "": older files
