@@ -178,7 +178,7 @@ class Config:
                 f"{run_dir}: no {CONFIG_FILE} here; expected a run folder made by train.py or convert"
             )
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8-sig") as file:
                 values = json.load(file)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(

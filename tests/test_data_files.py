@@ -6,13 +6,15 @@ import struct
 import cv2
 import numpy as np
 import pytest
-from fixtures_data import label_map, photo, write_folders, write_json, write_picture
+from fixtures_data import encode_png, label_map, photo, write_folders, write_json, write_picture
 
 from semantic_synthesis import data
-from semantic_synthesis.data import DataError, catalogue, layouts, resolving
+from semantic_synthesis.data import DataError, catalogue, instances, layouts, resolving
 from semantic_synthesis.data.decoding import MAX_PIXELS, decode_image, read_image, read_label
 from semantic_synthesis.data.headers import orientation
+from semantic_synthesis.data.instances import run_length_mask
 from semantic_synthesis.data.pairing import find_files
+from semantic_synthesis.data.prepare import COMMANDS
 from semantic_synthesis.methods import make_config
 from semantic_synthesis.pth import read_pth
 
@@ -211,3 +213,130 @@ def test_hidden_folders_are_passed_over(tmp_path):
         write_picture(tmp_path / "images" / folder / "0-checkpoint.jpg", photo())
     report = report_of(images, labels)
     assert (report.samples, report.problems) == (3, [])
+
+
+def test_composed_and_decomposed_letters_pair(tmp_path):
+    write_picture(tmp_path / "images" / "caf\u00e9.png", photo())
+    write_picture(tmp_path / "labels" / "cafe\u0301.png", label_map([0, 1, 2]))
+    report = report_of(tmp_path / "images", tmp_path / "labels")
+    assert (report.samples, report.problems) == (1, [])
+
+
+# Folders
+
+
+def test_one_folder_for_photos_and_maps_is_refused(tmp_path):
+    images, _ = write_folders(tmp_path)
+    (tmp_path / "link").symlink_to(images)
+    for labels in (images, tmp_path / "link"):
+        (problem,) = report_of(images, labels).problems
+        assert "--image_dir and --label_dir are the same folder" in problem["message"]
+        assert '"{stem}_mask.png"' in problem["message"]
+
+
+@pytest.mark.parametrize(
+    ("end", "hint"), [("_mask", '"label": "{stem}_mask.*" pairs'), (".jpg", '"{stem}.jpg.*"')]
+)
+def test_endings_of_maps_are_told(tmp_path, end, hint):
+    images, labels = write_folders(tmp_path)
+    for path in list((tmp_path / "labels").iterdir()):
+        path.rename(path.with_name(path.stem + end + path.suffix))
+    assert hint in report_of(images, labels).problems[0]["message"]
+
+
+def test_more_photos_than_maps(tmp_path):
+    images, labels = write_folders(tmp_path)
+    (tmp_path / "labels" / "1.png").unlink()
+    (problem,) = report_of(images, labels).problems
+    assert 'the split\'s "list"' in problem["message"]
+
+
+@pytest.mark.parametrize("ending", [".npy", ".gif"])
+def test_files_of_other_kinds_are_told(tmp_path, ending):
+    images, labels = write_folders(tmp_path)
+    for path in list((tmp_path / "labels").iterdir()):
+        path.rename(path.with_suffix(ending))
+    (problem,) = report_of(images, labels).problems
+    assert f"found files: 3 with the ending {ending}; expected PNG" in problem["message"]
+
+
+def test_jfif_is_jpeg(tmp_path):
+    images, labels = write_folders(tmp_path)
+    for path in list((tmp_path / "images").iterdir()):
+        path.rename(path.with_suffix(".jfif"))
+    assert report_of(images, labels).samples == 3
+
+
+def test_byte_order_marks_are_skipped(tmp_path):
+    write_folders(tmp_path)
+    splits = {"train": {"image": "images/{stem}.*", "label": "labels/{stem}.*", "list": "list.txt"}}
+    described = {"classes": [{"id": i} for i in range(3)], "dataroot": ".", "splits": splits}
+    path = tmp_path / "mine.json"
+    write_json(path, described)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf0.jpg\r\n2\r\n")
+    (tmp_path / "ids.txt").write_bytes(b"\xef\xbb\xbf0,1,2")
+    config = data.resolve(make_config(dataset_mode=str(path), crop_size=16))
+    assert [sample.stem for sample in data.open_dataset(config).source.samples] == ["0", "2"]
+    assert resolving.read_label_values(str(tmp_path / "ids.txt")) == [0, 1, 2]
+
+
+def test_lists_name_files_with_dots_and_spaces(tmp_path, caplog):
+    names = ["a.b", "a.c", "benign (1)", "x y"]
+    for name in names:
+        write_picture(tmp_path / "images" / f"{name}.png", photo())
+        write_picture(tmp_path / "labels" / f"{name}.png", label_map([0, 1, 2]))
+    splits = {"train": {"image": "images/{stem}.*", "label": "labels/{stem}.*", "list": "list.txt"}}
+    described = {"classes": [{"id": i} for i in range(3)], "dataroot": ".", "splits": splits}
+    mode = write_json(tmp_path / "mine.json", described)
+    (tmp_path / "list.txt").write_text("a.b.png\nbenign (1)\nx y.jpg\nmissing.png\n")
+    config = data.resolve(make_config(dataset_mode=mode, crop_size=16))
+    found = [sample.stem for sample in data.open_dataset(config).source.samples]
+    assert found == ["a.b", "benign (1)", "x y"]
+    assert "names 1 photos that are not there, first missing.png" in caplog.text
+
+
+def test_palettes_that_differ_between_maps(tmp_path):
+    images, _ = write_folders(tmp_path, count=2)
+    for name, palette in (("0", [[70, 130, 180], [0, 0, 0]]), ("1", [[128, 64, 128], [0, 0, 0]])):
+        content = encode_png(np.zeros((24, 32), np.uint8), 3, 8, palette=palette)
+        (tmp_path / "labels" / f"{name}.png").write_bytes(content)
+    with pytest.raises(
+        DataError, match=r"1\.png: its palette gives index 0 the colour \(128, 64, 128\), that of \S+0"
+    ):
+        data.resolve(make_config(image_dir=images, label_dir=str(tmp_path / "labels"), crop_size=16))
+
+
+# COCO
+
+
+def test_run_lengths_of_coco():
+    """A 4x3 picture whose middle column is set; texts by the rule of COCO's maskApi.c, letter by letter."""
+    middle = np.zeros((4, 3), bool)
+    middle[:, 1] = True
+    for counts in ([4, 4, 4], "444"):
+        np.testing.assert_array_equal(run_length_mask({"size": [4, 3], "counts": counts}, 4, 3), middle)
+    assert instances._unpacked("T3l00") == [100, 28, 0]
+    assert instances._unpacked(":53M") == [10, 5, 3, 2]  # the last is 5 - 3
+    label = np.full((4, 3), 20, np.uint8)
+    shapes = [
+        {"segmentation": {"size": [4, 3], "counts": "444"}},
+        {"segmentation": {"size": [4, 3], "counts": [0, 12]}, "iscrowd": 1},  # as in the original script
+    ]
+    expected = np.where(middle, 256, 20)
+    np.testing.assert_array_equal(instances.coco_polygons(label, shapes), expected)
+    with pytest.raises(ValueError, match=r"run lengths of size \[4, 3\]"):
+        run_length_mask({"size": [4, 3], "counts": [5]}, 4, 3)
+
+
+def test_celeba_of_five_pictures(tmp_path):
+    for number in range(5):
+        mask = np.full((512, 512, 3), 255, np.uint8)
+        write_picture(tmp_path / "CelebAMask-HQ-mask-anno" / "0" / f"{number:05d}_skin.png", mask)
+    _, command = COMMANDS["celeba"][:2]
+    options = COMMANDS["celeba"].options(dataroot=str(tmp_path))
+    with pytest.raises(DataError, match=r"--test_count 2000: \S+ has 5 pictures; expected less"):
+        command(options)
+    assert not (tmp_path / "CelebAMaskHQ-mask").exists()
+    assert command(COMMANDS["celeba"].options(dataroot=str(tmp_path), test_count=2)) == 0
+    assert (tmp_path / "train_list.txt").read_text() == "0.jpg\n1.jpg\n2.jpg\n"

@@ -17,7 +17,7 @@ from semantic_synthesis.methods import make_config
 
 def run(name, **options):
     """Runs a command and returns its exit code."""
-    kind, command = COMMANDS[name]
+    kind, command = COMMANDS[name][:2]
     return command(kind(**options))
 
 

@@ -117,7 +117,7 @@ def read_description(path):
     path = os.fspath(path)
     check_regular(path)
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             values = json.load(file)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such dataset description; check the path") from None

@@ -35,6 +35,11 @@ class Report:
     pixels: np.ndarray = None
     files: np.ndarray = None
 
+    def add(self, *messages):
+        """Adds problems; a message begins with the file."""
+        for message in map(printable, messages):
+            self.problems.append({"file": message.split(": ")[0], "message": message})
+
     def to_dict(self):
         """Plain JSON values."""
         total = max(1, int(self.pixels.sum()))
@@ -84,10 +89,7 @@ def check_split(config, description, table, split):
     report.pixels = np.zeros(table.num_classes, np.int64)
     report.files = np.zeros(table.num_classes, np.int64)
 
-    def add(message):
-        message = printable(message)
-        report.problems.append({"file": message.split(": ")[0], "message": message})
-
+    add = report.add
     try:
         samples = find_samples(config, description, split, add)
     except (DataError, FileNotFoundError) as error:

@@ -37,7 +37,10 @@ class EvaluateOptions:
     fake_dir: str = option("", "Folder of synthesised pictures.")
     fake_stats: str = option("", "Statistics (.npz) instead of --fake_dir; several, with commas, are merged.")
     real_dir: str = option("", "Folder of real pictures.")
-    real_stats: str = option("", "Statistics (.npz with mu, sigma) of real pictures; several are merged.")
+    real_stats: str = option(
+        "",
+        "Statistics of real pictures, .npz with mu and sigma (several are merged) or INADE's m.npy beside s.npy.",
+    )
     save_real_stats: str = option("", "Write the statistics of the real pictures to this .npz.")
     save_fake_stats: str = option("", "Write the statistics of the synthesised pictures to this .npz.")
     checkpoint_dir: str = option("", "Run folder: its pictures are made on the fly.")
