@@ -1,6 +1,8 @@
 """semantic-synthesis COMMAND --option value ..., or python -m semantic_synthesis; without a command it lists them."""
 
 import importlib
+import os
+import signal
 import sys
 
 # Command -> module and the attribute that holds the options.Command (or a dict of them by last word).
@@ -39,8 +41,29 @@ publish            a trained run made small
 """
 
 
+def end_on_interrupt():
+    """Lets Ctrl-C end this process at any instant with one line and exit code 130, without what is half-written.
+
+    An exception would be lost or printed where it hits imports, destructors and threads. Commands that have something
+    to save take the signal themselves.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return
+    terminal = os.dup(2)  # 2 itself may be turned away while TensorFlow is imported
+
+    def end(_number, _frame):
+        files = sys.modules.get("semantic_synthesis.files")
+        if hasattr(files, "drop_parts"):  # not yet where its import is what was interrupted
+            files.drop_parts()
+        os.write(terminal, b"\ninterrupted\n" if os.isatty(terminal) else b"interrupted\n")
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, end)
+
+
 def main(arguments=None):
     """Finds the command, hands its flags to it; never returns."""
+    end_on_interrupt()
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] in (["--help"], ["-h"], ["help"]):
         print(
@@ -65,6 +88,7 @@ def main(arguments=None):
 
 def run(name, arguments=None):
     """Runs one command with flags; never returns."""
+    end_on_interrupt()
     sys.argv = [f"semantic-synthesis {name}", *(sys.argv[1:] if arguments is None else arguments)]
     from semantic_synthesis import command_line  # not above: it imports TensorFlow
 

@@ -100,7 +100,7 @@ class Config:
         "mirrored", "Device strategy; multi_worker reads TF_CONFIG.",
         choices=("none", "mirrored", "multi_worker"), role="run",
     )  # fmt: skip
-    seed: int = _optimisation(0, "Seed of initial weights, sample order, augmentation and styles.")
+    seed: int = _optimisation(0, "Seed of initial weights, sample order, augmentation and styles.", least=0)
     # Evaluation during training
     train_eval: bool = _evaluation(
         False, "Score held-out layouts during training and keep the best run in best/."
@@ -178,7 +178,7 @@ class Config:
                 f"{run_dir}: no {CONFIG_FILE} here; expected a run folder made by train.py or convert"
             )
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8-sig") as file:
                 values = json.load(file)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(
@@ -186,7 +186,7 @@ class Config:
             ) from None
         if not isinstance(values, dict):
             raise ValueError(f"{path}: expected a JSON object of options, found {type(values).__name__}")
-        its = Config.class_for(values.get("method"), f"{path}: method")
+        its = Config.class_for(str(values.get("method")), f"{path}: method")
         config = its.from_dict(values, path)
         still_open = [n for n, o in options_of(its).items() if o.metadata["fallback"] is not None]
         for name in still_open:

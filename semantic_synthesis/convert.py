@@ -12,6 +12,7 @@ from absl import logging
 
 from semantic_synthesis import runs
 from semantic_synthesis.config import Config, known_options, method_options, options_for
+from semantic_synthesis.data import catalogue
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import METHODS
 from semantic_synthesis.options import Command, option, options_of, union
@@ -76,12 +77,21 @@ def main(options):
     run_dir = convert(options)
     config = Config.load(run_dir)
     logging.info(
-        "%s: %s run, %d classes%s, %s%dx%d; next: test_one.py --checkpoint_dir %s",
+        "%s: %s run, %d classes%s, %s%dx%d pixels (%s); next: test_one.py --checkpoint_dir %s",
         run_dir, config.method, config.num_classes,
         "" if config.no_instance else " and instance maps", _network_text(config),
-        config.crop_size, config.crop_height, run_dir,
+        config.crop_size, config.crop_height, _size_text(options, config), run_dir,
     )  # fmt: skip
     return 0
+
+
+def _size_text(options, config):
+    """Where the size of the pictures comes from: files alone seldom tell it."""
+    given = [name for name in ("crop_size", "aspect_ratio") if getattr(options, name, None) is not None]
+    if len(given) == 2:
+        return "as asked"
+    name = "your own dataset" if config.dataset_mode == catalogue.CUSTOM else config.dataset_mode
+    return f"the usual size of {name}; if the original was trained at another, give --crop_size N and --aspect_ratio X"
 
 
 def _network_text(config):

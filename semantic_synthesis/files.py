@@ -5,16 +5,29 @@ the old file or the new one, never a part.
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
+import socket
+import stat
 from pathlib import Path
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # Windows: no locks, so that leftovers stay
+    fcntl = None
+
+LOCK_FILE = ".lock"
 _PACKAGE = Path(__file__).resolve().parent
+_PART = re.compile(r"\.part-(\d+)(-[0-9a-f]{8})?$")  # older versions wrote NAME.part-PROCESS
+_swept, _writing = set(), set()
 
 
 def shipped(*parts):
@@ -32,18 +45,19 @@ def written_beside(path):
 
     Folders above are made. OSError, one line, where writing is impossible.
     """
-    path = os.fspath(path)
-    part = f"{path}.part-{os.getpid()}"
+    path = Path(path)
+    part = _part_of(path)
+    _writing.add(part)
     try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        yield part
-        os.replace(part, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_parts(path.parent)
+        with _held(part, os.O_WRONLY | os.O_CREAT):
+            yield str(part)
+            os.replace(part, path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(f"{path}: cannot be written ({reason}); free space or choose another folder") from None
+        raise cannot_write(path, error) from None
     finally:
-        with contextlib.suppress(OSError):
-            os.remove(part)
+        _drop(part)
 
 
 @contextlib.contextmanager
@@ -54,17 +68,134 @@ def folder_beside(folder):
     versions never sees a half-written one. OSError, one line, where writing is impossible.
     """
     folder = Path(folder)
-    part = folder.with_name(f".{folder.name}.part-{os.getpid()}")
+    part = _part_of(folder)
+    _writing.add(part)
     try:
-        part.mkdir(parents=True)
-        yield part
-        os.replace(part, folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_parts(folder.parent)
+        part.mkdir()
+        with _held(part, os.O_RDONLY):
+            yield part
+            os.replace(part, folder)
     except OSError as error:
-        where = error.filename if error.filename and str(part) not in str(error.filename) else folder
-        reason = error.strerror or str(error)
-        raise OSError(f"{where}: cannot be written ({reason}); free space or choose another folder") from None
+        inside = error.filename is None or str(part) in str(error.filename)
+        raise cannot_write(folder if inside else error.filename, error) from None
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        _drop(part)
+
+
+def drop_parts():
+    """Deletes all that is being written: for a program that ends here and now."""
+    for part in list(_writing):
+        _drop(part)
+
+
+def _drop(part):
+    with contextlib.suppress(OSError):
+        shutil.rmtree(part) if os.path.isdir(part) else os.remove(part)
+    _writing.discard(part)
+
+
+def cannot_write(path, error):
+    """The OSError of one line for a path that an OSError kept from being written."""
+    remedy = {
+        errno.ENOTEMPTY: "another program made it meanwhile; choose another name",
+        errno.EEXIST: "another program made it meanwhile; choose another name",
+        errno.ENAMETOOLONG: "choose a shorter name",
+    }.get(error.errno, "free space or choose another folder")
+    return OSError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
+
+
+# Parts: what is being written. Who writes one holds its lock, which ends with the process, however it ends.
+
+
+def _part_of(path):
+    """The name to write to: short, so that names as long as the disk allows can be written."""
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+    return path.with_name(f".part-{os.getpid()}-{digest}")
+
+
+@contextlib.contextmanager
+def _held(part, how):
+    """Holds the lock of a part; how: flags to open it with."""
+    if fcntl is None:
+        yield
+        return
+    held = os.open(part, how, 0o666)
+    try:
+        _hold(held)
+        yield
+    finally:
+        os.close(held)
+
+
+def _hold(descriptor):
+    """Locks an open file or folder against other processes; False if one of them has it."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:  # a file system without locks
+        logging.debug("no lock: %s", error)
+    return True
+
+
+def remove_parts(folder):
+    """Deletes, once per process and folder, the parts that killed programs left there."""
+    folder = os.path.abspath(folder)
+    if folder in _swept or fcntl is None:
+        return
+    _swept.add(folder)
+    for name in os.listdir(folder):
+        match = _PART.search(name)
+        if match and not (_is_alive(int(match[1])) if match[2] is None else int(match[1]) == os.getpid()):
+            _remove_part(os.path.join(folder, name))
+
+
+def _is_alive(process):
+    """Whether a process of this machine goes on; older versions held no locks."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _remove_part(path):
+    with contextlib.suppress(OSError):
+        held = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            if _hold(held):
+                shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+        finally:
+            os.close(held)
+
+
+@contextlib.contextmanager
+def locked(folder, doing):
+    """Holds a folder, which is made, for one process; OSError if another has it. doing: what for, for the message."""
+    path = os.path.join(folder, LOCK_FILE)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        held = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    with held:
+        if not _hold(held.fileno()):
+            held.seek(0)
+            raise OSError(
+                f"{folder}: {doing} is at work here ({held.read(200).strip() or 'process unknown'}); wait for it or "
+                "stop it, or choose another folder"
+            )
+        with contextlib.suppress(OSError):  # a full disk
+            held.truncate(0)
+            held.write(f"process {os.getpid()} on {socket.gethostname()}")
+            held.flush()
+        yield
 
 
 def write_bytes(path, content):
@@ -87,6 +218,23 @@ def write_arrays(path, arrays, compressed):
     """Writes {name: NumPy array} as .npz, whole or not at all."""
     with written_beside(path) as part, open(part, "wb") as file:
         (np.savez_compressed if compressed else np.savez)(file, **arrays)
+
+
+def check_regular(path):
+    """ValueError for what reading might never end of, or never begin: pipes, devices, sockets. Other paths pass."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return  # who opens it says it better
+    kinds = {
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+        stat.S_IFSOCK: "a socket",
+    }
+    kind = kinds.get(stat.S_IFMT(mode))
+    if kind:
+        raise ValueError(f"{path}: is {kind}, or a link to one; expected a regular file")
 
 
 # Checksums

@@ -9,11 +9,11 @@ import numpy as np
 from semantic_synthesis import data
 from semantic_synthesis.files import shipped, write_json
 from semantic_synthesis.inference import load_run
-from semantic_synthesis.options import Command, option
+from semantic_synthesis.options import Command, check_seeds, option
 from semantic_synthesis.pictures import contact_sheet, write_png
 from semantic_synthesis.restyling import apply_edits, parse_edit, read_photo_layout, split_photo
 
-_MOST_PIXELS = 2**26
+_MOST_PIXELS, _LONGEST = 2**26, 2**14
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def make_pictures(options):
     """
     if options.num_samples < 1:
         raise ValueError(f"--num_samples {options.num_samples}; expected 1 or more")
+    check_seeds(options.seed, options.num_samples)
     if options.style_filename and options.num_samples > 1:
         raise ValueError(
             f"--num_samples {options.num_samples} with --style_filename: a photo gives one style; leave one out"
@@ -91,9 +92,10 @@ def _write_origin(options, origin, label, picture, suffix):
 def _output_size(options, label):
     height = options.output_height or label.shape[0]
     width = options.output_width or label.shape[1]
-    if height < 1 or width < 1 or height * width > _MOST_PIXELS:
+    if not (1 <= height <= _LONGEST and 1 <= width <= _LONGEST and height * width <= _MOST_PIXELS):
         raise ValueError(
-            f"output of {width}x{height} pixels; expected positive sizes below {_MOST_PIXELS} pixels"
+            f"output of {width}x{height} pixels; expected positive sizes, sides up to {_LONGEST} and at most "
+            f"{_MOST_PIXELS} pixels (--output_width, --output_height)"
         )
     return height, width
 

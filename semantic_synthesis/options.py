@@ -8,6 +8,7 @@ are made from it. An option says what it is for by its role:
 """
 
 import dataclasses
+import math
 import sys
 import textwrap
 from collections.abc import Callable
@@ -17,18 +18,24 @@ from typing import NamedTuple
 from absl import flags
 
 ROLES = ("network", "training", "run")
+SMALLEST, LARGEST = -(2**63), 2**63 - 1  # what integers of TensorFlow and NumPy hold
 
 
-def option(default, text, choices=None, kind=None, *, role="run", resume=None, group="", fallback=None):
+def option(
+    default, text, choices=None, kind=None, *, role="run", resume=None, group="", fallback=None, least=None
+):
     """One option: its default, help text, allowed values and type (needed where default is None).
 
-    role: see above; resume: whether a resumed run may change it, default: roles run alone; group: heading
-    in the help; fallback: the value where default is None and the dataset's description leaves it open, too.
+    role: see above; resume: whether a resumed run may change it, default: roles run alone; group: heading in the help;
+    fallback: the value where default is None and the dataset's description leaves it open, too; least: the smallest
+    allowed number, default: 0 for integers that networks depend on.
     """
     if role not in ROLES:
         raise ValueError(f"role is {role!r}; expected one of {', '.join(ROLES)}")
+    kind = kind or type(default)
+    least = 0 if least is None and kind is int and role == "network" else least
     about = {
-        "help": text, "choices": choices, "kind": kind or type(default), "role": role, "group": group,
+        "help": text, "choices": choices, "kind": kind, "role": role, "group": group, "least": least,
         "resume": role == "run" if resume is None else resume, "fallback": fallback,
     }  # fmt: skip
     return field(default=default, metadata=about)
@@ -56,8 +63,23 @@ def check_type(option, value, source):
         right = True
     if not right:
         raise ValueError(f"{source}: {option.name} is {value!r}; expected {kind.__name__}")
+    if kind is int and not SMALLEST <= value <= LARGEST:
+        raise ValueError(f"{source}: {option.name} is {value}; expected an integer of 64 bits")
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f"{source}: {option.name} is {value}; expected a finite number")
+    least = option.metadata["least"]
+    if least is not None and value < least:
+        raise ValueError(f"{source}: {option.name} is {value}; expected {least} or more")
     if choices and value not in choices:
         raise ValueError(f"{source}: {option.name} is {value!r}; expected one of {', '.join(choices)}")
+
+
+def check_seeds(first, count):
+    """Refuses a --seed of which the last of `count` seeds is beyond 64 bits."""
+    if not SMALLEST <= first <= LARGEST - count:
+        raise ValueError(
+            f"--seed {first}: expected integers of 64 bits, also for the {count} seeds from this one on"
+        )
 
 
 class Command(NamedTuple):
@@ -122,7 +144,10 @@ def define_flags(options, defaults=True):
             flags.DEFINE_multi_string(name, None if default is None else list(default), text)
         else:
             define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}[kind]
-            define(name, default, text, allow_override=True)  # absl.logging owns a log_dir
+            least = one.metadata["least"]
+            limits = {int: {"lower_bound": SMALLEST if least is None else least, "upper_bound": LARGEST},
+                      float: {"lower_bound": least}}.get(kind, {})  # fmt: skip
+            define(name, default, text, allow_override=True, **limits)  # absl.logging owns a log_dir
 
 
 def given_flags(options):

@@ -7,6 +7,8 @@ import zipfile
 
 import numpy as np
 
+from semantic_synthesis.files import check_regular
+
 _PICKLE = b"\x80"  # first byte of files in the older format
 # What torch.load raises on damaged files, depending on where the damage is.
 _DAMAGE = (RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, AttributeError)
@@ -56,6 +58,7 @@ def _import_torch(path):
 
 
 def _load(torch, path):
+    check_regular(path)
     try:
         with open(path, "rb") as file:
             start = file.read(512)
@@ -108,6 +111,10 @@ def _explain_unpickling(path, text):
 
 
 def _to_numpy(torch, tensor, what):
+    if tensor.device.type == "meta":
+        raise ValueError(
+            f"{what} is a meta tensor, a shape without values; save the network's weights themselves"
+        )
     if tensor.is_sparse or tensor.is_quantized:
         raise ValueError(f"{what} is a {tensor.layout} {tensor.dtype} tensor; expected dense floats")
     if tensor.dtype == torch.bfloat16:

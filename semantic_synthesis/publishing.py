@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semantic_synthesis.config import Config
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.options import Command, option
-from semantic_synthesis.runs import build_method, find_run, load_weights, write_run
+from semantic_synthesis.runs import build_method, find_run, load_config, load_weights, write_run
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ def publish(options):
     if os.path.exists(options.to):
         raise ValueError(f"{options.to}: exists already; choose another folder or remove it")
     run_dir = find_run(options.checkpoint_dir)
-    config = Config.load(run_dir)
+    config = load_config(run_dir)
     model = build_method(config.replace(precision="float32"), training=False, initial_weights=False)
     load_weights(model, run_dir)
     arrays = {name: np.asarray(v.value) for name, v in named_variables(model).items()}

@@ -299,6 +299,7 @@ def _source(run, edit, layout):
 def read_photo_layout(run, path, photo_path, photo):
     """The layout that a label map file gives of a photo uint8 [h,w,3], without objects; ValueError unless their sizes
     are equal."""
+    data.check_upright(data.read_bytes(photo_path), photo_path)
     label = data.read_label(path, run.table)
     if label.shape != photo.shape[:2]:
         raise ValueError(

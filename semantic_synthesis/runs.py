@@ -4,6 +4,7 @@ weights.npz is what converted and published runs hold: one array per variable un
 `named_variables`, in float32 or, to be small, float16.
 """
 
+import contextlib
 import os
 import zipfile
 import zlib
@@ -13,7 +14,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from semantic_synthesis.checkpoint_files import data_file, newest_checkpoint
 from semantic_synthesis.config import CONFIG_FILE, Config, method_options, options_for
+from semantic_synthesis.data import ClassTable
+from semantic_synthesis.data.resolving import check_sizes
 from semantic_synthesis.files import file_sha256, folder_beside, shipped, write_arrays
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import method_class
@@ -24,6 +28,29 @@ SETTLING_ITERATIONS = 20  # power iterations after which sigma of an averaged ke
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
+@contextlib.contextmanager
+def naming_file(path):
+    """What cannot be made of a file's options ends as a ValueError that names the file ("": as it is)."""
+    start = f"{path}: " if path else ""
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "no more"
+        raise ValueError(f"{start}networks of these sizes need too much memory ({reason})") from None
+    except ValueError as error:
+        raise ValueError(f"{start}{error}") from None
+
+
+def load_config(run_dir):
+    """The Config of a run, sizes and class table checked; errors as Config.load, every one names the file."""
+    config = Config.load(run_dir)
+    with naming_file(os.path.join(run_dir, CONFIG_FILE)):
+        check_sizes(config)
+        if config.class_table is not None:
+            ClassTable.from_dict(config.class_table, "class_table")
+    return config
+
+
 def build_method(config, training=True, initial_weights=True, policy=None):
     """The method's model with all its variables, in the arithmetic config.precision asks for.
 
@@ -32,8 +59,10 @@ def build_method(config, training=True, initial_weights=True, policy=None):
     make = method_class(config)
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy or _POLICIES[config.precision])
+    path = os.path.join(config.checkpoint_dir, CONFIG_FILE)
     try:
-        return make(config, training=training, initial_weights=initial_weights)
+        with naming_file(path if os.path.isfile(path) else ""):
+            return make(config, training=training, initial_weights=initial_weights)
     finally:
         keras.config.set_dtype_policy(previous)
 
@@ -65,29 +94,11 @@ def find_run(run_dir):
     return run_dir
 
 
-def newest_checkpoint(run_dir):
-    """Path prefix of the newest training checkpoint whose files are there, None for a run without any.
-
-    Only what the file `checkpoint` lists is whole: it is replaced after the others are written.
-    ValueError if it lists checkpoints but none is left.
-    """
-    listed = tf.train.get_checkpoint_state(run_dir)
-    if listed is None:
-        return None
-    for prefix in [listed.model_checkpoint_path, *reversed(listed.all_model_checkpoint_paths)]:
-        if os.path.isfile(prefix + ".index"):
-            return prefix
-    raise ValueError(
-        f"{run_dir}: the file checkpoint lists checkpoints, but their files (ckpt-N.index) are not here; "
-        f"restore them, or delete the file checkpoint to start from {WEIGHTS_FILE} or anew"
-    )
-
-
 def run_sha256(run_dir):
     """Checksum of the weights that `load_weights` reads: the newest checkpoint's data, else weights.npz."""
     run_dir = find_run(run_dir)
     newest = newest_checkpoint(run_dir)
-    return file_sha256(f"{newest}.data-00000-of-00001" if newest else os.path.join(run_dir, WEIGHTS_FILE))
+    return file_sha256(data_file(newest) if newest else os.path.join(run_dir, WEIGHTS_FILE))
 
 
 def load_weights(model, run_dir, partial=False):
@@ -186,7 +197,7 @@ def open_run(run_dir, precision="float32", **changes):
     say how the run's method computes (`inference_options`), None as trained; ValueError for others.
     """
     run_dir = find_run(run_dir)
-    config = Config.load(run_dir)
+    config = load_config(run_dir)
     if config.class_table is None:
         raise ValueError(
             f"{run_dir}: config.json holds no class table; expected a config written by train.py or convert"
@@ -234,7 +245,7 @@ def training_config(given, resolve):
     if not os.path.exists(os.path.join(run_dir, CONFIG_FILE)):
         config = resolve(options_for(method, given)(**given))
         return config.replace(checkpoint_dir=run_dir)
-    stored = Config.load(run_dir)
+    stored = load_config(run_dir)
     if given.get("method", stored.method) == stored.method:
         options_for(stored.method, given)
     return stored.replace(**_allowed_changes(stored, given, run_dir), checkpoint_dir=run_dir)

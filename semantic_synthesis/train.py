@@ -1,11 +1,14 @@
 """`train`: what the command line asks of training."""
 
+from contextlib import nullcontext
+
 from semantic_synthesis import data
 from semantic_synthesis.config import Config
+from semantic_synthesis.files import locked
 from semantic_synthesis.methods import METHODS, extra_maps, instance_maps
 from semantic_synthesis.options import Command, asked_before_parsing, union
 from semantic_synthesis.runs import training_config
-from semantic_synthesis.training.trainer import Trainer, make_strategy
+from semantic_synthesis.training.trainer import Trainer, is_chief, make_strategy
 
 OPTIONS = union(method.config_class for method in METHODS.values())
 
@@ -14,6 +17,11 @@ def train(given):
     """Resolves the options, trains (or resumes), returns the exit code. given: {name: value} of the flags given."""
     config = training_config(given, data.resolve)
     strategy = make_strategy(config.distribute)  # before any other use of TensorFlow
+    with locked(config.checkpoint_dir, "another training") if is_chief(strategy) else nullcontext():
+        return _train(config, strategy)
+
+
+def _train(config, strategy):
     dataset = data.open_dataset(config, instance_maps=instance_maps(config), extra_maps=extra_maps(config))
     trainer = Trainer(config, dataset, strategy, _evaluations(config))
     if trainer.is_chief:

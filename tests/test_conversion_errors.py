@@ -9,8 +9,9 @@ import reference_spade as reference
 
 torch = pytest.importorskip("torch", reason="reading .pth files needs PyTorch (pip install torch)")
 
-from semantic_synthesis.convert import ConvertOptions, convert
+from semantic_synthesis.convert import ConvertOptions, convert, main
 from semantic_synthesis.originals.rules import Rule, Source, apply_rules
+from semantic_synthesis.pth import read_pth
 
 FLAGS = {"no_instance": True, "num_upsampling_layers": "normal"}
 
@@ -225,3 +226,29 @@ def test_without_pytorch(files, refused, monkeypatch):
 
 def test_unknown_method(refused):
     refused("--method cyclegan", "spade", source="x.pth", method="cyclegan")
+
+
+def test_tensors_without_values(tmp_path):
+    path = tmp_path / "net.pth"
+    torch.save({"weight": torch.zeros(2, 3, device="meta")}, path)
+    with pytest.raises(ValueError, match=r"net\.pth: weight is a meta tensor, a shape without values"):
+        read_pth(str(path))
+
+
+def test_the_size_that_no_file_tells_is_said(tmp_path, caplog):
+    caplog.set_level("INFO")
+    source = save(tmp_path / "g.pth", reference.filled(reference.generator_shapes(1, 36, hidden=2)))
+
+    def said(number, **options):
+        caplog.clear()
+        run = str(tmp_path / f"run{number}")
+        assert (
+            main(ConvertOptions(source=source, dataset_mode="cityscapes", checkpoint_dir=run, **options)) == 0
+        )
+        return caplog.records[-1].getMessage()
+
+    usual = "512x256 pixels (the usual size of cityscapes; if the original was trained at another, give --crop_size N"
+    assert usual in said(1, num_upsampling_layers="more")
+    assert "256x128 pixels (as asked)" in said(
+        2, num_upsampling_layers="more", crop_size=256, aspect_ratio=2.0
+    )

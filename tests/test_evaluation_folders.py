@@ -290,3 +290,23 @@ def test_evaluates_mistakes_are_one_line(picture_dirs, run_dir):
     ):
         with pytest.raises(ValueError, match=text):
             score(EvaluateOptions(**options))
+
+
+@pytest.mark.parametrize("metrics", ["fid", "kid", ""])
+def test_one_picture_is_no_distribution(tmp_path, metrics):
+    """Said before anything is read, with the folder's name."""
+    for folder, count in (("many", 3), ("one", 1)):
+        for number in range(count):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"{number}.png").write_bytes(b"not read")
+    for real, fake in (("one", "many"), ("many", "one")):
+        options = EvaluateOptions(
+            metrics=metrics,
+            real_dir=str(tmp_path / real),
+            fake_dir=str(tmp_path / fake),
+            inception_weights="random",
+        )
+        with pytest.raises(
+            ValueError, match=r"--\w+_dir \S+one: holds 1 picture, \S+0\.png; .*at least 2 of each"
+        ):
+            score(options)

@@ -189,3 +189,41 @@ def test_mistakes_with_statistics_name_the_file(tmp_path):
         _ = moments_of(RNG.normal(size=(1, 4))).covariance
     with pytest.raises(ValueError, match="not finite"):
         statistics.Moments(1).update(np.array([[np.nan]]))
+
+
+def test_the_pair_of_files_that_inade_writes(tmp_path):
+    rows = RNG.normal(size=(40, 5))
+    np.save(tmp_path / "m.npy", rows.mean(0))
+    np.save(tmp_path / "s.npy", np.cov(rows, rowvar=False))
+    for path in (tmp_path, tmp_path / "m.npy", tmp_path / "s.npy"):
+        found = load_statistics(str(path))
+        assert frechet_distance(found, Gaussian.of(moments_of(rows))) == pytest.approx(0, abs=1e-9)
+        assert found.count is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (
+            "x.npy",
+            np.zeros(3),
+            "x.npy: holds a single array; expected statistics: an .npz with mu and sigma, or INADE's",
+        ),
+        ("m.npy", np.zeros(3), "s.npy: no such file; expected statistics"),
+        ("x.npz", {"mu": np.array("text"), "sigma": np.eye(3)}, "x.npz: no numbers in it"),
+        ("x.npz", {"mean": np.zeros(3)}, "x.npz: holds mean; expected"),
+        ("x.npz", b"PK", "x.npz: damaged"),
+        ("x.npy", b"\x93NUMPY", "x.npy: damaged"),
+    ],
+)
+def test_files_that_hold_no_statistics(tmp_path, name, content, words):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, dict):
+        np.savez(path, **content)
+    else:
+        np.save(path, content)
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        load_statistics(str(path))
+    assert words in str(caught.value) and "\n" not in str(caught.value)

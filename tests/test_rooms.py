@@ -9,7 +9,7 @@ from test_names import PACKAGE, imports
 # Floors from the ground up; a room imports lower floors only, its own files, and what is listed behind it.
 FLOORS = (
     {"options", "files"},
-    {"config", "pictures", "pth"},
+    {"checkpoint_files", "config", "pictures", "pth"},
     {"losses", "styles", "layers"},
     {"data", "normalization"},
     {"networks", "originals"},

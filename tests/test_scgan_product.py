@@ -217,7 +217,7 @@ def test_a_run_goes_on_where_it_was_saved(tmp_path):
     with shallow_networks((2, 1)):
         first = trainer()
         train_steps(first, 2)
-        first.manager.save(checkpoint_number=2)
+        first.checkpoints.save(2)
         undisturbed = train_steps(first, 2)
         resumed = train_steps(trainer(), 2)
         assert set(undisturbed) == {"GAN", "GAN_Feat", "KLD", "W_Recon", "D_Fake", "D_real"}

@@ -10,6 +10,7 @@ import tensorflow as tf
 from helpers import random_arrays, read_events, shallow_networks, state_arrays, tiny_config, train_steps
 
 from semantic_synthesis import runs
+from semantic_synthesis.checkpoint_files import newest_checkpoint
 from semantic_synthesis.data import open_dataset
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.pictures import contact_sheet, to_uint8
@@ -141,7 +142,8 @@ def test_average_and_discriminator_steps(resumed):
 
 
 def test_broken_numbers_stop_the_training(resumed):
-    run_dir, kept = resumed.config.checkpoint_dir, resumed.manager.latest_checkpoint
+    run_dir = resumed.config.checkpoint_dir
+    kept = newest_checkpoint(run_dir)
     bias = resumed.method.generator.conv_img.bias
     bias.assign(np.full(3, np.nan, np.float32))
     resumed.total = resumed.steps_done + 2
@@ -150,7 +152,7 @@ def test_broken_numbers_stop_the_training(resumed):
         resumed.fit()
     with pytest.raises(ValueError, match=r"step 9: \S+ is not finite; lower --lr"):
         resumed._save(9)
-    assert resumed.manager.latest_checkpoint == kept
+    assert newest_checkpoint(run_dir) == kept
     assert str(run_dir) in kept
 
 
@@ -225,5 +227,20 @@ def test_lost_checkpoints(finished, tmp_path):
     shutil.copytree(finished.run_dir, run_dir)
     for path in run_dir.glob("ckpt-*"):
         path.unlink()
-    with pytest.raises(ValueError, match=r"lists checkpoints, but .* not here; restore them, or delete"):
+    with pytest.raises(
+        ValueError, match=r"checkpoints were written here, but .* not left; restore them, or delete"
+    ):
         make_trainer(run_dir)
+
+
+@pytest.mark.parametrize("how", ["deleted", "zeros"])
+def test_a_finished_run_is_never_trained_again(finished, tmp_path, how):
+    run_dir = tmp_path / "run"
+    shutil.copytree(finished.run_dir, run_dir)
+    listed = run_dir / "checkpoint"
+    listed.unlink() if how == "deleted" else listed.write_bytes(bytes(listed.stat().st_size))
+    before = {path.name: path.read_bytes() for path in run_dir.glob("ckpt-*")}
+    trainer = make_trainer(run_dir)
+    assert trainer.steps_done == 6
+    assert trainer.fit() == 0
+    assert {path.name: path.read_bytes() for path in run_dir.glob("ckpt-*")} == before

@@ -1,6 +1,6 @@
 """Files -> batches: datasets described as data, pairing, decoding, validation, geometry, scenes."""
 
-from .decoding import read_image, read_instance, read_label
+from .decoding import check_upright, read_bytes, read_image, read_instance, read_label
 from .errors import DataError, user_error
 from .geometry import fit_image, fit_label
 from .graph_decoding import decode_label_png
@@ -14,10 +14,12 @@ __all__ = [
     "ClassTable",
     "DataError",
     "Dataset",
+    "check_upright",
     "decode_label_png",
     "fit_image",
     "fit_label",
     "open_dataset",
+    "read_bytes",
     "read_image",
     "read_instance",
     "read_label",

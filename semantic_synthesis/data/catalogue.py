@@ -7,6 +7,7 @@ A description is a JSON object:
   unknown_id: raw value of unlabelled pixels, or null; its class is appended unless `classes` has the id.
   instance_none_id: raw value that means "no instance" in instance maps, or null if every value is one.
   instances: how `prepare instances` makes instance maps for this dataset.
+  exif: "stored" if label maps fit the stored pixels of photos that EXIF turns; else such photos are refused.
   resize_maps: true if the maps may be smaller than the photos (nearest enlarging); else sizes must agree.
   options: defaults for the options of Config that are None.
   splits: {split: layout, or list of layouts of which the first whose photo folder exists is taken,
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ..files import shipped
+from ..files import check_regular, shipped
 from .errors import DataError
 from .tables import ClassTable
 
@@ -32,9 +33,10 @@ MAPS = ("image", "label", "instance")
 EXTRA_MAPS = ("disparity",)  # what some methods train with; larger is closer, 0 unknown
 CUSTOM = "custom"
 SCENES = "scenes"
+STORED = "stored"
 _KINDS = {
     "name": str, "title": str, "source": str, "classes": list, "unknown_id": int, "instance_none_id": int,
-    "instances": str, "resize_maps": bool, "options": dict, "dataroot": str, "splits": dict,
+    "instances": str, "resize_maps": bool, "exif": str, "options": dict, "dataroot": str, "splits": dict,
 }  # fmt: skip
 _JSON_NAMES = {list: "list", dict: "object", str: "string", int: "integer", bool: "true or false"}
 _LAYOUT_KEYS = {*MAPS, *EXTRA_MAPS, "list"}
@@ -53,6 +55,7 @@ class Description:
     instance_none_id: int = None
     instances: str = "connected_components"
     resize_maps: bool = False
+    exif: str = "refuse"
     options: dict = field(default_factory=dict)
     dataroot: str = None
     splits: dict = field(default_factory=dict)
@@ -112,8 +115,9 @@ def describe(dataset_mode):
 def read_description(path):
     """A checked Description from a JSON file."""
     path = os.fspath(path)
+    check_regular(path)
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             values = json.load(file)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such dataset description; check the path") from None
@@ -133,6 +137,8 @@ def parse_description(values, path):
         kind = _KINDS[key]
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool) != (kind is bool)):
             raise DataError(f"{path}: {key} is {value!r}; expected a JSON {_JSON_NAMES[kind]}")
+    if values.get("exif") not in (None, "refuse", STORED):
+        raise DataError(f"{path}: exif is {values['exif']!r}; expected refuse or {STORED}")
     values = {key: value for key, value in values.items() if value is not None}
     description = Description(**{"name": Path(path).stem, **values, "path": path})
     for split in description.splits:

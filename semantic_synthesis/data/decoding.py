@@ -13,11 +13,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..files import check_regular
 from .errors import DataError
+from .headers import orientation, read_header
 from .tables import NO_CLASS, describe_ids, pack_colors
 
 MAX_PIXELS = 1 << 27
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp")
+DARK = 64  # of 256; below it 16-bit photos are of cameras with 10 to 14 bits, unscaled
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp")
 INSTANCE_FORMATS = "a PNG with object ids in one channel (8 or 16 bits) or in RGB (r + 256 g + 65536 b)"
 LABEL_FORMATS = "a PNG with class ids in one channel (8 or 16 bits), a palette, or the table's RGB colours"
 
@@ -49,9 +52,21 @@ def read_instance(path):
     return decode_instance(read_bytes(path), path)
 
 
+def read_photo_of_map(path, turned=False):
+    """A photo that a label map belongs to -> uint8 [H, W, 3]; refused where EXIF turns it, unless `turned`."""
+    content = read_bytes(path)
+    if not turned:
+        check_upright(content, path)
+    return decode_image(content, path)
+
+
 def read_bytes(path):
     """A file's content; errors for a missing or empty file."""
     path = os.fspath(path)
+    try:
+        check_regular(path)
+    except ValueError as error:
+        raise DataError(str(error)) from None
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -67,13 +82,46 @@ def read_bytes(path):
 def decode_image(data, source):
     """A photo's bytes -> uint8 [H, W, 3], RGB; `source` names the file in errors."""
     kind = _kind(data)
+    bits = 8
     if kind == "PNG":
-        _png_chunks(data, source)
+        bits = _png_chunks(data, source)[0].bit_depth
     elif kind == "JPEG":
         _check_jpeg(data, source)
-    elif kind is None and data[:1] != b"P":
-        raise DataError(f"{source}: not a picture (starts with {data[:8]!r}); expected JPEG, PNG or similar")
-    return _decode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, source)  # [H, W, 3]
+    else:
+        bits = _check_others(data, kind, source)
+    picture = _decode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, source)  # [H, W, 3]
+    if bits == 16 and (brightest := int(picture.max())) < DARK:
+        raise DataError(
+            f"{source}: photo with 16 bits, of which no value is above {256 * brightest + 255} of 65535, nearly black;"
+            " scale the values to 8 bits"
+        )
+    return picture
+
+
+def check_upright(data, source):
+    """Refuses a photo that EXIF turns: beside a label map nobody can say which of the two ways the map was drawn."""
+    turned = orientation(data, _kind(data))
+    if turned != 1:
+        raise DataError(
+            f"{source}: EXIF orientation {turned} turns this photo, which label maps do not say; store it upright, as"
+            " its map shows it (mogrify -auto-orient; where the map fits the stored pixels: exiftool -Orientation=, or"
+            ' "exif": "stored" in a description for all photos)'
+        )
+
+
+def _check_others(data, kind, source):
+    """Checks what neither PNG nor JPEG is before it is unpacked; its bits per colour."""
+    header = read_header(data, kind)
+    if header is None:
+        found = f"starts with {data[:8]!r}" if kind is None else f"its {kind} header is damaged"
+        raise DataError(f"{source}: not a picture ({found}); expected JPEG, PNG or similar")
+    check_pixels(header.width, header.height, source)
+    if header.floats or header.bits > 16:
+        values = "float" if header.floats else "integer"
+        raise DataError(
+            f"{source}: photo is a {header.bits}-bit {values} {kind}; save it with 8 bits per colour"
+        )
+    return header.bits
 
 
 def decode_label(data, table, source):

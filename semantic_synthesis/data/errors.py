@@ -8,7 +8,15 @@ _MARKED = re.compile(r"DataError: (.+?)(?:\\n\]|\n|$)")  # tf.debugging.Assert e
 
 
 class DataError(ValueError):
-    """A mistake in a dataset or a file; the message is one line for the user."""
+    """A mistake in a dataset or a file; the message is one line for the user, whatever names of files hold."""
+
+    def __init__(self, message):
+        super().__init__(printable(message))
+
+
+def printable(text):
+    """Text that every terminal shows on one line: what cannot be printed is escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def user_error(exception):

@@ -70,17 +70,53 @@ def polygon_mask(points, height, width):
     return mask
 
 
+def _is_polygons(annotation):
+    return isinstance(annotation.get("segmentation"), list)
+
+
+def run_length_mask(shape, height, width):
+    """bool [height, width] of COCO's {"size", "counts"}: runs of 0 and 1 by turns, down the columns.
+
+    counts: a list, or the text that pycocotools packs it into. ValueError where they do not fill the picture.
+    """
+    counts = shape["counts"] if isinstance(shape["counts"], list) else _unpacked(shape["counts"])
+    if list(shape["size"]) != [height, width] or sum(counts) != height * width or min(counts) < 0:
+        raise ValueError(
+            f"run lengths of size {shape['size']}; expected those of a picture of {[height, width]}"
+        )
+    values = np.arange(len(counts)) % 2 == 1
+    return np.repeat(values, counts).reshape(width, height).T
+
+
+def _unpacked(text):
+    """Run lengths from COCO's text: five bits a letter, from the fourth on differences to the last but one."""
+    counts, value, shift = [], 0, 0
+    for letter in text:
+        bits = ord(letter) - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        value -= (bits & 16) << (shift - 4)
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    return counts
+
+
 def coco_polygons(label, annotations):
-    """SPADE's maps for COCO: the stuff-thing map, over it one number per object with polygons.
+    """SPADE's maps for COCO: the stuff-thing map, over it one number per object; crowds as run lengths are passed over.
 
     label: raw ids [H, W]. annotations: the picture's COCO annotations, in their order. Coordinates are
     taken minus 1 as in SPADE's script. There the counter starts at 0 and collides with stuff ids; here
     objects count from 256, so uint16 [H, W] keeps every edge.
     """
     instance = label.astype(np.uint16)
-    polygons = (a["segmentation"] for a in annotations if isinstance(a.get("segmentation"), list))
-    for number, parts in enumerate(polygons, start=256):
-        for part in parts:
+    shapes = (a.get("segmentation") for a in annotations if not (a.get("iscrowd") and not _is_polygons(a)))
+    for number, shape in enumerate(filter(None, shapes), start=256):
+        if isinstance(shape, dict):
+            instance[run_length_mask(shape, *label.shape)] = number
+            continue
+        for part in shape:
             points = np.asarray(part, float).reshape(-1, 2) - 1
             instance[polygon_mask(points, *label.shape)] = number
     return instance

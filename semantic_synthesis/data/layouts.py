@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from .decoding import decode_image, decode_instance, decode_label, read_bytes, read_instance, read_label
-from .errors import DataError
+from .catalogue import STORED
+from .decoding import decode_instance, decode_label, read_bytes, read_instance, read_label, read_photo_of_map
+from .errors import DataError, printable
 from .geometry import Geometry
 from .instances import compact
 from .pairing import find_samples
@@ -33,6 +34,11 @@ class Report:
     sizes: dict = field(default_factory=dict)
     pixels: np.ndarray = None
     files: np.ndarray = None
+
+    def add(self, *messages):
+        """Adds problems; a message begins with the file."""
+        for message in map(printable, messages):
+            self.problems.append({"file": message.split(": ")[0], "message": message})
 
     def to_dict(self):
         """Plain JSON values."""
@@ -83,9 +89,7 @@ def check_split(config, description, table, split):
     report.pixels = np.zeros(table.num_classes, np.int64)
     report.files = np.zeros(table.num_classes, np.int64)
 
-    def add(message):
-        report.problems.append({"file": message.split(": ")[0], "message": message})
-
+    add = report.add
     try:
         samples = find_samples(config, description, split, add)
     except (DataError, FileNotFoundError) as error:
@@ -93,7 +97,8 @@ def check_split(config, description, table, split):
         return report
     report.samples = len(samples)
     geometry = Geometry.of(config)
-    check = lambda sample: check_sample(sample, table, geometry, description.resize_maps)  # noqa: E731
+    turned = description.exif == STORED
+    check = lambda sample: check_sample(sample, table, geometry, description.resize_maps, turned)  # noqa: E731
     photo_like = []
     for sample, (problems, size, pixels, noisy) in zip(
         samples, map_files(check, samples, f"checking {split}"), strict=True
@@ -123,7 +128,7 @@ def _add_notes(report, photo_like):
         report.notes.append(f"{len(unseen)} of {report.table.num_classes} classes never appear: {names}")
 
 
-def check_sample(sample, table, geometry, resize_maps):
+def check_sample(sample, table, geometry, resize_maps, turned=False):
     """One sample -> (problem lines, "WxH" or None, pixels per class int64 [C] or None, is like a photo)."""
     problems = []
 
@@ -134,7 +139,7 @@ def check_sample(sample, table, geometry, resize_maps):
             problems.append(str(error))
             return None
 
-    image = tried(lambda: decode_image(read_bytes(sample.image), sample.image))
+    image = tried(lambda: read_photo_of_map(sample.image, turned))
     label = tried(lambda: decode_label(read_bytes(sample.label), table, sample.label))
     maps = [(sample.label, label)]
     if sample.instance is not None:

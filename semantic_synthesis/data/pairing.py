@@ -2,11 +2,16 @@
 
 import os
 import re
+import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 
+from absl import logging
+
+from ..files import check_regular
 from .catalogue import CUSTOM, EXTRA_MAPS, MAPS, patterns_of
 from .decoding import PICTURE_SUFFIXES
-from .errors import DataError
+from .errors import DataError, printable
 
 NOUNS = {"image": "photo", "label": "label map", "instance": "instance map", "disparity": "disparity map"}
 _ANY = "**/{stem}.*"
@@ -30,7 +35,7 @@ def stop(message):
 
 def natural_order(text):
     """Sort key that reads digit runs as numbers: img2 before img10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text)]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text)]
 
 
 def find_files(root, pattern, report=stop):
@@ -44,13 +49,16 @@ def find_files(root, pattern, report=stop):
     rule, found, seen = _name_rule(name), {}, set()
     for folder, subfolders, names in os.walk(base, followlinks=True):
         seen.add(os.path.realpath(folder))
-        subfolders[:] = [s for s in subfolders if any_depth and _real(folder, s) not in seen]
+        subfolders[:] = [
+            s for s in subfolders if any_depth and not s.startswith(".") and _real(folder, s) not in seen
+        ]
         inner = os.path.relpath(folder, base).replace(os.sep, "/")
         for name in names:
             match = rule.fullmatch(name)
             if match is None or name.startswith("."):
                 continue
             stem = match["stem"] if inner == "." else f"{inner}/{match['stem']}"
+            stem = unicodedata.normalize("NFC", stem)  # systems write letters with accents in two ways
             path = os.path.join(folder, name)
             if stem in found:
                 report(f"{path}: same stem '{stem}' as {found[stem]}; keep one of the two files")
@@ -75,7 +83,8 @@ def _name_rule(name):
     any_format = name.endswith(".*")
     name = name[:-2] if any_format else name
     rule = re.escape(name).replace(r"\{stem\}", "(?P<stem>.+)").replace(r"\*", ".*")
-    return re.compile(rule + (f"(?i:{'|'.join(map(re.escape, PICTURE_SUFFIXES))})" if any_format else ""))
+    endings = f"(?i:{'|'.join(map(re.escape, PICTURE_SUFFIXES))})" if any_format else ""
+    return re.compile(rule + endings, re.DOTALL)  # names may hold any character, also ends of lines
 
 
 def find_samples(config, description, split, report=stop, extra_maps=()):
@@ -120,7 +129,22 @@ def _custom_places(config):
     for kind, folder in folders.items():
         if not folder and kind in ("image", "label"):
             raise DataError(f"--{kind}_dir is missing; your own dataset needs --image_dir and --label_dir")
-    return {kind: [(_folder(kind, path), _ANY)] if path else [] for kind, path in folders.items()}
+    places = {kind: [(_folder(kind, path), _ANY)] if path else [] for kind, path in folders.items()}
+    _refuse_one_folder(folders)
+    return places
+
+
+def _refuse_one_folder(folders):
+    """Two kinds of files in one folder cannot be told apart by the folder."""
+    seen = {}
+    for kind, path in folders.items():
+        other = seen.setdefault(os.path.realpath(path), kind) if path else kind
+        if other != kind:
+            raise DataError(
+                f"--{other}_dir and --{kind}_dir are the same folder, {path}; move the {NOUNS[kind]}s to one of their "
+                "own, or describe both by patterns of their names in a --dataset_mode FILE.json, for example "
+                '"image": "{stem}.jpg", "label": "{stem}_mask.png" (docs/datasets.md)'
+            )
 
 
 def _folder(kind, path):
@@ -168,11 +192,12 @@ def _present_layout(description, split, root):
 
 
 def _read_list(root, name):
-    """The stems in a list file: of each line the text before the first dot or space."""
+    """The lines of a list file, without the ends of lines."""
     path = os.path.join(root, name)
+    check_regular(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            return {re.split(r"[.\s]", line.strip())[0] for line in file if line.strip()}
+        with open(path, encoding="utf-8-sig") as file:
+            return [line.strip() for line in file if line.strip()]
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: no such list of files; it names, one per line, the files of the split"
@@ -190,14 +215,48 @@ def _find_all(places, kind, listed, report):
                 report(f"{path}: same stem '{stem}' as {found[stem]}; keep one of the two files")
             found.setdefault(stem, path)
     if listed is not None:
-        found = {stem: path for stem, path in found.items() if stem in listed}
+        found = _keep_listed(found, listed, kind)
     if not found:
         where = " or ".join(os.path.join(*place).replace("**/", "") for place in places)
         raise FileNotFoundError(
             f"no {NOUNS[kind]}s: nothing matches {where.replace('{stem}', '<name>')};"
-            " check the folder and the split"
+            f" check the folder and the split{_other_endings(places)}"
         )
     return found
+
+
+def _other_endings(places):
+    """What the places hold instead of pictures, as the end of a message."""
+    endings = Counter()
+    for root, pattern in places:
+        for _, _, names in os.walk(os.path.join(root, _folder_of(pattern))):
+            endings.update(os.path.splitext(name)[1] or "none" for name in names if not name.startswith("."))
+    if not endings:
+        return ""
+    listed = ", ".join(f"{count} with the ending {ending}" for ending, count in endings.most_common(3))
+    return f"; found files: {listed}; expected PNG for maps, JPEG, PNG or similar for photos"
+
+
+def _keep_listed(found, lines, kind):
+    """Those of {stem: path} that the lines of a list name: stems, file names, or either before a space."""
+    names = {os.path.basename(path): stem for stem, path in found.items()}
+    kept, missing = {}, []
+    for line in lines:
+        words = (line, line.split()[0])
+        forms = [form for word in words for form in (word, os.path.splitext(word)[0], word.split(".")[0])]
+        stem = next((names.get(form, form) for form in forms if form in found or form in names), None)
+        if stem is None:
+            missing.append(line)
+        else:
+            kept[stem] = found[stem]
+    if missing:
+        logging.warning(
+            "the list names %d %ss that are not there, first %s",
+            len(missing),
+            NOUNS[kind],
+            printable(missing[0]),
+        )
+    return kept
 
 
 def pair(found, check=True, report=stop):
@@ -220,6 +279,27 @@ def pair(found, check=True, report=stop):
     return [Sample(stem, **dict(zip(ordered, row, strict=True))) for stem, *row in rows]
 
 
+def _pairing_hint(paths, others, other):
+    """How a description pairs files whose names differ in an ending, or only some of them; "" for other cases."""
+    ends = {stem[len(start) :] for stem in others if (start := _start_in(stem, paths)) is not None}
+    if len(ends) == 1 and all(_start_in(stem, paths) is not None for stem in others) and ends != {""}:
+        end = ends.pop()
+        return (
+            f"; all {NOUNS[other]}s are named like <name>{end}: a description (--dataset_mode FILE.json) with"
+            f' "{other}": "{{stem}}{end}.*" pairs them'
+        )
+    if set(others) < set(paths):
+        return (
+            '; or name those that have one in a text file, and that in a description as the split\'s "list"'
+        )
+    return ""
+
+
+def _start_in(stem, paths):
+    """The longest beginning of a stem that is one of {stem: path}, None without any."""
+    return next((stem[:end] for end in range(len(stem), 0, -1) if stem[:end] in paths), None)
+
+
 def _check_stems(found, report):
     """Reports, for each kind, the files that lack a partner of another kind."""
     for kind, paths in found.items():
@@ -230,4 +310,5 @@ def _check_stems(found, report):
                     f"{paths[alone[0]]}: no {NOUNS[other]} has its stem '{alone[0]}' (they are like"
                     f" {next(iter(others.values()))}); {len(alone)} of {len(paths)} {NOUNS[kind]}s have no"
                     f" {NOUNS[other]}; add the missing files, remove the others, or check the folders"
+                    f"{_pairing_hint(paths, others, other)}"
                 )

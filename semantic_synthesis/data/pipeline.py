@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from . import catalogue
-from .decoding import decode_disparity, decode_image, decode_instance, decode_label, read_bytes
+from .decoding import decode_disparity, decode_instance, decode_label, read_bytes, read_photo_of_map
 from .errors import DataError
 from .geometry import Geometry, fit_label
 from .instances import compact, regions
@@ -57,7 +57,7 @@ class Files:
         self.table = table
         self.instance_none_id = description.instance_none_id
         self.has_instances = samples[0].instance is not None
-        self._resize_maps = description.resize_maps
+        self._resize_maps, self._turned = description.resize_maps, description.exif == catalogue.STORED
 
     def __len__(self):
         return len(self.samples)
@@ -65,7 +65,7 @@ class Files:
     def load(self, index):
         """Sample `index`, decoded and validated."""
         sample = self.samples[index]
-        image = decode_image(read_bytes(sample.image), sample.image)
+        image = read_photo_of_map(sample.image, self._turned)
         label = decode_label(read_bytes(sample.label), self.table, sample.label)
         label = self._fitted(label, sample.label, image, sample.image)
         instance = None

@@ -5,6 +5,7 @@ Each is a function from its options to an exit code, and COMMANDS lists them wit
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,8 +60,10 @@ def check(options):
     mode = options.dataset_mode or catalogue.CUSTOM
     description = catalogue.describe(mode)
     config = resolving.fill_options(Config(**{**values, "dataset_mode": mode}), description)
-    table = _table_for_check(config, description, split)
+    early = []
+    table = _table_for_check(config, description, split, early.append)
     report = layouts.check_split(config, description, table, split)
+    report.add(*early)
     for line in report.lines():
         tqdm.write(line)
     if report_path:
@@ -69,7 +72,7 @@ def check(options):
     return 1 if report.problems else 0
 
 
-def _table_for_check(config, description, split):
+def _table_for_check(config, description, split, report):
     """The class table; where the ids have to be found, files that cannot be read are left to the check."""
     samples = []
     if description.table is None and not config.semantic_label_path:
@@ -78,7 +81,7 @@ def _table_for_check(config, description, split):
         if not any(channels):  # no map can be read: the check says so file by file
             return ClassTable.create(description.name, [0])
         samples = [s for s, n in zip(samples, channels, strict=True) if n == 2] or samples
-    return resolving.class_table(config, description, samples)
+    return resolving.class_table(config, description, samples, report)
 
 
 def _dimensions(path):
@@ -179,7 +182,16 @@ def _instance_rule(description, options):
         )
     if description.instances == "coco_polygons":
         by_stem = _coco_annotations(options.annotations)
-        return lambda label, stem: instances.coco_polygons(label, by_stem.get(stem.split("/")[-1], []))
+
+        def rule(label, stem):
+            try:
+                return instances.coco_polygons(label, by_stem.get(stem.split("/")[-1], []))
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(
+                    f"{options.annotations}: the shapes of {stem} cannot be read ({error})"
+                ) from None
+
+        return rule
     simple = {"class_ranks": instances.class_ranks, "connected_components": instances.connected_components}
     if description.instances not in simple:
         expected = ", ".join([*simple, "coco_polygons", "supplied"])
@@ -196,9 +208,10 @@ def _coco_annotations(path):
             f"--annotations {path or '(not given)'}: expected COCO's instances_train2017.json"
         )
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             values = json.load(file)
-        stems = {image["id"]: os.path.splitext(image["file_name"])[0] for image in values["images"]}
+        names = {image["id"]: re.split(r"[/\\]", image["file_name"])[-1] for image in values["images"]}
+        stems = {number: os.path.splitext(name)[0] for number, name in names.items()}
         by_stem = {}
         for annotation in values["annotations"]:
             by_stem.setdefault(stems[annotation["image_id"]], []).append(annotation)
@@ -228,18 +241,23 @@ def celeba(options):
     parts = {}
     for path in root.glob("CelebAMask-HQ-mask-anno/**/*.png"):
         number, _, part = path.stem.partition("_")
-        if number.isdigit() and part in CELEBA_PARTS:
+        if number.isdecimal() and part in CELEBA_PARTS:
             parts.setdefault(int(number), {})[part] = str(path)
     if not parts:
         raise FileNotFoundError(
             f"--dataroot {options.dataroot}: has no part masks like CelebAMask-HQ-mask-anno/0/00000_skin.png"
+        )
+    numbers = sorted(parts)
+    if not 0 <= options.test_count < len(numbers) and not (root / "train_list.txt").exists():
+        raise DataError(
+            f"--test_count {options.test_count}: {root} has {len(numbers)} pictures; expected less, so that some "
+            "are left to train with"
         )
     (root / "CelebAMaskHQ-mask").mkdir(exist_ok=True)
 
     def write(number):
         write_png(root / "CelebAMaskHQ-mask" / f"{number}.png", merge_parts(parts[number]))
 
-    numbers = sorted(parts)
     for _ in map_files(write, numbers, "merging parts"):
         pass
     lists = {
@@ -248,7 +266,9 @@ def celeba(options):
     }
     for split, members in lists.items():
         path = root / f"{split}_list.txt"
-        if not path.exists():
+        if path.exists():
+            tqdm.write(f"{path} is kept as it is; delete it to have it made by --test_count")
+        else:
             write_text(path, "".join(f"{number}.jpg\n" for number in members))
     tqdm.write(f"{len(numbers)} label maps in {root / 'CelebAMaskHQ-mask'}; train with --dataset_mode celeba")
     return 0

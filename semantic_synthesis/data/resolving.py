@@ -6,7 +6,7 @@ from ..config import known_options
 from ..options import check_type, options_of
 from . import catalogue
 from .errors import DataError
-from .pairing import find_samples
+from .pairing import find_samples, stop
 from .scanning import scan_classes
 from .tables import ClassTable
 
@@ -70,7 +70,7 @@ def _check_description(description, own):
             check_type(own[name], value, description.path)
 
 
-def class_table(config, description, samples):
+def class_table(config, description, samples, report=stop):
     """The dataset's ClassTable: the run's own, else by semantic_label_path, the description, or a scan."""
     if config.class_table is not None:
         return ClassTable.from_dict(config.class_table, "class_table of the run")
@@ -78,7 +78,7 @@ def class_table(config, description, samples):
         return ClassTable.create(description.name, read_label_values(config.semantic_label_path))
     if description.table is not None:
         return description.table
-    return scan_classes([sample.label for sample in samples], description.name)
+    return scan_classes([sample.label for sample in samples], description.name, report)
 
 
 def read_label_values(path):
@@ -87,7 +87,7 @@ def read_label_values(path):
         raise FileNotFoundError(
             f"--semantic_label_path {path}: no such file; expected comma-separated label values"
         )
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
         words = file.read().strip().strip("[]()").replace(",", " ").split()
     values = []
     for word in words:
@@ -103,6 +103,12 @@ def read_label_values(path):
     return values
 
 
+def check_sizes(config):
+    """Refuses sizes and shares of a complete config that no picture can have."""
+    _check_crop(config)
+    _check_numbers(config)
+
+
 def _check_crop(config):
     """Refuses a crop that no picture can have."""
     if not 1 <= config.crop_size <= MAX_SIZE:
@@ -114,7 +120,7 @@ def _check_crop(config):
 def _check_numbers(config):
     """Refuses other sizes and shares that no sample can have."""
     for name in ("img_height", "img_width"):
-        if not 1 <= getattr(config, name) <= MAX_SIZE:
+        if not 1 <= (getattr(config, name) or 0) <= MAX_SIZE:
             raise DataError(f"--{name} is {getattr(config, name)}; expected 1 to {MAX_SIZE} pixels")
     for name in ("scenes_count", "batch_size"):
         if getattr(config, name) < 1:

@@ -15,12 +15,24 @@ UNKNOWN_ID = 255
 MAX_SCANNED_CLASSES = 1024
 
 
-def scan_classes(paths, name):
+def scan_classes(paths, name, report):
     """A ClassTable from label maps with one channel of ids: classes 0..largest id, 255 as unknown.
 
-    255 counts as "unknown" unless the ids run up to it without a gap (254 is present).
+    255 counts as "unknown" unless the ids run up to it without a gap (254 is present). report: called with a line for
+    each map whose palette gives an id another colour than the maps before.
     """
-    found = sorted(set().union(*map_files(label_ids, paths, "reading label maps")))
+    found, colors = set(), {}
+    for path, (ids, palette) in zip(paths, map_files(label_ids, paths, "reading label maps"), strict=True):
+        found |= ids
+        for index, color in palette.items():
+            first, where = colors.setdefault(index, (color, path))
+            if color != first:
+                report(
+                    f"{path}: its palette gives index {index} the colour {color}, that of {where} {first}: the same ids"
+                    " are not the same classes; save the maps as one-channel ids, or as RGB with a class table"
+                )
+                break
+    found = sorted(found)
     known = [i for i in found if i != UNKNOWN_ID or UNKNOWN_ID - 1 in found]
     raw_ids = list(range(max(known, default=-1) + 1))
     names, unknown = [None] * len(raw_ids), None
@@ -42,14 +54,16 @@ def scan_classes(paths, name):
 
 
 def label_ids(path):
-    """The set of ids in a label map with one channel; RGB maps are an error, as they need a table."""
-    _, samples = decode_samples(read_bytes(path), path)
+    """The set of ids in a label map with one channel, and {id: colour} where it has a palette; RGB maps are errors."""
+    header, samples = decode_samples(read_bytes(path), path)
     if samples.ndim == 3:
         raise DataError(
             f"{path}: label map in RGB, but no class table says which colour is which class; draft one with"
             " python -m semantic_synthesis prepare describe and give it as --dataset_mode"
         )
-    return set(np.flatnonzero(np.bincount(samples.ravel())).tolist())
+    ids = np.flatnonzero(np.bincount(samples.ravel())).tolist()
+    palette = [] if header.palette is None else header.palette.tolist()
+    return set(ids), {i: tuple(palette[i]) for i in ids if i < len(palette)}
 
 
 def map_files(function, items, text):

@@ -37,7 +37,10 @@ class EvaluateOptions:
     fake_dir: str = option("", "Folder of synthesised pictures.")
     fake_stats: str = option("", "Statistics (.npz) instead of --fake_dir; several, with commas, are merged.")
     real_dir: str = option("", "Folder of real pictures.")
-    real_stats: str = option("", "Statistics (.npz with mu, sigma) of real pictures; several are merged.")
+    real_stats: str = option(
+        "",
+        "Statistics of real pictures, .npz with mu and sigma (several are merged) or INADE's m.npy beside s.npy.",
+    )
     save_real_stats: str = option("", "Write the statistics of the real pictures to this .npz.")
     save_fake_stats: str = option("", "Write the statistics of the synthesised pictures to this .npz.")
     checkpoint_dir: str = option("", "Run folder: its pictures are made on the fly.")
@@ -64,7 +67,7 @@ class EvaluateOptions:
     shard: str = option("", "i/n: score every n-th picture from the i-th on (with --save_*_stats, to merge).")
     batch_size: int = option(16, "Pictures per batch.")
     precision: str = option("float32", "Arithmetic of the run.", choices=("float32", "bfloat16"))
-    seed: int = option(0, "Seed of the styles and of KID's subsets.")
+    seed: int = option(0, "Seed of the styles and of KID's subsets.", least=0)
     report: str = option(
         "", "JSON file for figures and protocol, with a .md table beside it; default evaluation.json in the "
         "run folder (of a shipped run: <name>_evaluation.json here), or <fake_dir>_evaluation.json.",

@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from semantic_synthesis import data
 from semantic_synthesis.evaluation.pictures import list_pictures, match_stems, parse_shard
-from semantic_synthesis.files import write_json
+from semantic_synthesis.files import check_regular, write_json
 from semantic_synthesis.inference import load_run
-from semantic_synthesis.options import option
+from semantic_synthesis.options import check_seeds, option
 from semantic_synthesis.pictures import write_png
 from semantic_synthesis.restyling import read_photo_layout
 from semantic_synthesis.runs import run_sha256
@@ -62,6 +62,7 @@ def generate(options):
             "--style_label_dir without --style_dir; expected the photos of these label maps, too"
         )
     layouts = list_pictures(options.label_dir, "label_dir")
+    check_seeds(options.seed, options.num_samples * len(layouts))
     jobs = _jobs(options, layouts)[index::count]
     run = load_run(options.checkpoint_dir, options.precision)
     if options.instance_dir == "" and run.instance_maps == "objects":
@@ -176,6 +177,7 @@ def _keep_record(options, count):
     }
     path = os.path.join(options.results_dir, RECORD)
     if os.path.exists(path):
+        check_regular(path)
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
         changed = [name for name, value in values.items() if found.get(name, "") != value]  # "": older files

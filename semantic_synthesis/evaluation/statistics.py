@@ -8,6 +8,7 @@ shards of both merge to what one stream would have given.
 
 import os
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -55,7 +56,9 @@ class Moments:
     def covariance(self):
         """float64 [F,F], divided by count - 1 as numpy.cov and pytorch-fid do."""
         if self.count < 2:
-            raise ValueError(f"{self.count} images; a covariance needs at least 2")
+            raise ValueError(
+                f"{self.count} pictures on one side; distributions are compared, which needs at least 2 of each"
+            )
         return self.scatter / (self.count - 1)
 
 
@@ -206,19 +209,40 @@ def load_statistics(paths, network=""):
     return Gaussian.of(total)
 
 
+_EXPECTED = "expected statistics: an .npz with mu and sigma, or INADE's m.npy beside s.npy"
+_PAIR = {"mu": "m.npy", "sigma": "s.npy"}
+
+
+def _stored_arrays(path):
+    """{name: array} of a statistics file, or of INADE's pair of files, given by their folder or one of them."""
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    if os.path.isdir(path) or os.path.basename(path) in _PAIR.values():
+        paths = {name: os.path.join(folder, file) for name, file in _PAIR.items()}
+    else:
+        paths = {"": path}
+    found = {}
+    for name, file in paths.items():
+        if not os.path.isfile(file):
+            raise FileNotFoundError(f"{file}: no such file; {_EXPECTED}")
+        try:
+            loaded = np.load(file, allow_pickle=False)
+            found |= {name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, AttributeError) as error:
+            raise ValueError(f"{file}: damaged ({str(error).splitlines()[0]}); get the file again") from None
+    return found
+
+
 def _read_statistics(path, network):
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: no such file; expected statistics (.npz with mu and sigma)")
+    arrays = _stored_arrays(path)
+    if not {"mu", "sigma"} <= set(arrays):
+        names = ", ".join(sorted(filter(None, arrays))) or "a single array"
+        raise ValueError(f"{path}: holds {names}; {_EXPECTED}")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            names = set(arrays.files)
-            if not {"mu", "sigma"} <= names:
-                raise ValueError(f"{path}: holds {', '.join(sorted(names))}; expected mu and sigma")
-            mean, covariance = arrays["mu"].astype(np.float64), arrays["sigma"].astype(np.float64)
-            count = int(arrays["count"]) if "count" in names else None
-            made_by = str(arrays["network"]) if "network" in names else ""
-    except (zipfile.BadZipFile, EOFError, OSError, AttributeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); get the file again") from None
+        mean, covariance = arrays["mu"].astype(np.float64), arrays["sigma"].astype(np.float64)
+        count = int(arrays["count"]) if "count" in arrays else None
+        made_by = str(arrays["network"]) if "network" in arrays else ""
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: no numbers in it ({error}); {_EXPECTED}") from None
     if mean.ndim != 1 or covariance.shape != (mean.size, mean.size):
         raise ValueError(f"{path}: mu {mean.shape} and sigma {covariance.shape}; expected [F] and [F,F]")
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):

@@ -32,6 +32,18 @@ class FolderStream:
         self.table = catalogue.describe(options.dataset_mode).table if options.dataset_mode else None
         self.labels = pictures.list_pictures(options.label_dir, "label_dir") if options.label_dir else {}
         self._seen = None
+        self._check_counts()
+
+    def _check_counts(self):
+        """Refuses, before anything is read, folders of which no distribution can be told."""
+        alone = self.options.save_fake_stats or self.options.save_real_stats
+        names = set((self.options.metrics or "fid,kid").split(",")) & {"fid", "kid", "judge"}
+        for flag, found in (("fake_dir", self.fakes), ("real_dir", self.reals)):
+            if len(found) == 1 and names and not alone:
+                raise ValueError(
+                    f"--{flag} {getattr(self.options, flag)}: holds 1 picture, {next(iter(found.values()))}; "
+                    f"{', '.join(sorted(names))} compare distributions and need at least 2 of each side"
+                )
 
     def feed(self, metrics):
         """Runs all pictures through the metrics."""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from absl import logging
 
+from semantic_synthesis.files import remove_parts
+
 RANDOM = "random"
 _TIMEOUT_S = 30
 
@@ -39,6 +41,7 @@ def find_file(flag, given, url):
 def _download(url, path, flag):
     logging.info("downloading %s", url)
     os.makedirs(os.path.dirname(path), exist_ok=True)
+    remove_parts(os.path.dirname(path))
     partial, digest = f"{path}.part-{os.getpid()}", hashlib.sha256()
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as source, open(partial, "wb") as file:

@@ -1,8 +1,22 @@
 """Initial values of kernels, drawn in building order from one seeded generator."""
 
 import copy
+import math
+import os
+from pathlib import Path
 
 import numpy as np
+
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of containers
+
+
+def memory_for_weights():
+    """Bytes that the weights of one model may take: a third of this machine's, or container's, memory."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")] if hasattr(os, "sysconf") else []
+    for path in map(Path, _LIMITS):
+        text = path.read_text().strip() if path.is_file() else ""
+        found += [int(text)] if text.isdecimal() else []
+    return min(found, default=2**63) // 3
 
 
 class Initializer:
@@ -15,6 +29,7 @@ class Initializer:
     authors train (the spectral norm's raw kernel escapes their initialiser); "same": the type, as where the
     initialiser runs before the norm is added. The forward pass does not depend on such a kernel's scale, but the
     effective learning rate does.
+    MemoryError before weights are made that memory cannot hold: systems promise more than they have, and end programs.
     """
 
     def __init__(self, init_type="xavier", gain=0.02, seed=0, spectral="default"):
@@ -27,8 +42,10 @@ class Initializer:
         self.gain = gain
         self.spectral = spectral
         self._rng = np.random.default_rng(seed)
+        self._free = [memory_for_weights()]  # shared with copies
 
     def __call__(self, shape, spectral=False):
+        self._take(shape)
         fan_in = int(np.prod(shape[:-1]))
         fan_out = int(np.prod(shape[:-2])) * shape[-1]
         kind = self.init_type
@@ -37,13 +54,13 @@ class Initializer:
         if kind == "zeros":
             return np.zeros(shape, np.float32)
         if kind == "normal":
-            return self.normal(shape, self.gain)
+            return self._normal(shape, self.gain)
         if kind == "xavier":
-            return self.normal(shape, self.gain * np.sqrt(2.0 / (fan_in + fan_out)))
+            return self._normal(shape, self.gain * np.sqrt(2.0 / (fan_in + fan_out)))
         if kind == "xavier_uniform":
             return self._uniform(shape, np.sqrt(6.0 / (fan_in + fan_out)))
         if kind == "kaiming":
-            return self.normal(shape, np.sqrt(2.0 / fan_in))
+            return self._normal(shape, np.sqrt(2.0 / fan_in))
         if kind == "orthogonal":
             return self._orthogonal(shape)
         return self._uniform(shape, 1.0 / np.sqrt(fan_in))
@@ -56,12 +73,14 @@ class Initializer:
 
     def normal(self, shape, deviation):
         """Gaussian of the given standard deviation (zeros where the type says so)."""
+        self._take(shape)
         if self.init_type == "zeros":
             return np.zeros(shape, np.float32)
-        return self._rng.standard_normal(shape, np.float32) * np.float32(deviation)
+        return self._normal(shape, deviation)
 
     def uniform(self, shape):
         """Uniform in [0, 1) whatever the type (zeros where the type says so)."""
+        self._take(shape)
         if self.init_type == "zeros":
             return np.zeros(shape, np.float32)
         return self._rng.random(shape, np.float32)
@@ -70,6 +89,15 @@ class Initializer:
         """A random direction: float32 [size] of length 1 (start of the power iteration)."""
         vector = self._rng.standard_normal(size, np.float32)
         return vector / np.linalg.norm(vector)
+
+    def _normal(self, shape, deviation):
+        return self._rng.standard_normal(shape, np.float32) * np.float32(deviation)
+
+    def _take(self, shape):
+        """Counts the memory of an array that is about to be made."""
+        self._free[0] -= 4 * math.prod(int(size) for size in shape)
+        if self._free[0] < 0:
+            raise MemoryError(f"at an array of shape {tuple(shape)}")
 
     def _uniform(self, shape, limit):
         return (self._rng.random(shape, np.float32) * 2 - 1) * np.float32(limit)

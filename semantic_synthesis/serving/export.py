@@ -1,18 +1,18 @@
 """A run as a SavedModel with named signatures, in the folders that TF Serving expects."""
 
 import re
-from contextlib import contextmanager
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 
 import tensorflow as tf
 
 from semantic_synthesis import data
+from semantic_synthesis.checkpoint_files import as_os_errors
 from semantic_synthesis.config import Config
 from semantic_synthesis.files import folder_beside
 from semantic_synthesis.methods import METHODS, method_class
 from semantic_synthesis.options import Command, option
-from semantic_synthesis.runs import find_run, inference_options, open_run
+from semantic_synthesis.runs import find_run, inference_options, load_config, open_run
 from semantic_synthesis.serving import files as serving_files
 from semantic_synthesis.serving.graph import MOST_PIXELS, ServingGraph
 
@@ -85,7 +85,7 @@ def export(options):
     Errors: ValueError or OSError, one line, before anything is written.
     """
     run_dir = find_run(options.checkpoint_dir)
-    config = Config.load(run_dir)
+    config = load_config(run_dir)
     name = options.model_name or Path(run_dir).resolve().name
     folder, version = _place(options, name)
     size = _output_size(options, config)
@@ -98,7 +98,7 @@ def export(options):
         name, version, config, graph.table, size, graph.stride, options.batch_rows, graph.signatures(),
         method.style_shapes,
     )  # fmt: skip
-    with folder_beside(folder / str(version)) as part, _full_disks_as_os_errors():
+    with folder_beside(folder / str(version)) as part, as_os_errors(folder / str(version)):
         _save(done.signatures, part)
         serving_files.write_extras(done, run_dir, part / "assets.extra")
     serving_files.write_server_configs(Path(options.export_dir), options.batch_rows)
@@ -162,15 +162,6 @@ def _label_dtype(options, config):
     if name == "uint8" and config.num_classes > 256:
         raise ValueError(f"--label_dtype uint8; the run has {config.num_classes} classes; expected int32")
     return tf.as_dtype(name)
-
-
-@contextmanager
-def _full_disks_as_os_errors():
-    """TensorFlow reports what the disk refuses in a way of its own."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        raise OSError(error.message) from None
 
 
 def _run(options):

@@ -1,12 +1,15 @@
 """What a training run shows: TensorBoard scalars and pictures, PNG samples, a progress bar."""
 
+import contextlib
 import math
 import os
 import time
 
 import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tqdm import tqdm
 
+from semantic_synthesis.checkpoint_files import as_os_errors
 from semantic_synthesis.pictures import contact_sheet, write_png
 
 
@@ -24,7 +27,9 @@ class Monitor:
         if active:
             for folder in (config.results_folder, config.log_folder):
                 os.makedirs(folder, exist_ok=True)
-            self.writer = tf.summary.create_file_writer(config.log_folder)
+            with as_os_errors(config.log_folder):
+                self.writer = tf.summary.create_file_writer(config.log_folder)
+                _start_session(self.writer, first + 1)
 
     def scalars(self, step, losses, rates):
         """losses {objective: {name: float}}, rates {objective: float}; ValueError on NaN or infinity."""
@@ -36,7 +41,7 @@ class Monitor:
             return
         speed = self._count * self.config.batch_size / max(time.monotonic() - self._since, 1e-9)
         self._since, self._count = time.monotonic(), 0
-        with self.writer.as_default(step=step):
+        with self._writing(step):
             for name, value in flat.items():
                 tf.summary.scalar(name, value)
             for objective, rate in rates.items():
@@ -52,7 +57,7 @@ class Monitor:
         sheet = contact_sheet(list(columns.values()))
         path = os.path.join(self.config.results_folder, f"step_{step:07d}.png")
         write_png(path, sheet)
-        with self.writer.as_default(step=step):
+        with self._writing(step):
             for name, images in columns.items():
                 tf.summary.image(name, images, max_outputs=4)
 
@@ -60,9 +65,14 @@ class Monitor:
         """values {name: float} of an evaluation, as eval/<name>."""
         if not self.active:
             return
-        with self.writer.as_default(step=step):
+        with self._writing(step):
             for name, value in values.items():
                 tf.summary.scalar(f"eval/{name}", value)
+
+    @contextlib.contextmanager
+    def _writing(self, step):
+        with as_os_errors(self.config.log_folder), self.writer.as_default(step=step):
+            yield
 
     def advance(self):
         """One step done."""
@@ -73,7 +83,18 @@ class Monitor:
         """Flushes everything to disk."""
         self.bar.close()
         if self.writer:
-            self.writer.close()
+            with as_os_errors(self.config.log_folder):
+                self.writer.close()
+
+
+def _start_session(writer, step):
+    """Tells TensorBoard that steps from this one on begin anew: what a killed run wrote of them is not shown."""
+    event = Event(
+        session_log=SessionLog(status=SessionLog.START), step=step, wall_time=time.time()
+    ).SerializeToString()
+    # TensorFlow has no public way to give a writer a whole event; a file of its own might be read after the writer's.
+    tf.raw_ops.ImportEvent(writer=writer._resource, event=event)
+    writer.flush()
 
 
 def not_finite(step, what, config):

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from semantic_synthesis.checkpoint_files import CheckpointWriter, newest_checkpoint, remove_leftovers
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.pictures import to_uint8
 from semantic_synthesis.runs import (
@@ -16,7 +17,6 @@ from semantic_synthesis.runs import (
     build_method,
     checkpoint_variables,
     load_weights,
-    newest_checkpoint,
     settle_averages,
     stored_averages,
 )
@@ -42,6 +42,14 @@ def make_strategy(distribute):
         if len(devices) > 1:
             return tf.distribute.MirroredStrategy([device.name for device in devices])
     return tf.distribute.get_strategy()
+
+
+def is_chief(strategy):
+    """Whether this process is the one that writes files (always, but for multi_worker)."""
+    resolver = strategy.cluster_resolver
+    if resolver is None:
+        return True
+    return resolver.task_id in (None, 0) and resolver.task_type in (None, "chief", "worker")
 
 
 class Trainer:
@@ -92,7 +100,6 @@ class Trainer:
             optimizers[objective] = optimizer.named_state([names[id(variable)] for variable in trained])
         state = {"model": checkpoint_variables(self.method), "optimizers": optimizers, "step": self.step}
         folder = self.config.checkpoint_dir
-        os.makedirs(folder, exist_ok=True)
         newest = newest_checkpoint(folder)
         if newest:
             try:
@@ -111,7 +118,9 @@ class Trainer:
         if not self.is_chief:  # every worker takes part in saving; only the chief's files count
             self._scratch = tempfile.TemporaryDirectory(prefix="worker-checkpoints-")
             folder = self._scratch.name
-        self.manager = tf.train.CheckpointManager(
+        else:
+            remove_leftovers(folder)
+        self.checkpoints = CheckpointWriter(
             tf.train.Checkpoint(**state, ema=self.ema), folder, KEPT_CHECKPOINTS
         )
 
@@ -124,7 +133,7 @@ class Trainer:
         """Fills all state; averages that older checkpoints lack (of running statistics) start from the model's."""
         stored = stored_averages(prefix, self.ema)
         known = {name: average for name, average in self.ema.items() if name in stored}
-        tf.train.Checkpoint(**state, ema=known).restore(prefix).assert_existing_objects_matched()
+        tf.train.Checkpoint(**state, ema=known).read(prefix).assert_existing_objects_matched()
         named = named_variables(self.method)
         for name in self.ema.keys() - stored:
             self.ema[name].assign(named[name].value)
@@ -142,10 +151,7 @@ class Trainer:
     @property
     def is_chief(self):
         """Whether this process writes files (always, but for multi_worker)."""
-        resolver = self.strategy.cluster_resolver
-        if resolver is None:
-            return True
-        return resolver.task_id in (None, 0) and resolver.task_type in (None, "chief", "worker")
+        return is_chief(self.strategy)
 
     def _recalibrate(self, step):
         """Replaces the averages of running statistics by what training batches have under the averaged weights.
@@ -287,7 +293,7 @@ class Trainer:
                 raise ValueError(not_finite(step, name, self.config))
         if not self._stop:  # who stops a run waits for its files
             self._recalibrate(step)
-        self.manager.save(checkpoint_number=step)
+        self.checkpoints.save(step)
 
     def _on_signal(self, number, _frame):
         self._stop = number

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from semantic_synthesis.files import write_arrays
 from semantic_synthesis.methods.sims.features import (
     context_features,
     grid_step,
@@ -93,10 +94,7 @@ class BankArrays:
 
     def save(self, path):
         """Writes an .npz file, whole or not at all."""
-        partial = f"{path}.part"
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, **{f.name: getattr(self, f.name) for f in fields(self)})
-        os.replace(partial, path)
+        write_arrays(path, {f.name: getattr(self, f.name) for f in fields(self)}, compressed=True)
 
     @classmethod
     def load(cls, path):

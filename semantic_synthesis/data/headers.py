@@ -1,0 +1,127 @@
+"""What picture files say of themselves before anything is unpacked: size, bits, orientation.
+
+OpenCV tells neither without decoding, and Pillow, which does, refuses kinds of TIFF that OpenCV reads.
+"""
+
+import re
+import struct
+from dataclasses import dataclass
+
+_SIZE_TAGS, _BITS_TAG, _ORIENTATION_TAG, _FORMAT_TAG = (256, 257), 258, 274, 339
+_FLOAT = 3
+_PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
+
+
+@dataclass(frozen=True)
+class Header:
+    """width, height: 0 where the file does not say; bits: per colour; floats: whether values are floats."""
+
+    width: int
+    height: int
+    bits: int = 8
+    floats: bool = False
+
+
+def read_header(data, kind):
+    """The Header of a file's bytes; kind: "TIFF", "WebP", "BMP", "GIF", or None for PNM. None for other content."""
+    readers = {
+        "TIFF": _tiff,
+        "WebP": _webp,
+        "BMP": _bmp,
+        "GIF": lambda data: Header(*struct.unpack_from("<HH", data, 6)),
+    }
+    try:
+        return readers.get(kind, _pnm)(data)
+    except (struct.error, IndexError, KeyError):
+        return None
+
+
+def _tiff(data):
+    fields = tiff_fields(data)
+    width, height = (fields[tag] for tag in _SIZE_TAGS)
+    return Header(width, height, fields.get(_BITS_TAG, 1), fields.get(_FORMAT_TAG) == _FLOAT)
+
+
+def _webp(data):
+    kind = data[12:16]
+    if kind == b"VP8X":
+        sides = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
+    elif kind == b"VP8L":
+        both = struct.unpack_from("<I", data, 21)[0]
+        sides = (both & 0x3FFF) + 1, (both >> 14 & 0x3FFF) + 1
+    elif kind == b"VP8 ":
+        sides = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
+    else:
+        return None
+    return Header(*sides)
+
+
+def _bmp(data):
+    old = struct.unpack_from("<I", data, 14)[0] == 12
+    width, height = struct.unpack_from("<HH" if old else "<ii", data, 18)
+    return Header(width, abs(height))
+
+
+def _pnm(data):
+    match = _PNM.match(data[:4096])
+    return match and Header(int(match[1]), int(match[2]))
+
+
+def tiff_fields(data):
+    """{tag: first value} of the first directory of TIFF bytes, which EXIF is, too; integers alone."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}[bytes(data[:4])]
+    at = struct.unpack_from(order + "I", data, 4)[0]
+    found = {}
+    for number in range(struct.unpack_from(order + "H", data, at)[0]):
+        entry = at + 2 + 12 * number
+        tag, kind, count = struct.unpack_from(order + "HHI", data, entry)
+        if kind in (3, 4):  # of 2 and 4 bytes
+            size = 2 if kind == 3 else 4
+            place = entry + 8 if size * count <= 4 else struct.unpack_from(order + "I", data, entry + 8)[0]
+            found[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, place)[0]
+    return found
+
+
+def orientation(data, kind):
+    """The EXIF orientation of a picture file, 1 to 8; 1, upright, where it has none."""
+    exif = {"JPEG": _jpeg_exif, "PNG": _png_exif, "WebP": _webp_exif, "TIFF": bytes}.get(
+        kind, lambda data: b""
+    )(data)
+    try:
+        found = tiff_fields(exif.removeprefix(b"Exif\0\0")).get(_ORIENTATION_TAG, 1)
+    except (struct.error, KeyError):
+        return 1
+    return found if 1 <= found <= 8 else 1
+
+
+def _jpeg_exif(data):
+    at = 2
+    while data[at : at + 1] == b"\xff" and at + 4 <= len(data) and data[at + 1] != 0xDA:
+        if data[at + 1] == 0xFF:
+            at += 1
+            continue
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
+            return data[at + 4 : at + 2 + length]
+        at += 2 + length
+    return b""
+
+
+def _png_exif(data):
+    at = 8
+    while at + 8 <= len(data):
+        length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        if name in (b"eXIf", b"IEND"):
+            return data[at + 8 : at + 8 + length]
+        at += 12 + length
+    return b""
+
+
+def _webp_exif(data):
+    at = 12
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        if data[at : at + 4] == b"EXIF":
+            return data[at + 8 : at + 8 + length]
+        at += 8 + length + length % 2
+    return b""

@@ -1,0 +1,342 @@
+"""Files of every kind that folders of pictures hold: what no file is, giants, odd photos, odd names."""
+
+import os
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from fixtures_data import encode_png, label_map, photo, write_folders, write_json, write_picture
+
+from semantic_synthesis import data
+from semantic_synthesis.data import DataError, catalogue, instances, layouts, resolving
+from semantic_synthesis.data.decoding import MAX_PIXELS, decode_image, read_image, read_label
+from semantic_synthesis.data.headers import orientation
+from semantic_synthesis.data.instances import run_length_mask
+from semantic_synthesis.data.pairing import find_files
+from semantic_synthesis.data.prepare import COMMANDS
+from semantic_synthesis.methods import make_config
+from semantic_synthesis.pth import read_pth
+
+TABLE = data.ClassTable.create("three", [0, 1, 2])
+
+
+def report_of(images, labels, **options):
+    """The Report of `prepare check`."""
+    config = make_config(image_dir=str(images), label_dir=str(labels), crop_size=16, **options)
+    config = resolving.fill_options(config.replace(dataset_mode="custom"), catalogue.describe("custom"))
+    return layouts.check_split(config, catalogue.describe("custom"), TABLE, "train")
+
+
+# What is no file
+
+
+@pytest.fixture(params=["pipe", "device"])
+def endless(request, tmp_path):
+    path = tmp_path / "endless.png"
+    if request.param == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    return str(path)
+
+
+def test_only_regular_files_are_read(endless):
+    readers = (read_image, lambda path: read_label(path, TABLE), data.read_instance, read_pth,
+               catalogue.read_description)  # fmt: skip
+    for read in readers:
+        with pytest.raises(
+            ValueError, match=r"endless\.png: is a (pipe|device), or a link to one; expected a regular"
+        ):
+            read(endless)
+
+
+# Giants: the header of a picture that was never unpacked
+
+
+def giant(kind, width, height):
+    """The first bytes of a picture of a size, enough to see it."""
+    if kind == "webp lossless":
+        bits = (width - 1) | (height - 1) << 14
+        return b"RIFF\x40\0\0\0WEBPVP8L\x20\0\0\0\x2f" + struct.pack("<I", bits) + bytes(40)
+    if kind == "webp":
+        return (
+            b"RIFF\x40\0\0\0WEBPVP8 \x20\0\0\0"
+            + bytes(3)
+            + b"\x9d\x01\x2a"
+            + struct.pack("<HH", width, height)
+            + bytes(40)
+        )
+    if kind == "webp extended":
+        sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+        return b"RIFF\x40\0\0\0WEBPVP8X\x0a\0\0\0" + bytes(4) + sides + bytes(40)
+    if kind in ("tiff", "tiff big-endian"):
+        order = "<" if kind == "tiff" else ">"
+        start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+        entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 4, 1, 8)]
+        return (
+            start
+            + struct.pack(order + "H", 3)
+            + b"".join(struct.pack(order + "HHII", *e) for e in entries)
+            + bytes(8)
+        )
+    if kind == "bmp":
+        return b"BM" + bytes(12) + struct.pack("<Iii", 40, width, -height) + bytes(40)
+    if kind == "gif":
+        return b"GIF89a" + struct.pack("<HH", width, height) + bytes(40)
+    return b"P6 # a comment\n%d %d\n255\n" % (width, height) + bytes(40)
+
+
+KINDS = ("webp", "webp lossless", "webp extended", "tiff", "tiff big-endian", "bmp", "gif", "ppm")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_giants_are_refused_before_they_are_unpacked(kind):
+    with pytest.raises(DataError, match=rf"x: 16383x16382 pixels; at most {MAX_PIXELS} "):
+        decode_image(giant(kind, 16383, 16382), "x")
+    for cut in range(len(giant(kind, 5, 5))):  # a small one without its content, cut anywhere
+        with pytest.raises(DataError, match=r"^x: (damaged|not a) picture"):
+            decode_image(giant(kind, 5, 5)[:cut], "x")
+
+
+@pytest.mark.parametrize("ending", [".webp", ".tiff", ".bmp", ".ppm"])
+def test_small_ones_are_read(ending):
+    picture = photo(20, 30)
+    options = [cv2.IMWRITE_WEBP_QUALITY, 101] if ending == ".webp" else []
+    content = cv2.imencode(ending, picture[..., ::-1], options)[1].tobytes()
+    np.testing.assert_array_equal(decode_image(content, "x"), picture)
+
+
+# Depth
+
+
+@pytest.mark.parametrize("ending", [".png", ".tiff"])
+def test_deep_photos(ending):
+    values = np.linspace(0, 1, 48 * 3).reshape(6, 8, 3)
+
+    def decoded(array):
+        return decode_image(cv2.imencode(ending, array)[1].tobytes(), "x")
+
+    full = np.round(values * 65535).astype(np.uint16)
+    np.testing.assert_allclose(decoded(full).astype(int), full[..., ::-1] / 257, atol=1)
+    with pytest.raises(
+        DataError, match=r"x: photo with 16 bits, of which no value is above 4\d\d\d of 65535.*8 bits"
+    ):
+        decoded(np.round(values * 4095).astype(np.uint16))
+    if ending == ".tiff":
+        with pytest.raises(
+            DataError, match=r"x: photo is a 32-bit float TIFF; save it with 8 bits per colour"
+        ):
+            decoded(values.astype(np.float32))
+
+
+# Orientation
+
+
+def with_exif(content, ending, value, order):
+    """The same picture with an EXIF orientation."""
+    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(
+        order + "IHHHIHHI", 8, 1, 274, 3, 1, value, 0, 0
+    )
+    if ending == ".jpg":
+        body = b"Exif\0\0" + start
+        return content[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + content[2:]
+    from fixtures_data import png_chunk
+
+    return content[:33] + png_chunk(b"eXIf", start) + content[33:]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("ending", [".jpg", ".png"])
+def test_turned_photos(tmp_path, ending, order):
+    images, labels = write_folders(tmp_path, photos=ending[1:])
+    kind = {".jpg": "JPEG", ".png": "PNG"}[ending]
+    paths = [tmp_path / "images" / f"{number}{ending}" for number in range(3)]
+    for path, value in zip(paths, (3, 6, 1), strict=True):
+        path.write_bytes(with_exif(path.read_bytes(), ending, value, order))
+        assert orientation(path.read_bytes(), kind) == value
+        assert read_image(path).shape == (24, 32, 3)
+    messages = [problem["message"] for problem in report_of(images, labels).problems]
+    assert [message.split(" turns")[0] for message in messages] == [
+        f"{paths[0]}: EXIF orientation 3", f"{paths[1]}: EXIF orientation 6",
+    ]  # fmt: skip
+    config = data.resolve(make_config(image_dir=images, label_dir=labels, crop_size=16))
+    source = data.open_dataset(config).source
+    with pytest.raises(DataError, match=r"0\.\w+: EXIF orientation 3 turns this photo"):
+        source.load(0)
+    assert source.load(2)[0].shape == (24, 32, 3)
+
+
+def test_a_description_may_say_that_maps_fit_stored_pixels(tmp_path):
+    write_folders(tmp_path)
+    path = tmp_path / "images" / "0.jpg"
+    path.write_bytes(with_exif(path.read_bytes(), ".jpg", 3, "<"))
+    splits = {"train": {"image": "images/{stem}.*", "label": "labels/{stem}.*"}}
+    described = {
+        "classes": [{"id": i} for i in range(3)],
+        "dataroot": ".",
+        "splits": splits,
+        "exif": "stored",
+    }
+    mode = write_json(tmp_path / "mine.json", described)
+    config = data.resolve(make_config(dataset_mode=mode, crop_size=16))
+    assert data.open_dataset(config).source.load(0)[0].shape == (24, 32, 3)
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb", "②", "5²", "01①", "tab\t", "n" * 251, "back\\slash", "quote'\"", "x.y z"]
+)
+def test_any_legal_name_pairs(tmp_path, name):
+    for kind, array in (("images", photo()), ("labels", label_map([0, 1, 2]))):
+        content = cv2.imencode(".png", array)[1].tobytes()
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / f"{name}.png").write_bytes(content)
+        write_picture(tmp_path / kind / "1.png", array)
+    report = report_of(tmp_path / "images", tmp_path / "labels")
+    assert (report.samples, report.problems) == (2, [])
+    assert set(find_files(str(tmp_path / "images"), "{stem}.*")) == {name, "1"}
+
+
+def test_messages_stay_one_line(tmp_path):
+    write_folders(tmp_path)
+    (tmp_path / "images" / "a\nb.jpg").write_bytes(b"")
+    (problem,) = report_of(tmp_path / "images", tmp_path / "labels").problems
+    assert r"a\nb.jpg: no label map has its stem 'a\nb'" in problem["message"]
+
+
+def test_hidden_folders_are_passed_over(tmp_path):
+    images, labels = write_folders(tmp_path)
+    for folder in (".ipynb_checkpoints", ".git"):
+        write_picture(tmp_path / "images" / folder / "0-checkpoint.jpg", photo())
+    report = report_of(images, labels)
+    assert (report.samples, report.problems) == (3, [])
+
+
+def test_composed_and_decomposed_letters_pair(tmp_path):
+    write_picture(tmp_path / "images" / "caf\u00e9.png", photo())
+    write_picture(tmp_path / "labels" / "cafe\u0301.png", label_map([0, 1, 2]))
+    report = report_of(tmp_path / "images", tmp_path / "labels")
+    assert (report.samples, report.problems) == (1, [])
+
+
+# Folders
+
+
+def test_one_folder_for_photos_and_maps_is_refused(tmp_path):
+    images, _ = write_folders(tmp_path)
+    (tmp_path / "link").symlink_to(images)
+    for labels in (images, tmp_path / "link"):
+        (problem,) = report_of(images, labels).problems
+        assert "--image_dir and --label_dir are the same folder" in problem["message"]
+        assert '"{stem}_mask.png"' in problem["message"]
+
+
+@pytest.mark.parametrize(
+    ("end", "hint"), [("_mask", '"label": "{stem}_mask.*" pairs'), (".jpg", '"{stem}.jpg.*"')]
+)
+def test_endings_of_maps_are_told(tmp_path, end, hint):
+    images, labels = write_folders(tmp_path)
+    for path in list((tmp_path / "labels").iterdir()):
+        path.rename(path.with_name(path.stem + end + path.suffix))
+    assert hint in report_of(images, labels).problems[0]["message"]
+
+
+def test_more_photos_than_maps(tmp_path):
+    images, labels = write_folders(tmp_path)
+    (tmp_path / "labels" / "1.png").unlink()
+    (problem,) = report_of(images, labels).problems
+    assert 'the split\'s "list"' in problem["message"]
+
+
+@pytest.mark.parametrize("ending", [".npy", ".gif"])
+def test_files_of_other_kinds_are_told(tmp_path, ending):
+    images, labels = write_folders(tmp_path)
+    for path in list((tmp_path / "labels").iterdir()):
+        path.rename(path.with_suffix(ending))
+    (problem,) = report_of(images, labels).problems
+    assert f"found files: 3 with the ending {ending}; expected PNG" in problem["message"]
+
+
+def test_jfif_is_jpeg(tmp_path):
+    images, labels = write_folders(tmp_path)
+    for path in list((tmp_path / "images").iterdir()):
+        path.rename(path.with_suffix(".jfif"))
+    assert report_of(images, labels).samples == 3
+
+
+def test_byte_order_marks_are_skipped(tmp_path):
+    write_folders(tmp_path)
+    splits = {"train": {"image": "images/{stem}.*", "label": "labels/{stem}.*", "list": "list.txt"}}
+    described = {"classes": [{"id": i} for i in range(3)], "dataroot": ".", "splits": splits}
+    path = tmp_path / "mine.json"
+    write_json(path, described)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf0.jpg\r\n2\r\n")
+    (tmp_path / "ids.txt").write_bytes(b"\xef\xbb\xbf0,1,2")
+    config = data.resolve(make_config(dataset_mode=str(path), crop_size=16))
+    assert [sample.stem for sample in data.open_dataset(config).source.samples] == ["0", "2"]
+    assert resolving.read_label_values(str(tmp_path / "ids.txt")) == [0, 1, 2]
+
+
+def test_lists_name_files_with_dots_and_spaces(tmp_path, caplog):
+    names = ["a.b", "a.c", "benign (1)", "x y"]
+    for name in names:
+        write_picture(tmp_path / "images" / f"{name}.png", photo())
+        write_picture(tmp_path / "labels" / f"{name}.png", label_map([0, 1, 2]))
+    splits = {"train": {"image": "images/{stem}.*", "label": "labels/{stem}.*", "list": "list.txt"}}
+    described = {"classes": [{"id": i} for i in range(3)], "dataroot": ".", "splits": splits}
+    mode = write_json(tmp_path / "mine.json", described)
+    (tmp_path / "list.txt").write_text("a.b.png\nbenign (1)\nx y.jpg\nmissing.png\n")
+    config = data.resolve(make_config(dataset_mode=mode, crop_size=16))
+    found = [sample.stem for sample in data.open_dataset(config).source.samples]
+    assert found == ["a.b", "benign (1)", "x y"]
+    assert "names 1 photos that are not there, first missing.png" in caplog.text
+
+
+def test_palettes_that_differ_between_maps(tmp_path):
+    images, _ = write_folders(tmp_path, count=2)
+    for name, palette in (("0", [[70, 130, 180], [0, 0, 0]]), ("1", [[128, 64, 128], [0, 0, 0]])):
+        content = encode_png(np.zeros((24, 32), np.uint8), 3, 8, palette=palette)
+        (tmp_path / "labels" / f"{name}.png").write_bytes(content)
+    with pytest.raises(
+        DataError, match=r"1\.png: its palette gives index 0 the colour \(128, 64, 128\), that of \S+0"
+    ):
+        data.resolve(make_config(image_dir=images, label_dir=str(tmp_path / "labels"), crop_size=16))
+
+
+# COCO
+
+
+def test_run_lengths_of_coco():
+    """A 4x3 picture whose middle column is set; texts by the rule of COCO's maskApi.c, letter by letter."""
+    middle = np.zeros((4, 3), bool)
+    middle[:, 1] = True
+    for counts in ([4, 4, 4], "444"):
+        np.testing.assert_array_equal(run_length_mask({"size": [4, 3], "counts": counts}, 4, 3), middle)
+    assert instances._unpacked("T3l00") == [100, 28, 0]
+    assert instances._unpacked(":53M") == [10, 5, 3, 2]  # the last is 5 - 3
+    label = np.full((4, 3), 20, np.uint8)
+    shapes = [
+        {"segmentation": {"size": [4, 3], "counts": "444"}},
+        {"segmentation": {"size": [4, 3], "counts": [0, 12]}, "iscrowd": 1},  # as in the original script
+    ]
+    expected = np.where(middle, 256, 20)
+    np.testing.assert_array_equal(instances.coco_polygons(label, shapes), expected)
+    with pytest.raises(ValueError, match=r"run lengths of size \[4, 3\]"):
+        run_length_mask({"size": [4, 3], "counts": [5]}, 4, 3)
+
+
+def test_celeba_of_five_pictures(tmp_path):
+    for number in range(5):
+        mask = np.full((512, 512, 3), 255, np.uint8)
+        write_picture(tmp_path / "CelebAMask-HQ-mask-anno" / "0" / f"{number:05d}_skin.png", mask)
+    _, command = COMMANDS["celeba"][:2]
+    options = COMMANDS["celeba"].options(dataroot=str(tmp_path))
+    with pytest.raises(DataError, match=r"--test_count 2000: \S+ has 5 pictures; expected less"):
+        command(options)
+    assert not (tmp_path / "CelebAMaskHQ-mask").exists()
+    assert command(COMMANDS["celeba"].options(dataroot=str(tmp_path), test_count=2)) == 0
+    assert (tmp_path / "train_list.txt").read_text() == "0.jpg\n1.jpg\n2.jpg\n"
