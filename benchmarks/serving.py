@@ -96,7 +96,7 @@ class Client(threading.Thread):
         if kind == 3:
             with socket.create_connection(self.address) as cut:
                 cut.sendall(
-                    f"POST {self.path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\nabc".encode()
+                    f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\nabc".encode()
                 )
             self.refused += 1
             return

@@ -1,8 +1,10 @@
 """Exported models: the documented signatures, test_one.py's pixels, errors that name the mistake."""
 
 import io
+import struct
 import subprocess
 import sys
+import zlib
 
 import cv2
 import exports
@@ -12,6 +14,8 @@ import tensorflow as tf
 from helpers import REPOSITORY
 from PIL import Image
 
+from semantic_synthesis import data
+from semantic_synthesis.data import decoding as data_decoding
 from semantic_synthesis.one_picture import OneOptions, make_pictures
 
 SIGNATURES = {
@@ -107,6 +111,7 @@ open("out.png", "wb").write(out["image_png_bytes"].numpy()[0])
     command = [sys.executable, "-I", "-c", program, str(exports.exported("styled"))]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert "gradient" not in done.stderr
     expected = exports.in_process("styled", label, [3])
     exports.assert_same_pixels(exports.unpacked([(tmp_path / "out.png").read_bytes()]), expected)
 
@@ -242,6 +247,86 @@ def test_bad_requests_are_invalid_arguments(case):
         call("styled", signature, **inputs)
     for part in parts:
         assert part.lower() in caught.value.message.lower()
+
+
+def palette_map(size, index, colors):
+    """PNG bytes of one index everywhere, with a palette of so many colours."""
+
+    def chunk(kind, content):
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    header = struct.pack(">IIBBBBB", size, size, 8, 3, 0, 0, 0)
+    pixels = zlib.compress((b"\0" + bytes([index]) * size) * size)
+    parts = [
+        (b"IHDR", header),
+        (b"tEXt", b"a\0b"),
+        (b"PLTE", bytes(range(3 * colors))),
+        (b"IDAT", pixels),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+@pytest.mark.parametrize("kind", ["palette", "one bit", "photo"])
+def test_files_much_larger_than_the_picture_are_not_unpacked(kind):
+    largest, name = (1024, "style_image_bytes") if kind == "photo" else (256, "label_png_bytes")
+
+    def ask(size):
+        zeros = np.zeros((size, size), np.uint8)
+        if kind == "photo":
+            jpeg = cv2.imencode(".jpg", np.stack([zeros] * 3, -1))[1].tobytes()
+            files = {"label_png_bytes": [_MAP], "style_image_bytes": [jpeg]}
+            return call("styled", "png_style", **files)
+        png = palette_map(size, 0, 2) if kind == "palette" else exports.png(zeros)
+        if kind == "one bit":
+            png = cv2.imencode(".png", zeros, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes()
+        return call("styled", "png", label_png_bytes=[png], seed=[0])
+
+    ask(largest)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError,
+        match=f"{name}: {largest + 1}x{largest + 1} pixels; at most {largest**2}",
+    ):
+        ask(largest + 1)
+
+
+def test_palette_indices_without_a_colour_are_refused_as_by_test_one():
+    for colors, index in ((1, 0), (2, 1), (14, 13)):
+        assert call("styled", "png", label_png_bytes=[palette_map(8, index, colors)], seed=[0])
+        wrong = palette_map(8, index + 1, colors)
+        with pytest.raises(data.DataError, match=f"palette index {index + 1} of {colors} colours"):
+            data_decoding.decode_label(
+                wrong, data.ClassTable.from_dict(exports.tiny_config().class_table), "x"
+            )
+        with pytest.raises(
+            tf.errors.InvalidArgumentError,
+            match=f"damaged PNG, palette index {index + 1} of {colors} colours",
+        ):
+            call("styled", "png", label_png_bytes=[wrong], seed=[0])
+    none = palette_map(8, 0, 2).replace(b"PLTE", b"PLTF")
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        call("styled", "png", label_png_bytes=[none], seed=[0])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_styles_of_no_finite_picture_are_refused(value):
+    z = np.full((1, 4), value, np.float32)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="NaN or Infinity; expected finite"):
+        call("styled", "synthesize_style", label=_ONES * 0, z=z)
+
+
+def test_keras_layers_take_a_dict_of_inputs():
+    label, _ = exports.layouts(1)
+    folder, inputs = (
+        str(exports.exported("styled")),
+        {"label": tf.constant(label), "seed": tf.constant([2], tf.int64)},
+    )
+    found = tf.keras.layers.TFSMLayer(folder, call_endpoint="serving_default")(inputs)
+    exports.assert_same_pixels(found["image"].numpy(), exports.in_process("styled", label, [2]))
+    photo = tf.zeros([1, 32, 32, 3], tf.uint8)
+    assert tf.keras.layers.TFSMLayer(folder, call_endpoint="encode_style")(photo)["z"].shape == (1, 4)
 
 
 def test_free_sizes_must_be_multiples_of_the_stride():

@@ -210,7 +210,12 @@ def test_a_full_queue_answers_429():
     from semantic_synthesis.serving.server import Service
 
     release = threading.Event()
-    slow = SimpleNamespace(name="m", version=1, predict=lambda body: release.wait(30) and body)
+
+    def steps(body):
+        release.wait(30)
+        yield body
+
+    slow = SimpleNamespace(name="m", version=1, steps=steps)
     service = Service(ServeOptions(max_queue=2, num_threads=1), {"m": slow})
 
     def request(body):

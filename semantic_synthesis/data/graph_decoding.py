@@ -17,6 +17,7 @@ from .tables import NO_CLASS, describe_ids, pack_colors
 _START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _SIZE_AT, _DEPTH_AT, _COLOR_TYPE_AT, _CHECKSUM_AT, _HEADER_END = 16, 24, 25, 29, 33
 _GREY, _RGB, _PALETTE = 0, 2, 3
+_MOST_CHUNKS = 256  # before the palette
 _BYTES = [bytes([value]) for value in range(256)]
 
 
@@ -26,18 +27,19 @@ def _checksum_change():
     return np.frombuffer(struct.pack(">I", palette ^ grey), np.uint8)
 
 
-def decode_label_png(png, table, source="label_png"):
+def decode_label_png(png, table, source="label_png", most_pixels=MAX_PIXELS):
     """PNG bytes, string [] -> int32 [H, W] of class indices in [0, C), inside a graph.
 
     Can do what `decode_label` does: ids of 1 to 16 bits in one channel, palette files (indices, or
     colours where only they fit the table), RGB and RGBA through the table's colours, opaque alpha. TF's
     decoder turns palettes into colours, so the header byte that says "palette" is rewritten to "grey",
     with its checksum, and the decoder returns the indices. One difference: an RGB file with a single
-    colour marked transparent (tRNS) is refused where that colour occurs.
+    colour marked transparent (tRNS) is refused where that colour occurs. A file of more than most_pixels is
+    refused before anything is unpacked.
     Errors: InvalidArgumentError whose text has the line "DataError: <source>: ..." with the ids found and
     the ids allowed; also for anything that is not a whole PNG. Never a wrong id.
     """
-    png = _checked(png, source)
+    png = _checked(png, source, most_pixels)
     depth, color_type = _byte(png, _DEPTH_AT), _byte(png, _COLOR_TYPE_AT)
 
     def ids():
@@ -81,15 +83,15 @@ def _byte(png, at):
     return tf.cast(tf.io.decode_raw(tf.strings.substr(png, at, 1), tf.uint8)[0], tf.int32)
 
 
-def _checked(png, source):
+def _checked(png, source, most_pixels):
     """The same bytes, after checks of a label map's header."""
-    png = _checked_png(png, source, LABEL_FORMATS)
+    png = _checked_png(png, source, LABEL_FORMATS, most_pixels)
     plain = (_byte(png, _DEPTH_AT) <= 8) | (_byte(png, _COLOR_TYPE_AT) == _GREY)
     with tf.control_dependencies([require(plain, f"{source}: 16 bits per colour; expected {LABEL_FORMATS}")]):
         return tf.identity(png)
 
 
-def _checked_png(png, source, formats):
+def _checked_png(png, source, formats, most_pixels):
     """The same bytes, after checks of start and size, before anything is unpacked."""
     png = tf.convert_to_tensor(png)
     whole = tf.strings.length(png) > _HEADER_END
@@ -98,7 +100,7 @@ def _checked_png(png, source, formats):
         [require(whole & (start == _START), f"{source}: not a PNG; expected {formats}")]
     ):
         png = tf.identity(png)
-    with tf.control_dependencies([_require_size(_png_size(png), source)]):
+    with tf.control_dependencies([_require_size(_png_size(png), source, most_pixels)]):
         return tf.identity(png)
 
 
@@ -108,10 +110,12 @@ def _png_size(png):
     return tf.ensure_shape(tf.cast(size, tf.int64), [2])
 
 
-def _require_size(size, source):
+def _require_size(size, source, most_pixels):
     """Refuses a picture of height, width int64 [2] that is empty or too large."""
-    fits = tf.reduce_all(size > 0) & (tf.reduce_prod(size) <= MAX_PIXELS)
-    return require(fits, f"{source}: ", size[1], "x", size[0], f" pixels; at most {MAX_PIXELS} are read")
+    fits = tf.reduce_all(size > 0) & tf.reduce_all(size < 2**31) & (tf.reduce_prod(size) <= most_pixels)
+    return require(
+        fits, f"{source}: ", size[1], "x", size[0], f" pixels; at most {most_pixels} are read; send a smaller one"
+    )  # fmt: skip
 
 
 def _unscaled(samples, depth):
@@ -177,13 +181,16 @@ def _palette(png, depth, table, source):
     """Palette file -> classes int32 [H, W]: by index, or by colour if only the colours fit."""
     checksum = tf.cast(tf.io.decode_raw(tf.strings.substr(png, _CHECKSUM_AT, 4), tf.uint8), tf.int32)  # [4]
     checksum = tf.bitwise.bitwise_xor(checksum, _checksum_change().astype(np.int32))
+    at, length = _find_palette(png, source)
+    behind = at + 12 + length
     grey = tf.strings.join([
         tf.strings.substr(png, 0, _COLOR_TYPE_AT), _BYTES[_GREY],
         tf.strings.substr(png, _COLOR_TYPE_AT + 1, _CHECKSUM_AT - _COLOR_TYPE_AT - 1),
         tf.strings.reduce_join(tf.gather(_BYTES, checksum)),
-        tf.strings.substr(png, _HEADER_END, tf.strings.length(png) - _HEADER_END),
+        tf.strings.substr(png, _HEADER_END, at - _HEADER_END),
+        tf.strings.substr(png, behind, tf.strings.length(png) - behind),
     ])  # fmt: skip
-    indices = _unscaled(tf.io.decode_png(grey, 1), depth)  # [H, W]
+    indices = _within(_unscaled(tf.io.decode_png(grey, 1), depth), length // 3, source)  # [H, W]
     by_index = _find_ids(indices, table)
     by_color = _find_colors(tf.io.decode_png(png, 3), table)
     index_fits = tf.reduce_all(by_index != NO_CLASS)
@@ -197,10 +204,46 @@ def _palette(png, depth, table, source):
         return tf.cond(index_fits | ~color_fits, lambda: _ids(indices, table, source), lambda: by_color)
 
 
+def _find_palette(png, source):
+    """(position, length) of a palette file's chunk PLTE, int32 [] each."""
+
+    def chunk(at):
+        """(length, kind) of the chunk at a position; kind empty behind the end."""
+        inside = at + 8 <= tf.strings.length(png)
+        head = tf.cond(inside, lambda: tf.strings.substr(png, at, 8), lambda: tf.constant(bytes(8)))
+        length = tf.io.decode_raw(tf.strings.substr(head, 0, 4), tf.int32, little_endian=False)[0]
+        return length, tf.where(inside, tf.strings.substr(head, 4, 4), b"")
+
+    def goes_on(at):
+        length, kind = chunk(at)
+        return (kind != b"") & (kind != b"PLTE") & (length >= 0) & (length < tf.strings.length(png) - at)
+
+    at = tf.while_loop(
+        goes_on,
+        lambda at: [at + 12 + chunk(at)[0]],
+        [tf.constant(_HEADER_END)],
+        maximum_iterations=_MOST_CHUNKS,
+    )[0]
+    length, kind = chunk(at)
+    whole = (kind == b"PLTE") & (length > 0) & (length % 3 == 0)
+    with tf.control_dependencies([require(whole, f"{source}: damaged PNG, no palette where one belongs")]):
+        return at, tf.identity(length)
+
+
+def _within(indices, colors, source):
+    """Palette indices [H, W], after a check that the palette has them all."""
+    largest = tf.reduce_max(indices)
+    check = require(
+        largest < colors, f"{source}: damaged PNG, palette index ", largest, " of ", colors, " colours"
+    )  # fmt: skip
+    with tf.control_dependencies([check]):
+        return tf.identity(indices)
+
+
 # Photos, instance maps, sizes
 
 
-def decode_photo(photo, name):
+def decode_photo(photo, name, most_pixels=MAX_PIXELS):
     """JPEG or PNG bytes, string [] -> uint8 [h,w,3]; sizes are checked before anything is unpacked."""
     start = tf.strings.substr(photo, 0, tf.minimum(8, tf.strings.length(photo)))
     is_png = start == _START[:8]
@@ -214,16 +257,16 @@ def decode_photo(photo, name):
         return tf.ensure_shape(tf.cast(tf.io.extract_jpeg_shape(photo)[:2], tf.int64), [2])
 
     size = tf.cond(is_jpeg, jpeg_size, lambda: _png_size(photo))
-    with tf.control_dependencies([_require_size(size, name)]):
+    with tf.control_dependencies([_require_size(size, name, most_pixels)]):
         photo = tf.identity(photo)
     jpeg = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}  # what OpenCV does, so test_one.py
     return tf.cond(is_jpeg, lambda: tf.io.decode_jpeg(photo, **jpeg), lambda: tf.io.decode_png(photo, 3))
 
 
-def decode_instance_png(png, name):
+def decode_instance_png(png, name, most_pixels=MAX_PIXELS):
     """PNG bytes, string [] -> int32 [h,w] of instance ids: one channel, or RGB as r + 256 g + 65536 b."""
     formats = "a PNG with instance ids in one channel (8 or 16 bits), or 8-bit RGB"
-    png = _checked_png(png, name, formats)
+    png = _checked_png(png, name, formats, most_pixels)
     depth, kind = _byte(png, _DEPTH_AT), _byte(png, _COLOR_TYPE_AT)
     known = ((depth == 8) & ((kind == _GREY) | (kind == _RGB))) | ((depth == 16) & (kind == _GREY))
     with tf.control_dependencies([require(known, f"{name}: expected {formats}")]):

@@ -2,9 +2,12 @@
 
 import re
 from dataclasses import dataclass, make_dataclass
+from itertools import chain
 from pathlib import Path
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.saved_model import fingerprinting_utils
 
 from semantic_synthesis import data
 from semantic_synthesis.checkpoint_files import as_os_errors
@@ -109,9 +112,25 @@ def _save(signatures, folder):
     module = tf.Module()
     used = {id(v): v for function in signatures.values() for v in function.variables}
     module.weights = list(used.values())  # what no signature reads (raw norms, log-variances) stays behind
+    for name, function in signatures.items():
+        if len(function.structured_input_signature[0][0]) > 1:  # Keras' TFSMLayer passes one argument: a dict
+            setattr(module, name, function)
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with serving_files.errors_only():
         tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
+        _forget_gradients(folder)
+
+
+def _forget_gradients(folder):
+    """Takes the names of custom gradients out of the graph: they are not saved, and loaders warn of each."""
+    path = folder / "saved_model.pb"
+    model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    for graph in model.meta_graphs:
+        functions = (function.node_def for function in graph.graph_def.library.function)
+        for node in chain(graph.graph_def.node, *functions):
+            node.attr.pop("_gradient_op_type", None)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    fingerprinting_utils.write_fingerprint(str(folder))
 
 
 def _place(options, name):

@@ -21,6 +21,7 @@ from semantic_synthesis.data.graph_decoding import (
 from semantic_synthesis.styles import REGION, encoded_names, merge_style, needs_regions, transfer
 
 MOST_PIXELS = 2**22  # of one picture, where the size is free: several GB of features at full width
+_MAP_SIZES, _PHOTO_SIZES = 64, 1024  # of the model's own picture: the largest files that are unpacked
 _SHOWN_IDS = 20
 
 
@@ -37,6 +38,8 @@ class ServingGraph:
         self.table = data.ClassTable.from_dict(config.class_table)
         self.native = (config.crop_height, config.crop_size)
         self.height, self.width = size
+        self.most_map = _MAP_SIZES * self.height * self.width if self.height else MOST_PIXELS
+        self.most_photo = _PHOTO_SIZES * self.native[0] * self.native[1]
         self.stride = method.stride
         maps = method.instance_maps(config)
         self.takes_instances = maps is not None and not config.no_instance
@@ -166,12 +169,15 @@ class ServingGraph:
         def decode(name, reader):
             spec = tf.TensorSpec([self.height, self.width], tf.int32)
             return tf.map_fn(
-                lambda png: self._fit_map(reader(png, name), name), rows[name], fn_output_signature=spec
+                lambda png: self._fit_map(reader(png, name, self.most_map), name),
+                rows[name],
+                fn_output_signature=spec,
             )
 
-        known = {
-            "label": decode("label_png_bytes", lambda png, name: decode_label_png(png, self.table, name))
-        }
+        def classes(png, name, most_pixels):
+            return decode_label_png(png, self.table, name, most_pixels)
+
+        known = {"label": decode("label_png_bytes", classes)}
         if self.takes_instances:
             known["instance"] = decode("instance_png_bytes", decode_instance_png)
         if "seed" in rows:
@@ -181,9 +187,7 @@ class ServingGraph:
             photos = tf.map_fn(self._style_photo, rows["style_image_bytes"], fn_output_signature=spec)
             known["image"] = photos
         if "style_label_png_bytes" in rows:
-            known["style_label"] = decode(
-                "style_label_png_bytes", lambda png, name: decode_label_png(png, self.table, name)
-            )
+            known["style_label"] = decode("style_label_png_bytes", classes)
         return tf.map_fn(tf.io.encode_png, self._synthesize(known), fn_output_signature=tf.string)
 
     def _layout(self, rows):
@@ -202,7 +206,7 @@ class ServingGraph:
     def _style_of(self, rows, layout):
         """The style of seeds or photos (what these leave open: of seed 0), or the one that was fed."""
         if "seed" not in rows and "image" not in rows:
-            return {name: self._enough_rows(rows[name], name, layout) for name in self.style}
+            return {name: self._enough_rows(_finite(rows[name], name), name, layout) for name in self.style}
         if "image" not in rows:
             return self.method.style_of(layout, rows["seed"])
         seed = tf.zeros(tf.shape(rows["label"])[:1], tf.int64)
@@ -243,11 +247,12 @@ class ServingGraph:
 
     def _pictures(self, layout, style):
         """uint8 [B,H,W,3], truncated as pictures.to_uint8."""
-        picture = tf.clip_by_value(self.method.synthesize(layout, style), -1.0, 1.0)
+        picture = _finite(self.method.synthesize(layout, style), "the picture, of a style with huge numbers")
+        picture = tf.clip_by_value(picture, -1.0, 1.0)
         return tf.cast((picture + 1.0) * 127.5, tf.uint8)
 
     def _style_photo(self, photo):
-        return fit_photo(decode_photo(photo, "style_image_bytes"), *self.native)
+        return fit_photo(decode_photo(photo, "style_image_bytes", self.most_photo), *self.native)
 
     # Checks
 
@@ -315,6 +320,13 @@ def _same_rows(inputs):
     check = require(same, f"inputs {names} have ", counts, " rows; expected one or more, and equally many")
     with tf.control_dependencies([check]):
         return {name: tf.ensure_shape(tf.identity(x), [None] * x.shape.rank) for name, x in loose.items()}
+
+
+def _finite(x, name):
+    """A float tensor, after a check that it holds no NaN and no Infinity."""
+    check = require(tf.reduce_all(tf.math.is_finite(x)), f"{name}: NaN or Infinity; expected finite numbers")
+    with tf.control_dependencies([check]):
+        return tf.identity(x)
 
 
 def _check_like(instance, label):

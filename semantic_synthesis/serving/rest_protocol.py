@@ -5,8 +5,8 @@ bytes, base64 answers for outputs whose name ends in _bytes, and no name where a
 """
 
 import base64
-import binascii
 import json
+import math
 import os
 from typing import NamedTuple
 
@@ -15,8 +15,13 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
+from semantic_synthesis.serving import json_values
+from semantic_synthesis.serving.json_values import ValueProblem, is_b64
+
 _KNOWN_KEYS = {"signature_name", "instances", "inputs"}
+_UNKNOWN_SIZE = 3 << 22  # numbers of a row whose size is free: three channels of the largest picture
 _BYTES_SUFFIX = "_bytes"
+_MOST_TEXT = 2000  # of an error: clients' own words come back in it
 DEFAULT = "serving_default"
 # As TF Serving's http_server.cc; codes are those of absl::Status.
 HTTP_STATUS = {
@@ -56,12 +61,14 @@ def read_signatures(folder):
     return {name: signatures[name] for name in signatures if not name.startswith("__")}
 
 
-def parse_request(body, signatures):
-    """JSON bytes -> Request with arrays of the signature's types. RequestError 400 for anything else."""
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(400, f"JSON Parse error: {error}") from None
+def parse_request(body, signatures, most_rows=None):
+    """JSON bytes -> Request with arrays of the signature's types. RequestError 400 for anything else.
+
+    most_rows: rows that a request may have, None for any number.
+    """
+    if most_rows is not None and _separators(body) > _most_values(signatures) * most_rows:
+        raise RequestError(400, f"more numbers than {most_rows} rows of this model have (--max_rows)")
+    content = _problems_are_400(json_values.parse, body)
     if not isinstance(content, dict):
         raise RequestError(400, f"JSON Parse error: expected an object, found {type(content).__name__}")
     name = content.get("signature_name") or DEFAULT
@@ -74,9 +81,37 @@ def parse_request(body, signatures):
         )
     specs = signatures[name].inputs
     by_rows = "instances" in content
-    columns = _columns(content["instances"], specs) if by_rows else _named(content["inputs"], specs)
+    if by_rows:
+        _check_count(content["instances"], most_rows)
+        columns = _columns(content["instances"], specs)
+    else:
+        columns = _named(content["inputs"], specs)
+        for column in columns.values():
+            _check_count(column, most_rows)
     _check_names(columns, specs)
     return Request(name, {key: to_array(key, columns[key], specs[key]) for key in specs}, by_rows)
+
+
+def _check_count(rows, most_rows):
+    if most_rows is not None and isinstance(rows, list) and len(rows) > most_rows:
+        text = f"{len(rows)} rows; this server takes at most {most_rows} in a request (--max_rows)"
+        raise RequestError(400, text)
+
+
+def _separators(body):
+    """Commas and brackets of a body: it unpacks to hardly more values than these."""
+    return sum(body.count(mark) for mark in (b",", b"[", b"{"))
+
+
+def _most_values(signatures):
+    """Commas and brackets of the longest row of any signature, generously."""
+
+    def values(info):
+        sizes = [dim.size for dim in info.tensor_shape.dim[1:]]
+        return _UNKNOWN_SIZE if min(sizes, default=0) < 0 else math.prod(sizes)
+
+    rows = [sum(2 * values(info) + 8 for info in one.inputs.values()) for one in signatures.values()]
+    return max(rows) + 64
 
 
 def _columns(instances, specs):
@@ -91,7 +126,7 @@ def _columns(instances, specs):
 
 def _named(value, specs):
     """{name: value}, also of a bare value where there is one input."""
-    if isinstance(value, dict) and not _is_b64(value):
+    if isinstance(value, dict) and not is_b64(value):
         return value
     if len(specs) == 1:
         return {next(iter(specs)): value}
@@ -107,84 +142,79 @@ def _check_names(columns, specs, where=""):
         )
 
 
-def _is_b64(value):
-    return isinstance(value, dict) and set(value) == {"b64"}
+def _problems_are_400(function, *arguments):
+    """The function's result; what it finds wrong in values is the client's mistake."""
+    try:
+        return function(*arguments)
+    except ValueProblem as problem:
+        raise RequestError(400, str(problem)) from None
 
 
 def to_array(name, value, spec):
-    """A JSON value -> array of the TensorInfo's dtype and rank."""
-    dtype = tf.as_dtype(spec.dtype)
-    rank = len(spec.tensor_shape.dim)
-    if dtype == tf.string:
-        array = np.array(_decoded(name, value), object)
-        if not all(isinstance(item, bytes) for item in array.flat):
-            raise RequestError(400, f"{name}: lists of different lengths; expected {rank} dimensions")
-    else:
-        array = _numbers(name, value, dtype)
-    if array.ndim != rank:
-        raise RequestError(400, f"{name}: found {array.ndim} dimensions {list(array.shape)}; expected {rank}")
-    return array
-
-
-def _decoded(name, value):
-    """Nested lists of {"b64": ...} or strings -> the same of bytes."""
-    if isinstance(value, list):
-        return [_decoded(name, item) for item in value]
-    if isinstance(value, str):
-        return value.encode()
-    if not _is_b64(value) or not isinstance(value["b64"], str):
-        raise RequestError(400, f'{name}: expected {{"b64": "<base64>"}} or a string')
-    try:
-        return base64.b64decode(value["b64"], validate=True)
-    except (binascii.Error, ValueError):
-        raise RequestError(400, f"{name}: the text after b64 is not base64") from None
-
-
-def _numbers(name, value, dtype):
-    try:
-        array = np.array(value)
-    except (ValueError, OverflowError):
-        raise RequestError(
-            400, f"{name}: rows of different lengths; expected a full array of {dtype.name}"
-        ) from None
-    if array.dtype == object or array.dtype.kind not in ("iuf" if dtype.is_floating else "iu"):
-        raise RequestError(400, f"{name}: expected numbers of type {dtype.name}, found {array.dtype.name}")
-    if dtype.is_integer and array.size:
-        limits = np.iinfo(dtype.as_numpy_dtype)
-        low, high = int(array.min()), int(array.max())
-        if low < limits.min or high > limits.max:
-            raise RequestError(400, f"{name}: {low if low < limits.min else high} does not fit {dtype.name}")
-    return array.astype(dtype.as_numpy_dtype)
+    """A JSON value -> array of the TensorInfo's dtype and rank. RequestError 400 for anything else."""
+    return _problems_are_400(json_values.to_array, name, value, spec)
 
 
 def encode_answer(outputs, by_rows):
     """{name: array} -> JSON bytes with `predictions` (rows) or `outputs` (columns)."""
-    columns = {name: _plain(name, array) for name, array in outputs.items()}
-    if len(columns) == 1:
-        result = next(iter(columns.values()))
-    elif by_rows:
-        result = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    else:
-        result = columns
-    return json.dumps({"predictions" if by_rows else "outputs": result}).encode()
+    return b"".join(answer_pieces(outputs, by_rows))
 
 
-def _plain(name, array):
-    """Nested lists for JSON; bytes as base64 objects or text, by the name."""
-    if array.dtype != object:
-        return array.tolist()
+def answer_pieces(outputs, by_rows):
+    """The bytes of encode_answer, a row at a time, because nothing else runs while one is encoded."""
+    start, alone = ("predictions" if by_rows else "outputs"), len(outputs) == 1
+    if alone or not by_rows:
+        yield f'{{"{start}": '.encode() + (b"" if alone else b"{")
+        for number, (name, array) in enumerate(outputs.items()):
+            title = "" if alone else f"{json.dumps(name)}: "
+            yield f"{', ' if number else ''}{title}[".encode()
+            yield from (_row(number, _plain(name, row)) for number, row in enumerate(array))
+            yield b"]"
+        yield b"}" if alone else b"}}"
+        return
+    yield f'{{"{start}": ['.encode()
+    for number, row in enumerate(zip(*outputs.values(), strict=True)):
+        yield _row(number, {name: _plain(name, value) for name, value in zip(outputs, row, strict=True)})
+    yield b"]}"
+
+
+def _row(number, value):
+    return (", " if number else "").encode() + json.dumps(value).encode()
+
+
+def joined(parts):
+    """[{name: rows}, ...] of one request, computed one after another -> {name: rows}.
+
+    Rows with fewer regions than others are filled up with zeros, as the graph does with rows of one call.
+    """
+    found = {}
+    for name in parts[0]:
+        arrays = [part[name] for part in parts]
+        sizes = np.max([array.shape[1:] for array in arrays], axis=0) if arrays[0].ndim > 1 else []
+        found[name] = np.concatenate([
+            np.pad(a, [(0, 0), *[(0, int(most) - size) for most, size in zip(sizes, a.shape[1:], strict=True)]])
+            if a.shape[1:] != tuple(sizes) else a for a in arrays
+        ])  # fmt: skip
+    return found
+
+
+def _plain(name, row):
+    """A row's nested lists for JSON; bytes as base64 objects or text, by the name."""
 
     def text(content):
         if name.endswith(_BYTES_SUFFIX):
             return {"b64": base64.b64encode(content).decode()}
         return content.decode("utf-8", "replace")
 
-    return np.frompyfunc(text, 1, 1)(array).tolist()
+    if isinstance(row, bytes):
+        return text(row)
+    return np.frompyfunc(text, 1, 1)(row).tolist() if row.dtype == object else row.tolist()
 
 
 def encode_error(text):
     """The body of every answer other than 200."""
-    return json.dumps({"error": text}).encode()
+    shown = text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]} ..."
+    return json.dumps({"error": shown}).encode()
 
 
 def status(model):

@@ -5,27 +5,25 @@ side by side, labels, new versions while running, batching of requests, monitori
 bounded bodies (413) and a bounded queue (429), which in front of TF Serving are a proxy's business.
 """
 
-import asyncio
-import logging
 import os
-import re
 import signal
 import socket
-from concurrent.futures import ThreadPoolExecutor
+import sys
+import time
 from dataclasses import dataclass
+from functools import partial
 
 import tensorflow as tf
 
 from semantic_synthesis import data
 from semantic_synthesis.options import Command, option
 from semantic_synthesis.serving import rest_protocol
+from semantic_synthesis.serving.access import TOKEN_VARIABLE, Access, Gate, open_log
 from semantic_synthesis.serving.files import errors_only, models
 from semantic_synthesis.serving.rest_protocol import RequestError
+from semantic_synthesis.serving.service import Service
 
-_URL = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(?:(/metadata)|:(\w+))?")
-_DISCARDED = 512 << 20  # bytes of an oversized body that are read and dropped, so that clients see the 413
-_BODY_S = 60  # seconds a client may take to send its body
-_logger = logging.getLogger("semantic_synthesis.serving")
+_END_S = 0.5  # seconds in which the last answers are sent when time is over
 
 
 @dataclass(frozen=True)
@@ -36,16 +34,34 @@ class ServeOptions:
     host: str = option("127.0.0.1", "Address to listen on; the default is reachable from this machine only.")
     rest_api_port: int = option(8501, "Port; 0 takes a free one.")
     max_body_mb: float = option(32.0, "Largest request body in MB; larger ones are answered 413.")
+    max_rows: int = option(64, "Most rows (pictures) of one request; more are answered 400.")
+    turn_rows: int = option(
+        1, "Rows computed before other requests get their turn; more suit exports with --batch_rows."
+    )
     max_queue: int = option(64, "Requests in the house, running or waiting; more are answered 429.")
+    max_connections: int = option(
+        512, "Connections at a time; beyond them the one that is silent for longest is closed."
+    )
     num_threads: int = option(2, "Requests computed at the same time.")
     drain_s: float = option(60.0, "Seconds that running requests get after SIGTERM.")
+    allow_origin: tuple = option(
+        (), "Origin whose pages may call this server, such as http://localhost:3000; * for all."
+    )
+    allow_host: tuple = option(
+        (), "Name under which clients reach this server, beside addresses and localhost; * for any."
+    )
+    api_token: str = option("", "Token that clients must send as Authorization: Bearer TOKEN.")
+    api_token_file: str = option(
+        "", f"File with that token; without both, the environment's {TOKEN_VARIABLE} if set."
+    )
+    request_log: bool = option(True, "One line to standard error for each request.")
 
 
 class ServedModel:
-    """One version of one model; `predict` may be called from several threads."""
+    """One version of one model; requests are parsed, computed and answered row by row."""
 
-    def __init__(self, name, version, folder):
-        self.name, self.version = name, version
+    def __init__(self, name, version, folder, most_rows=None, turn_rows=1):
+        self.name, self.version, self.most_rows, self.turn_rows = name, version, most_rows, turn_rows
         try:
             with errors_only():
                 self._model = tf.saved_model.load(str(folder))
@@ -55,111 +71,97 @@ class ServedModel:
 
     def predict(self, body):
         """JSON bytes of a predict request -> JSON bytes of the answer. RequestError for whatever is wrong."""
-        request = rest_protocol.parse_request(body, self.signatures)
-        function = self._model.signatures[request.signature]
+        for found in self.steps(body):
+            answer = found
+        return answer
+
+    def steps(self, body):
+        """Iterator over the turns of a request, whose last item is what `predict` returns."""
+        request = rest_protocol.parse_request(body, self.signatures, self.most_rows)
+        del body  # as large as all the rest
+        yield None
+        parts = []
+        for rows in self._turns(request.inputs):
+            parts.append(self._call(request.signature, rows))
+            yield None
+        pieces = []
+        for piece in rest_protocol.answer_pieces(rest_protocol.joined(parts), request.by_rows):
+            pieces.append(piece)
+            yield None
+        yield b"".join(pieces)
+
+    def _turns(self, inputs):
+        """Inputs of a few rows each; all at once where the numbers of rows differ, which the graph refuses."""
+        counts = {len(array) for array in inputs.values()}
+        if len(counts) > 1 or not max(counts):
+            yield inputs
+            return
+        for at in range(0, counts.pop(), self.turn_rows):
+            yield {name: array[at : at + self.turn_rows] for name, array in inputs.items()}
+
+    def _call(self, signature, inputs):
+        """{name: array} of some rows."""
+        function = self._model.signatures[signature]
         try:
-            outputs = function(**{name: tf.constant(x) for name, x in request.inputs.items()})
+            outputs = function(**{name: tf.constant(x) for name, x in inputs.items()})
         except tf.errors.OpError as error:
             lines = [line.strip() for line in error.message.splitlines()]
             line = (
                 data.user_error(error) or [line for line in lines if line and not line.startswith("[[")][-1]
             )
             raise RequestError(rest_protocol.HTTP_STATUS.get(error.error_code, 500), line) from None
-        return rest_protocol.encode_answer({name: x.numpy() for name, x in outputs.items()}, request.by_rows)
+        return {name: x.numpy() for name, x in outputs.items()}
 
 
-class Service:
-    """The HTTP side: routes, bounds, worker threads. options: ServeOptions; served: {name: ServedModel}."""
-
-    def __init__(self, options, served):
-        self.served = served
-        self.most_bytes, self.most_requests = int(options.max_body_mb * 1e6), options.max_queue
-        self.waiting = 0
-        self.pool = ThreadPoolExecutor(options.num_threads, "predict")
-
-    async def answer(self, request):
-        """Any request -> (HTTP status, JSON bytes)."""
-        try:
-            return 200, await self._dispatch(request)
-        except RequestError as error:
-            return error.status, rest_protocol.encode_error(str(error))
-
-    async def _dispatch(self, request):
-        match = _URL.fullmatch(request.url.path)
-        predicting = bool(match and match[4])
-        if (
-            not match
-            or request.method != ("POST" if predicting else "GET")
-            or (predicting and match[4] != "predict")
-        ):
-            raise RequestError(400, f"Malformed request: {request.method} {request.url.path}")
-        model = self._find(match[1], match[2])
-        if predicting:
-            return await self._predict(model, request)
-        return rest_protocol.metadata(model) if match[3] else rest_protocol.status(model)
-
-    def _find(self, name, version):
-        model = self.served.get(name)
-        if model is None or (version and int(version) != model.version):
-            wanted = f"Specific({name}, {version})" if version else f"Latest({name})"
-            raise RequestError(404, f"Servable not found for request: {wanted}")
-        return model
-
-    async def _predict(self, model, request):
-        if self.waiting >= self.most_requests:
-            raise RequestError(429, f"{self.waiting} requests are waiting already; try again later")
-        self.waiting += 1  # before the body is read: what waits is bounded in bytes, too
-        try:
-            body = await self._body(request)
-            return await asyncio.get_running_loop().run_in_executor(self.pool, model.predict, body)
-        finally:
-            self.waiting -= 1
-
-    async def _body(self, request):
-        try:
-            return await asyncio.wait_for(self._read(request), _BODY_S)
-        except asyncio.TimeoutError:
-            raise RequestError(408, f"the body did not arrive within {_BODY_S} s") from None
-
-    async def _read(self, request):
-        told = request.headers.get("content-length", "")
-        too_large = RequestError(413, f"the body is larger than {self.most_bytes} bytes (--max_body_mb)")
-        if told.isdecimal() and int(told) > self.most_bytes and "expect" in request.headers:
-            raise too_large  # the client asks before it sends
-        body, size = bytearray(), 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size <= self.most_bytes:
-                body += chunk
-            elif size > _DISCARDED:
-                break
-            else:
-                body.clear()
-        if size > self.most_bytes:
-            raise too_large
-        return bytes(body)
-
-
-def make_app(service):
+def make_app(service, access, log):
     """The ASGI application."""
     from fastapi import FastAPI, Request
+    from fastapi.middleware.cors import CORSMiddleware
     from fastapi.responses import Response
+    from starlette.exceptions import HTTPException
     from starlette.requests import ClientDisconnect
 
     app = FastAPI(title="semantic_synthesis serve", docs_url=None, redoc_url=None, openapi_url=None)
 
+    def answered(status, body):
+        headers = {"connection": "close"} if status in (408, 503) else {}
+        headers |= {"www-authenticate": "Bearer"} if status == 401 else {}
+        return Response(body, status, headers, "application/json")
+
+    @app.exception_handler(HTTPException)
+    async def elsewhere(request: Request, _: HTTPException):
+        text = f"Malformed request: {request.method} {request.scope['path']}"
+        return answered(400, rest_protocol.encode_error(text))
+
     @app.api_route("/{path:path}", methods=["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
     async def answer(request: Request):
+        refused = access.token_refusal(request.scope)
+        if refused:
+            return answered(refused[0], rest_protocol.encode_error(refused[1]))
         try:
-            status, body = await service.answer(request)
+            return answered(*await service.answer(request))
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
         except Exception:
-            _logger.exception("%s %s", request.method, request.url.path)
-            status, body = 500, rest_protocol.encode_error("internal error; the server's log says more")
-        return Response(body, status, media_type="application/json")
+            log.exception("%s %s", request.method, ascii(request.scope["path"]))
+            return answered(500, rest_protocol.encode_error("internal error; the server's log says more"))
 
-    return app
+    if access.origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=access.origins, allow_methods=["GET", "POST"], allow_headers=["*"]
+        )  # fmt: skip
+    return Gate(app, access, log)
+
+
+def check(options):
+    """ValueError for limits that allow nothing."""
+    for name in ("max_rows", "turn_rows", "max_queue", "max_connections", "num_threads"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} {getattr(options, name)}; expected 1 or more")
+    if not options.max_body_mb > 0 or options.max_body_mb > 2000:
+        raise ValueError(f"--max_body_mb {options.max_body_mb}; expected more than 0, at most 2000")
+    if not 0 <= options.drain_s < 1e6:
+        raise ValueError(f"--drain_s {options.drain_s}; expected seconds, 0 or more")
 
 
 def serve(options):
@@ -173,32 +175,52 @@ def serve(options):
         raise ValueError(
             "serve needs fastapi and uvicorn; expected: pip install 'semantic-synthesis[serve]'"
         ) from None
+    from semantic_synthesis.serving.connections import ACCEPTED_AT_ONCE, Connection, Server, most_connections
+
+    check(options)
+    access = Access(options)
     listening = _listen(options)
-    served = load_models(options.export_dir)
+    service = Service(options, load_models(options.export_dir, options.max_rows, options.turn_rows))
+    log, lines = open_log(options.request_log)
     config = uvicorn.Config(
-        make_app(Service(options, served)), timeout_graceful_shutdown=options.drain_s or None,
-        log_level="warning", access_log=False, server_header=False,
+        make_app(service, access, log), timeout_graceful_shutdown=options.drain_s + _END_S,
+        http=partial(Connection, most_connections(options.max_connections)), ws="none", lifespan="off",
+        backlog=ACCEPTED_AT_ONCE, log_level="critical", access_log=False, server_header=False,
     )  # fmt: skip
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn raises them again when it has drained
     listening.listen(128)  # from the line below on, clients may come
     host, port = listening.getsockname()[:2]
     print(
-        f"development server, not for production: http://{host}:{port}/v1/models/{next(iter(served))}",
+        f"development server, not for production: http://{host}:{port}/v1/models/{next(iter(service.served))}",
         flush=True,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    Server(config, options.drain_s, service.end).run(sockets=[listening])
+    _end(service, lines)
     return 0
 
 
-def load_models(export_dir):
+def _end(service, lines):
+    """Writes the log out; rows that are still computed though nobody waits are not waited for."""
+    end = time.monotonic() + _END_S
+    while lines.qsize() and time.monotonic() < end:
+        time.sleep(0.01)
+    if service.ended:
+        sys.stdout.flush()
+        os._exit(0)
+
+
+def load_models(export_dir, most_rows=None, turn_rows=1):
     """{name: ServedModel}, the newest version of each. ValueError or OSError if there is none."""
     found = models(export_dir) if os.path.isdir(export_dir) else {}
     if not found:
         raise ValueError(
             f"{export_dir}: no <model name>/<version>/ here; expected a folder written by export.py"
         )
-    return {name: ServedModel(name, v[-1], f"{export_dir}/{name}/{v[-1]}") for name, v in found.items()}
+    return {
+        name: ServedModel(name, numbers[-1], f"{export_dir}/{name}/{numbers[-1]}", most_rows, turn_rows)
+        for name, numbers in found.items()
+    }
 
 
 def _listen(options):
