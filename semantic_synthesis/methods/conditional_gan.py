@@ -117,7 +117,8 @@ class ConditionalGAN(Method):
     """A generator under conditions of the layout, trained against what --netD names.
 
     A subclass gives make_norm(channels, name) or make_block, make_entry() and make_encoder(), called by the
-    constructor, and the rest of Method's contract. make_layout, uses_edges, finish and
+    constructor, training_style(batch) -> (style to train with, {"KLD": weighted term} or {}, which samples are
+    unpaired: bool [B] or None), and the rest of Method's contract. make_layout, uses_edges, finish and
     spectral_init are there to be replaced where a paper differs.
     Deviation from the authors' code: generator and discriminator losses come from one forward pass (the
     code makes a second fake after the generator's update), so running statistics and power iterations
@@ -235,6 +236,16 @@ class ConditionalGAN(Method):
             terms["generator"]["VGG"] = weight * self.vgg.loss(matched, real, config.vgg_layers, pixels)
         return terms
 
+    def compute_losses(self, batch):
+        """One forward pass for both objectives; see Method. Losses are already weighted."""
+        layout = {key: batch[key] for key in ("label", "instance") if key in batch}
+        style, divergence, unpaired = self.training_style(batch)
+        fake = self.synthesize_planned(self.plan(layout), style, training=True)
+        terms = self.adversarial_terms(
+            layout, fake, batch["image"], unpaired, batch["row"], batch.get("rarity")
+        )
+        return terms | {"generator": divergence | terms["generator"]}
+
     def shown(self, layout, fake, real, unpaired=None, rows=None):
         """What discriminators get to see (`discriminators.Shown`)."""
         return Shown(fake, real, layout["label"], lambda: self.semantics(self.tokens(layout)), unpaired, rows)
@@ -341,13 +352,3 @@ class GlobalStyleGAN(ConditionalGAN):
             z = tf.where(unpaired[:, None], noise, z)
         divergence = config.lambda_kld * losses.kl_divergence(mean, log_variance)
         return {"z": z}, {"KLD": divergence}, unpaired
-
-    def compute_losses(self, batch):
-        """One forward pass for both objectives; see Method. Losses are already weighted."""
-        layout = {key: batch[key] for key in ("label", "instance") if key in batch}
-        style, divergence, unpaired = self.training_style(batch)
-        fake = self.synthesize_planned(self.plan(layout), style, training=True)
-        terms = self.adversarial_terms(
-            layout, fake, batch["image"], unpaired, batch["row"], batch.get("rarity")
-        )
-        return terms | {"generator": divergence | terms["generator"]}

@@ -255,16 +255,6 @@ class CLVAE(ConditionalGAN):
             }
         return style, {"KLD": config.lambda_kld * class_divergence(found)}, unpaired
 
-    def compute_losses(self, batch):
-        """One forward pass for both objectives; see Method. Losses are already weighted."""
-        layout = {key: batch[key] for key in ("label", "instance") if key in batch}
-        style, divergence, unpaired = self.training_style(batch)
-        fake = self.synthesize_planned(self.plan(layout), style, training=True)
-        terms = self.adversarial_terms(
-            layout, fake, batch["image"], unpaired, batch["row"], batch.get("rarity")
-        )
-        return terms | {"generator": divergence | terms["generator"]}
-
 
 def class_divergence(found):
     """The KL term of a PhotoStyle: that of z, and for each level the mean over the classes present there.

@@ -160,21 +160,16 @@ class INADE(ConditionalGAN):
 
     # Training
 
-    def compute_losses(self, batch):
-        """One forward pass for both objectives; see Method. Losses are already weighted."""
-        config = self.config
-        layout = {"label": batch["label"], "instance": batch["instance"]}
-        style, divergence, unpaired = self._draw(layout, batch["row"], config.seed), {}, None
-        if self.encoder is not None:
-            posterior = self.encoder(batch["image"], layout["instance"], self._count(layout))
-            noise = posterior.sample(style["noise"])
-            if config.prior_share:
-                unpaired = random_rows(batch["row"], config.prior_share)
-                noise = tf.where(unpaired[:, None, None, None], style["noise"], noise)
-            style["noise"] = noise
-            divergence["KLD"] = config.lambda_kld / 2 * losses.kl_divergence(*posterior)
-        fake = self.synthesize_planned(self.plan(layout), style, training=True)
-        terms = self.adversarial_terms(
-            layout, fake, batch["image"], unpaired, batch["row"], batch.get("rarity")
-        )
-        return terms | {"generator": divergence | terms["generator"]}
+    def training_style(self, batch):
+        """(style to train with, {"KLD": weighted term}, which samples are unpaired: bool [B] or None)."""
+        config, unpaired = self.config, None
+        style = self._draw(batch, batch["row"], config.seed)
+        if self.encoder is None:
+            return style, {}, None
+        posterior = self.encoder(batch["image"], batch["instance"], self._count(batch))
+        noise = posterior.sample(style["noise"])
+        if config.prior_share:
+            unpaired = random_rows(batch["row"], config.prior_share)
+            noise = tf.where(unpaired[:, None, None, None], style["noise"], noise)
+        divergence = config.lambda_kld / 2 * losses.kl_divergence(*posterior)
+        return {**style, "noise": noise}, {"KLD": divergence}, unpaired
