@@ -270,7 +270,7 @@ def test_folder_layouts_give_miou(label_dir, tmp_path):
 
 
 def test_commands_are_dataclasses_with_functions():
-    for options, function in COMMANDS.values():
+    for options, function, *_ in COMMANDS.values():
         assert dataclasses.is_dataclass(options) and callable(function)
         for field in dataclasses.fields(options):
             assert field.metadata["help"], field.name
