@@ -92,6 +92,9 @@ def run(name, arguments=None):
     sys.argv = [f"semantic-synthesis {name}", *(sys.argv[1:] if arguments is None else arguments)]
     from semantic_synthesis import command_line  # not above: it imports TensorFlow
 
+    importlib.import_module(
+        "semantic_synthesis.methods"
+    )  # a dataset's description may hold options of any of them
     module, attribute = COMMANDS[name]
     found = getattr(importlib.import_module(f"semantic_synthesis.{module}"), attribute)
     command_line.run(found if attribute == "COMMAND" else found[name.split()[-1]])

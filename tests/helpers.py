@@ -89,11 +89,15 @@ def as_flags(options):
 
 
 def start_script(script, arguments, **environment):
-    """A script of the repository (train.py, test_one.py) in its own process; output is read as text."""
+    """A script of the repository (train.py, test_one.py) in its own process; output is read as text.
+
+    It imports this checkout's package, whatever is installed.
+    """
+    path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, str(REPOSITORY / script), *arguments],
         cwd=REPOSITORY,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONPATH": path, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -2,11 +2,13 @@
 
 import os
 import struct
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from fixtures_data import encode_png, label_map, photo, write_folders, write_json, write_picture
+from helpers import run_script
 
 from semantic_synthesis import data
 from semantic_synthesis.data import DataError, catalogue, instances, layouts, resolving
@@ -213,6 +215,16 @@ def test_hidden_folders_are_passed_over(tmp_path):
         write_picture(tmp_path / "images" / folder / "0-checkpoint.jpg", photo())
     report = report_of(images, labels)
     assert (report.samples, report.problems) == (3, [])
+
+
+def test_the_command_itself_checks(tmp_path):
+    """In its own process, where nothing else has been imported; names that are no text are shown escaped."""
+    images, labels = write_folders(tmp_path)
+    Path(os.fsdecode(os.fsencode(images) + b"/\xff.jpg")).write_bytes(b"")
+    arguments = ["prepare", "check", "--image_dir", images, "--label_dir", labels]
+    code, out, err = run_script("semantic_synthesis/__main__.py", arguments, PYTHONIOENCODING="utf-8:strict")
+    assert code == 1, err
+    assert "split 'train': 3 samples, 1 problems" in out and r"\udcff.jpg: no label map" in out
 
 
 def test_composed_and_decomposed_letters_pair(tmp_path):

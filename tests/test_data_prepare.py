@@ -176,7 +176,10 @@ def test_instances_of_coco(tmp_path):
     write_picture(tmp_path / "train_img/7.jpg", photo(8, 8))
     write_picture(tmp_path / "train_label/7.png", np.full((8, 8), 3, np.uint8))
     square = [[2, 2, 5, 2, 5, 5, 2, 5]]
-    annotations = [{"image_id": 1, "segmentation": {"counts": []}}, {"image_id": 1, "segmentation": square}]
+    annotations = [
+        {"image_id": 1, "segmentation": {"counts": []}, "iscrowd": 1},
+        {"image_id": 1, "segmentation": square},
+    ]
     values = {"images": [{"id": 1, "file_name": "7.jpg"}], "annotations": annotations}
     (tmp_path / "a.json").write_text(json.dumps(values))
     code = run("instances", dataset_mode="coco", dataroot=str(tmp_path), annotations=str(tmp_path / "a.json"))
