@@ -61,7 +61,7 @@ N is the number of rows of a request, free from 1. {rows}
 _INSTANCE_RULE = """
 - `instance`, `instance_png_bytes`: instance ids at the label map's size, 0 for none; PNG with one channel of
   8 or 16 bits, or RGB as r + 256 g + 65536 b."""
-_STYLE_RULE = "\n- `style_image_bytes`: JPEG or PNG of any size."
+_STYLE_RULE = "\n- `style_image_bytes`: JPEG or PNG, of up to 1,024 times the picture's pixels."
 _REGION_RULE = """
 - Rows of regions in a style ({names}): first the classes of pixels without an object (in the
   order of their indices), then the objects (in the order of their ids). `regions` gives the row of every pixel,

@@ -168,18 +168,28 @@ def answer_pieces(outputs, by_rows):
         for number, (name, array) in enumerate(outputs.items()):
             title = "" if alone else f"{json.dumps(name)}: "
             yield f"{', ' if number else ''}{title}[".encode()
-            yield from (_row(number, _plain(name, row)) for number, row in enumerate(array))
+            yield from (_separated(number, _text(name, row)) for number, row in enumerate(array))
             yield b"]"
         yield b"}" if alone else b"}}"
         return
     yield f'{{"{start}": ['.encode()
     for number, row in enumerate(zip(*outputs.values(), strict=True)):
-        yield _row(number, {name: _plain(name, value) for name, value in zip(outputs, row, strict=True)})
+        values = (
+            f"{json.dumps(name)}: {_text(name, value)}" for name, value in zip(outputs, row, strict=True)
+        )
+        yield _separated(number, f"{{{', '.join(values)}}}")
     yield b"]}"
 
 
-def _row(number, value):
-    return (", " if number else "").encode() + json.dumps(value).encode()
+def _separated(number, text):
+    return (f", {text}" if number else text).encode()
+
+
+def _text(name, row):
+    """JSON of a row; line by line where it has lines, so that other threads get a word in."""
+    if isinstance(row, np.ndarray) and row.ndim > 1:
+        return f"[{', '.join([json.dumps(_plain(name, line)) for line in row])}]"
+    return json.dumps(_plain(name, row))
 
 
 def joined(parts):

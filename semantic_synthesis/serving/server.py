@@ -2,7 +2,8 @@
 
 A client or page written against it works unchanged against TF Serving. What it has not: gRPC, versions
 side by side, labels, new versions while running, batching of requests, monitoring. What it has on top:
-bounded bodies (413) and a bounded queue (429), which in front of TF Serving are a proxy's business.
+bounds of bodies, rows, requests and connections, fair turns, and checks of who asks (`service`, `bodies`, `turns`,
+`connections`, `access`), which in front of TF Serving are a proxy's business.
 """
 
 import os
@@ -23,6 +24,7 @@ from semantic_synthesis.serving.files import errors_only, models
 from semantic_synthesis.serving.rest_protocol import RequestError
 from semantic_synthesis.serving.service import Service
 
+_SWITCH_S = 0.001  # after which a thread that parses or encodes lets the one that listens go on
 _END_S = 0.5  # seconds in which the last answers are sent when time is over
 
 
@@ -79,15 +81,16 @@ class ServedModel:
         """Iterator over the turns of a request, whose last item is what `predict` returns."""
         request = rest_protocol.parse_request(body, self.signatures, self.most_rows)
         del body  # as large as all the rest
-        yield None
         parts = []
         for rows in self._turns(request.inputs):
+            if parts:
+                yield None
             parts.append(self._call(request.signature, rows))
-            yield None
         pieces = []
         for piece in rest_protocol.answer_pieces(rest_protocol.joined(parts), request.by_rows):
             pieces.append(piece)
-            yield None
+            if len(parts) > 1:  # a single row is answered in the turn that computes it
+                yield None
         yield b"".join(pieces)
 
     def _turns(self, inputs):
@@ -189,6 +192,7 @@ def serve(options):
     )  # fmt: skip
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn raises them again when it has drained
+    sys.setswitchinterval(_SWITCH_S)
     listening.listen(128)  # from the line below on, clients may come
     host, port = listening.getsockname()[:2]
     print(
