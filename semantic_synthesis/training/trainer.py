@@ -119,6 +119,7 @@ class Trainer:
             self._scratch = tempfile.TemporaryDirectory(prefix="worker-checkpoints-")
             folder = self._scratch.name
         else:
+            os.makedirs(folder, exist_ok=True)
             remove_leftovers(folder)
         self.checkpoints = CheckpointWriter(
             tf.train.Checkpoint(**state, ema=self.ema), folder, KEPT_CHECKPOINTS
