@@ -1,6 +1,5 @@
 """The development server against clients that ask too much, stall, or should not ask at all."""
 
-import base64
 import gzip
 import http.client
 import json
@@ -12,21 +11,16 @@ import threading
 import time
 
 import exports
-import numpy as np
 import pytest
-import tensorflow as tf
 from test_serving import PREDICT, ask, png_request, png_row, start_server
 
-from semantic_synthesis.serving import json_values, rest_protocol
-from semantic_synthesis.serving.access import Access
+from semantic_synthesis.serving import rest_protocol
 from semantic_synthesis.serving.rest_protocol import RequestError
-from semantic_synthesis.serving.server import ServeOptions, check
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
-ORIGIN, TOKEN = "http://localhost:3000", "secret"
-BEARER = {"Authorization": f"Bearer {TOKEN}"}
+ORIGIN = "http://localhost:3000"
 FLAGS = [
     "--max_body_mb=2", "--max_rows=100", f"--allow_origin={ORIGIN}", "--allow_host=pictures.example", "--drain_s=1",
     "--max_connections=80",
@@ -71,84 +65,6 @@ def error_of(answer):
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"application/json" in head
     return int(head.split()[1]), json.loads(body)["error"]
-
-
-# Values
-
-
-def spec(dtype, rank):
-    signature = rest_protocol.saved_model_pb2.SavedModel().meta_graphs.add().signature_def["s"]
-    info = signature.inputs["x"]
-    info.dtype = dtype.as_datatype_enum
-    for _ in range(rank):
-        info.tensor_shape.dim.add(size=-1)
-    return info
-
-
-@pytest.mark.parametrize(
-    ("dtype", "rank", "value"),
-    [
-        (tf.string, 1, ["\ud800"]),
-        (tf.string, 1, [{"b64": "\ud800"}]),
-        (tf.string, 1, json.loads("[" * 900 + "]" * 900)),
-        (tf.uint8, 3, json.loads("[" * 900 + "1" + "]" * 900)),
-        (tf.float32, 2, [[float("nan")]]),
-        (tf.float32, 2, [[1.0, float("-inf")]]),
-        (tf.float32, 2, [[1e300]]),
-        (tf.float32, 2, [[10**400]]),
-        (tf.int64, 1, [2**63]),
-        (tf.int64, 1, [True]),
-        (tf.uint8, 3, [["A" * 100, ""]]),
-        (tf.uint8, 3, [[[1], None]]),
-        (tf.uint8, 3, {"b64": "AAAA"}),
-    ],
-)
-def test_values_of_other_kinds_are_400(dtype, rank, value):
-    with pytest.raises(RequestError) as caught:
-        rest_protocol.to_array("x", value, spec(dtype, rank))
-    assert caught.value.status == 400 and str(caught.value).startswith("x: ")
-
-
-def test_numbers_of_every_type_come_out_as_they_are():
-    for dtype, value in ((tf.int64, [-(2**63), 2**63 - 1]), (tf.uint8, [0, 255]), (tf.float32, [1, -2.5])):
-        found = rest_protocol.to_array("x", value, spec(dtype, 1))
-        assert found.dtype == dtype.as_numpy_dtype and found.tolist() == value
-    assert rest_protocol.to_array("x", [[[1, 2]], [[3, 4]]], spec(tf.int32, 3)).tolist() == [
-        [[1, 2]],
-        [[3, 4]],
-    ]
-
-
-def test_base64_as_tf_serving_reads_it():
-    for content in (b"", b"a", b"ab", b"abc", bytes(range(256))):
-        packed = base64.b64encode(content).decode()
-        for text in (packed, packed.rstrip("="), base64.encodebytes(content).decode(), f" {packed}\r\n"):
-            assert json_values.unpack_base64(text) == content
-    for text in ("a", "YQ=", "YQ===", "Y=Q=", "Yä==", "Y-__"):
-        with pytest.raises(ValueError):
-            json_values.unpack_base64(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ['{"a": [1, [2.5e3, -0], {"b": null}], "c": "\\u00e9\\n", "a": true}', "[]", "{}", ' [ 1 , [ ] , { } ]\n', "3",
-     '"x"', "NaN", '{"a": {"b": {"c": [[[[1]]]]}}}'],
-)  # fmt: skip
-def test_json_is_read_as_by_json(text):
-    for body in (text.encode(), text.encode("utf-16"), text.encode("utf-8-sig")):
-        np.testing.assert_equal(json_values.parse(body), json.loads(body))
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"[", b"[1,]", b"[1 2]", b"{1:2}", b'{"a"}', b'{"a":1,}', b"[1]]", b"\xff\xfe\x00", b'{"a":"\n"}', b"nul",
-     b"[" * 5000, b"9" * 5000, b'"\\ud8"', b"[1e]"],
-)  # fmt: skip
-def test_what_is_no_json_is_400(body):
-    with pytest.raises((ValueError, RecursionError)):
-        json.loads(body)
-    with pytest.raises(json_values.ValueProblem, match="JSON Parse error"):
-        json_values.parse(body)
 
 
 # Memory and rows
@@ -373,41 +289,6 @@ def test_pages_of_listed_origins_may_ask(server):
     connection.request("OPTIONS", PREDICT, headers={"Origin": "http://evil.example", **asked})
     answer = connection.getresponse()
     assert answer.status == 403 and "--allow_origin" in json.loads(answer.read())["error"]
-
-
-def test_tokens(tmp_path, monkeypatch):
-    def refused(options, *values):
-        headers = [(b"authorization", value.encode()) for value in values]
-        return Access(options).token_refusal({"headers": headers})
-
-    assert refused(ServeOptions()) is None
-    file = tmp_path / "token"
-    file.write_text(f"{TOKEN}\n")
-    for options in (ServeOptions(api_token=TOKEN), ServeOptions(api_token_file=str(file))):
-        assert refused(options, f"Bearer {TOKEN}") is None
-        for values in ((), ("Bearer wrong",), (TOKEN,), ("Bearer",), (f"Bearer {TOKEN}", f"Bearer {TOKEN}")):
-            assert refused(options, *values)[0] == 401
-    monkeypatch.setenv("SEMANTIC_SYNTHESIS_API_TOKEN", TOKEN)
-    assert refused(ServeOptions())[0] == 401
-    file.write_text("\n")
-    with pytest.raises(ValueError, match="is empty"):
-        Access(ServeOptions(api_token_file=str(file)))
-    with pytest.raises(ValueError, match="one of them"):
-        Access(ServeOptions(api_token="a", api_token_file="b"))
-
-
-@pytest.mark.parametrize("origin", ["localhost:3000", "http://a/", "http://a/b", "http://", "http://u@a"])
-def test_wrong_origins_are_refused_at_the_start(origin):
-    with pytest.raises(ValueError, match="--allow_origin"):
-        Access(ServeOptions(allow_origin=(origin,)))
-
-
-@pytest.mark.parametrize(
-    "options", [{"max_rows": 0}, {"num_threads": -1}, {"max_body_mb": 0.0}, {"drain_s": -1.0}]
-)
-def test_limits_that_allow_nothing_are_refused(options):
-    with pytest.raises(ValueError, match=f"--{next(iter(options))} "):
-        check(ServeOptions(**options))
 
 
 # The end

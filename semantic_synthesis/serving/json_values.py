@@ -17,6 +17,7 @@ import tensorflow as tf
 _BY_PYTHON = 3  # outer levels: the object, its instances or inputs, their rows
 _SPACE = re.compile(r"[ \t\n\r]*")
 _WHITE = b" \t\n\r\f\v"
+_TURN = 1 << 18  # characters, or numbers, read before others get their turn
 _scan = json.JSONDecoder().scan_once
 
 
@@ -24,72 +25,93 @@ class ValueProblem(ValueError):
     """What is wrong with a request's values, as one line for the client."""
 
 
+def finished(steps):
+    """What a generator of turns returns, all in one go."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
 def parse(body):
-    """json.loads(body) that lets other threads run between rows. ValueProblem for what is no JSON."""
+    """json.loads(body). ValueProblem for what is no JSON."""
+    return finished(parse_steps(body))
+
+
+def parse_steps(body):
+    """Generator that pauses within long bodies and returns json.loads(body)."""
     try:
-        text = body.decode(json.detect_encoding(body), "surrogatepass")
-        value, end = _value(text, _skip(text, 0), _BY_PYTHON)
-        if _skip(text, end) != len(text):
-            raise json.JSONDecodeError("Extra data", text, end)
+        reader = _Reader(body.decode(json.detect_encoding(body), "surrogatepass"))
+        value, end = yield from reader.value(reader.skip(0), _BY_PYTHON)
+        if reader.skip(end) != len(reader.text):
+            raise reader.problem("Extra data", end)
     except (ValueError, RecursionError) as error:
         raise ValueProblem(f"JSON Parse error: {error}") from None
     return value
 
 
-def _skip(text, at):
-    return _SPACE.match(text, at).end()
+class _Reader:
+    """Reads JSON text; each method takes a position, the generators return (value, end)."""
 
+    def __init__(self, text):
+        self.text, self.paused = text, 0
 
-def _value(text, at, levels):
-    """(value, end) of the JSON value at a position."""
-    opening = text[at : at + 1]
-    if levels and opening == "[":
-        return _array(text, at, levels)
-    if levels and opening == "{":
-        return _object(text, at, levels)
-    try:
-        return _scan(text, at)
-    except StopIteration as error:
-        raise json.JSONDecodeError("Expecting value", text, error.value) from None
+    def skip(self, at):
+        return _SPACE.match(self.text, at).end()
 
+    def problem(self, text, at):
+        return json.JSONDecodeError(text, self.text, at)
 
-def _array(text, at, levels):
-    found, at = [], _skip(text, at + 1)
-    if text[at : at + 1] == "]":
-        return found, at + 1
-    while True:
-        item, at = _value(text, at, levels - 1)
-        found.append(item)
-        at, more = _next(text, at, "]")
-        if not more:
-            return found, at
+    def value(self, at, levels):
+        opening = self.text[at : at + 1]
+        if levels and opening == "[":
+            return (yield from self.array(at, levels))
+        if levels and opening == "{":
+            return (yield from self.object(at, levels))
+        try:
+            return _scan(self.text, at)
+        except StopIteration as error:
+            raise self.problem("Expecting value", error.value) from None
 
+    def array(self, at, levels):
+        found, at = [], self.skip(at + 1)
+        if self.text[at : at + 1] == "]":
+            return found, at + 1
+        while True:
+            item, at = yield from self.value(at, levels - 1)
+            found.append(item)
+            at, more = self.next(at, "]")
+            if not more:
+                return found, at
+            if at > self.paused + _TURN:
+                self.paused = at
+                yield
 
-def _object(text, at, levels):
-    found, at = {}, _skip(text, at + 1)
-    if text[at : at + 1] == "}":
-        return found, at + 1
-    while True:
-        if text[at : at + 1] != '"':
-            raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
-        key, at = _scan(text, at)
-        at = _skip(text, at)
-        if text[at : at + 1] != ":":
-            raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
-        found[key], at = _value(text, _skip(text, at + 1), levels - 1)
-        at, more = _next(text, at, "}")
-        if not more:
-            return found, at
+    def object(self, at, levels):
+        found, at = {}, self.skip(at + 1)
+        if self.text[at : at + 1] == "}":
+            return found, at + 1
+        while True:
+            if self.text[at : at + 1] != '"':
+                raise self.problem("Expecting property name enclosed in double quotes", at)
+            key, at = _scan(self.text, at)
+            at = self.skip(at)
+            if self.text[at : at + 1] != ":":
+                raise self.problem("Expecting ':' delimiter", at)
+            found[key], at = yield from self.value(self.skip(at + 1), levels - 1)
+            at, more = self.next(at, "}")
+            if not more:
+                return found, at
 
-
-def _next(text, at, closing):
-    """(position, whether another item follows) after an item."""
-    at = _skip(text, at)
-    if text[at : at + 1] == closing:
-        return at + 1, False
-    if text[at : at + 1] != ",":
-        raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
-    return _skip(text, at + 1), True
+    def next(self, at, closing):
+        """(position, whether another item follows) after an item."""
+        at = self.skip(at)
+        if self.text[at : at + 1] == closing:
+            return at + 1, False
+        if self.text[at : at + 1] != ",":
+            raise self.problem("Expecting ',' delimiter", at)
+        return self.skip(at + 1), True
 
 
 # Arrays
@@ -100,13 +122,19 @@ def is_b64(value):
     return isinstance(value, dict) and set(value) == {"b64"}
 
 
-def to_array(name, value, spec):
-    """A JSON value -> array of the TensorInfo's dtype and rank; ValueProblem names the input."""
+def array_steps(name, value, spec):
+    """Generator that returns a JSON value as array of the TensorInfo's dtype and rank; ValueProblem names the input."""
     dtype, rank = tf.as_dtype(spec.dtype), len(spec.tensor_shape.dim)
     convert = _bytes if dtype == tf.string else _numbers
     if not isinstance(value, list):
         raise ValueProblem(f"{name}: found 0 dimensions; expected {rank}")
-    rows = [convert(name, *_leaves(name, row, rank), dtype) for row in value]
+    rows, done = [], 0
+    for row in value:
+        rows.append(convert(name, *_leaves(name, row, rank), dtype))
+        done += rows[-1].size
+        if done > _TURN:
+            done = 0
+            yield
     if len({row.shape for row in rows}) > 1:
         raise ValueProblem(f"{name}: rows of different lengths; expected a full array of {dtype.name}")
     if not rows:

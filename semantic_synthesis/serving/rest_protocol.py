@@ -66,9 +66,22 @@ def parse_request(body, signatures, most_rows=None):
 
     most_rows: rows that a request may have, None for any number.
     """
+    return json_values.finished(request_steps(body, signatures, most_rows))
+
+
+def request_steps(body, signatures, most_rows=None):
+    """Generator that pauses within long bodies and returns what `parse_request` does."""
+    try:
+        return (yield from _request_steps(body, signatures, most_rows))
+    except ValueProblem as problem:
+        raise RequestError(400, str(problem)) from None
+
+
+def _request_steps(body, signatures, most_rows):
     if most_rows is not None and _separators(body) > _most_values(signatures) * most_rows:
         raise RequestError(400, f"more numbers than {most_rows} rows of this model have (--max_rows)")
-    content = _problems_are_400(json_values.parse, body)
+    content = yield from json_values.parse_steps(body)
+    del body
     if not isinstance(content, dict):
         raise RequestError(400, f"JSON Parse error: expected an object, found {type(content).__name__}")
     name = content.get("signature_name") or DEFAULT
@@ -89,7 +102,10 @@ def parse_request(body, signatures, most_rows=None):
         for column in columns.values():
             _check_count(column, most_rows)
     _check_names(columns, specs)
-    return Request(name, {key: to_array(key, columns[key], specs[key]) for key in specs}, by_rows)
+    arrays = {}
+    for key in specs:
+        arrays[key] = yield from json_values.array_steps(key, columns[key], specs[key])
+    return Request(name, arrays, by_rows)
 
 
 def _check_count(rows, most_rows):
@@ -142,17 +158,12 @@ def _check_names(columns, specs, where=""):
         )
 
 
-def _problems_are_400(function, *arguments):
-    """The function's result; what it finds wrong in values is the client's mistake."""
-    try:
-        return function(*arguments)
-    except ValueProblem as problem:
-        raise RequestError(400, str(problem)) from None
-
-
 def to_array(name, value, spec):
     """A JSON value -> array of the TensorInfo's dtype and rank. RequestError 400 for anything else."""
-    return _problems_are_400(json_values.to_array, name, value, spec)
+    try:
+        return json_values.finished(json_values.array_steps(name, value, spec))
+    except ValueProblem as problem:
+        raise RequestError(400, str(problem)) from None
 
 
 def encode_answer(outputs, by_rows):

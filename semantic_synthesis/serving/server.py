@@ -6,6 +6,7 @@ bounds of bodies, rows, requests and connections, fair turns, and checks of who 
 `connections`, `access`), which in front of TF Serving are a proxy's business.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -79,7 +80,7 @@ class ServedModel:
 
     def steps(self, body):
         """Iterator over the turns of a request, whose last item is what `predict` returns."""
-        request = rest_protocol.parse_request(body, self.signatures, self.most_rows)
+        request = yield from rest_protocol.request_steps(body, self.signatures, self.most_rows)
         del body  # as large as all the rest
         parts = []
         for rows in self._turns(request.inputs):
@@ -193,6 +194,7 @@ def serve(options):
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn raises them again when it has drained
     sys.setswitchinterval(_SWITCH_S)
+    gc.set_threshold(10_000, 10, 1_000)  # lists of a long body, counted again and again, would stop everybody
     listening.listen(128)  # from the line below on, clients may come
     host, port = listening.getsockname()[:2]
     print(

@@ -3,12 +3,14 @@
 import asyncio
 import re
 from collections import Counter
+from contextlib import nullcontext
 
 from semantic_synthesis.serving import rest_protocol
 from semantic_synthesis.serving.bodies import Bodies, unpacked
 from semantic_synthesis.serving.rest_protocol import RequestError
 from semantic_synthesis.serving.turns import Turns
 
+_LARGE = 1 << 20  # bytes of a body; of larger ones no more are unpacked at a time than there are workers
 _URL = re.compile(r"/v1/models/([^/:]+)(?:/versions/([0-9]{1,19}))?(?:(/metadata)|:(\w+))?")
 
 
@@ -18,6 +20,7 @@ class Service:
     def __init__(self, options, served):
         self.served, self.most_requests = served, options.max_queue
         self.bodies, self.turns = Bodies(int(options.max_body_mb * 1e6)), Turns(options.num_threads)
+        self._large = asyncio.Semaphore(options.num_threads)
         self.in_house = Counter()  # {client's address: requests computed or waiting}
         self._running, self.ended = set(), False
 
@@ -76,7 +79,9 @@ class Service:
             self.in_house[client] += 1
             try:
                 encoding = request.headers.get("content-encoding", "")
-                return await self.turns.run(self._steps(model, bodies, encoding))
+                large = size > _LARGE or encoding
+                async with self._large if large else nullcontext():
+                    return await self.turns.run(self._steps(model, bodies, encoding))
             finally:
                 self.in_house -= Counter([client])
         finally:
