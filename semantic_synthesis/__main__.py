@@ -33,7 +33,6 @@ generate           a folder of pictures from a folder of label maps
 prepare check      every problem of a dataset
 prepare describe   a dataset's classes into a description
 prepare instances  instance maps from label maps
-prepare bank       SIMS' memory of photos
 prepare celeba     label maps from CelebAMask-HQ's parts
 prepare bank       the memory of photos that SIMS makes its pictures of
 prepare scenes     rendered landscapes as files
@@ -92,9 +91,7 @@ def run(name, arguments=None):
     sys.argv = [f"semantic-synthesis {name}", *(sys.argv[1:] if arguments is None else arguments)]
     from semantic_synthesis import command_line  # not above: it imports TensorFlow
 
-    importlib.import_module(
-        "semantic_synthesis.methods"
-    )  # a dataset's description may hold options of any of them
+    importlib.import_module("semantic_synthesis.methods")  # descriptions may hold options of any of them
     module, attribute = COMMANDS[name]
     found = getattr(importlib.import_module(f"semantic_synthesis.{module}"), attribute)
     command_line.run(found if attribute == "COMMAND" else found[name.split()[-1]])

@@ -33,9 +33,7 @@ def _evaluations(config):
     """The hooks that --train_eval asks for."""
     if not config.train_eval:
         return []
-    from semantic_synthesis.evaluation.during_training import (
-        TrainEval,
-    )
+    from semantic_synthesis.evaluation.during_training import TrainEval
     from semantic_synthesis.evaluation.evaluating import EvaluateOptions
 
     options = EvaluateOptions(metrics=config.eval_metrics, max_images=config.eval_images, seed=config.seed)
