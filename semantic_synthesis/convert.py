@@ -106,8 +106,7 @@ def _network_text(config):
 
 
 COMMAND = Command(
-    ConvertOptions, main, "Turns checkpoints of the original programs into a run.",
-    "convert --method spade --dataset_mode ade20k --source latest_net_G.pth",
+    ConvertOptions, main, "convert --method spade --dataset_mode ade20k --source latest_net_G.pth",
 )  # fmt: skip
 
 

@@ -45,6 +45,5 @@ def _asked_config():
 
 
 COMMAND = Command(
-    OPTIONS, train, "Trains a run, or goes on with the one in --checkpoint_dir. Options are those of --method.",
-    "train --image_dir photos --label_dir labels --checkpoint_dir checkpoints/mine", _asked_config,
+    OPTIONS, train, "train --image_dir photos --label_dir labels --checkpoint_dir checkpoints/mine", _asked_config,
 )  # fmt: skip

@@ -126,7 +126,7 @@ def test_odd_sizes_and_seeds(tmp_path):
 def test_a_seed_that_no_generator_takes():
     code = (
         "import sys; from semantic_synthesis import options, __main__; import importlib;"
-        "module, name = __main__.COMMANDS[sys.argv[1]];"
+        "module, name, _ = __main__.COMMANDS[sys.argv[1]];"
         "found = getattr(importlib.import_module('semantic_synthesis.' + module), name);"
         "from absl import flags;"
         "options.define_flags((found if name == 'COMMAND' else found[sys.argv[1]]).options);"

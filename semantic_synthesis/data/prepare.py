@@ -337,23 +337,18 @@ def write_scenes(options):
 
 COMMANDS = {
     "check": Command(
-        CheckOptions, check, "Reads a whole dataset and lists every problem.",
-        "prepare check --image_dir photos --label_dir labels",
+        CheckOptions, check, "prepare check --image_dir photos --label_dir labels",
     ),
     "describe": Command(
-        DescribeOptions, describe, "Writes a dataset's description: the classes found in its label maps.",
-        "prepare describe --label_dir labels --out mine.json",
+        DescribeOptions, describe, "prepare describe --label_dir labels --out mine.json",
     ),
     "instances": Command(
-        InstancesOptions, make_instances, "Makes instance maps from label maps.",
-        "prepare instances --dataset_mode coco --dataroot coco",
+        InstancesOptions, make_instances, "prepare instances --dataset_mode coco --dataroot coco",
     ),
     "celeba": Command(
-        CelebaOptions, celeba, "Makes label maps from CelebAMask-HQ's parts.",
-        "prepare celeba --dataroot CelebAMask-HQ",
+        CelebaOptions, celeba, "prepare celeba --dataroot CelebAMask-HQ",
     ),
     "scenes": Command(
-        ScenesOptions, write_scenes, "Writes rendered landscapes with label and instance maps.",
-        "prepare scenes --out scenes --count 100",
+        ScenesOptions, write_scenes, "prepare scenes --out scenes --count 100",
     ),
 }  # fmt: skip
