@@ -6,8 +6,6 @@ bounds of bodies, rows, requests and connections, fair turns, and checks of who 
 `connections`, `access`), which in front of TF Serving are a proxy's business.
 """
 
-from __future__ import annotations
-
 import gc
 import os
 import signal
@@ -126,6 +124,7 @@ class ServedModel:
 
 def make_app(service: Service, access: Access, log: Any) -> Gate:
     """The ASGI application."""
+    # FastAPI reads the routes' annotations as it meets them: no `from __future__ import annotations` in this file.
     from fastapi import FastAPI, Request
     from fastapi.middleware.cors import CORSMiddleware
     from fastapi.responses import Response
