@@ -175,7 +175,8 @@ def random_arrays(model, seed=0):
 def shallow_networks(strides=(1,)):
     """SPADE's family with a generator of one block per stride instead of seven in all: tracing takes a fraction.
 
-    The segmentation discriminator halves its picture twice instead of six times. Everything else is the product's: layers, normalisers, losses, encoder, discriminator, trainer.
+    The segmentation discriminator halves its picture twice instead of six times. Everything else is the
+    product's: layers, normalisers, losses, encoder, discriminator, trainer.
     """
     from semantic_synthesis.networks import Block
 
