@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 # Command -> module, the attribute that holds its options.Command (or a dict of them by last word), what it is for.
 COMMANDS = {
@@ -50,7 +52,7 @@ COMMANDS = {
 _WITHOUT_METHODS = ("serve",)
 
 
-def end_on_interrupt():
+def end_on_interrupt() -> None:
     """Lets Ctrl-C end this process at any instant with one line and exit code 130, without what is half-written.
 
     An exception would be lost or printed where it hits imports, destructors and threads. Commands that have something
@@ -72,7 +74,7 @@ def end_on_interrupt():
 
 
 @contextlib.contextmanager
-def interruptible():
+def interruptible() -> Iterator[None]:
     """`end_on_interrupt` for a while: a notebook that runs commands goes on with its own way."""
     before = signal.getsignal(signal.SIGINT)
     end_on_interrupt()
@@ -85,13 +87,13 @@ def interruptible():
 
 
 @interruptible()
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Finds the command, hands its flags to it; never returns."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] in (["--help"], ["-h"], ["help"]):
         print("semantic-synthesis COMMAND --option value ...; COMMAND --help says more.\n")
-        for name, (_, _, summary) in COMMANDS.items():
-            print(f"{name:<19}{summary}")
+        for listed, (_, _, summary) in COMMANDS.items():
+            print(f"{listed:<19}{summary}")
         sys.exit(0)
     if arguments[:1] == ["--version"]:
         from semantic_synthesis import __version__
@@ -109,7 +111,7 @@ def main(arguments=None):
 
 
 @interruptible()
-def run(name, arguments=None):
+def run(name: str, arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command with flags; ends with SystemExit and leaves sys.argv as it was."""
     before = sys.argv
     sys.argv = [f"semantic-synthesis {name}", *(sys.argv[1:] if arguments is None else arguments)]
@@ -119,7 +121,7 @@ def run(name, arguments=None):
         sys.argv = before
 
 
-def _run(name):
+def _run(name: str) -> NoReturn:
     from semantic_synthesis import command_line  # not above: it imports TensorFlow
 
     if name not in _WITHOUT_METHODS:

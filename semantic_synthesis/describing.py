@@ -1,8 +1,12 @@
 """`describe`: what a run is, in one page: sizes, parameters by part, styles, options, cost of a picture."""
 
+from __future__ import annotations
+
 import math
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +15,7 @@ from tensorflow.python.framework import op_callbacks  # the one way to see every
 from semantic_synthesis import data
 from semantic_synthesis.inference import Synthesizer
 from semantic_synthesis.layers.naming import named_variables
+from semantic_synthesis.methods import Method
 from semantic_synthesis.options import Command, option, options_of
 from semantic_synthesis.runs import (
     build_method,
@@ -35,7 +40,7 @@ class DescribeOptions:
     )
 
 
-def describe(options):
+def describe(options: DescribeOptions) -> int:
     """Prints the page; exit code 0. Errors: as `runs.open_run`, and for the label map as `data.read_label`."""
     if not options.checkpoint_dir:
         raise ValueError("describe needs a run: semantic-synthesis describe RUN")
@@ -43,7 +48,7 @@ def describe(options):
     return 0
 
 
-def page(run_dir, label_filename=""):
+def page(run_dir: str | Path, label_filename: str = "") -> Iterator[str]:
     """Lines of text about a run."""
     run_dir = find_run(run_dir)
     config = load_config(run_dir).replace(precision="float32")
@@ -130,7 +135,7 @@ def _choices(config, method):
     return [(n, value) for n, one in found.items() for value in one.metadata["choices"]] or [("", None)]
 
 
-def example_map(run):
+def example_map(run: Synthesizer) -> np.ndarray:
     """int32 [H,W]: regions around random points, always the same for one run."""
     random, (height, width) = np.random.default_rng(0), run.size
     places = random.uniform(size=(_REGIONS, 2)) * run.size
@@ -140,7 +145,7 @@ def example_map(run):
     return classes[distance.argmin(-1)].astype(np.int32)
 
 
-def count_flops(method, layout, style):
+def count_flops(method: Method, layout: Mapping[str, np.ndarray], style: dict[str, tf.Tensor]) -> int:
     """What one call of `synthesize` computes in convolutions and matrix products, as a number.
 
     Operation by operation, with the shapes of this call: what depends on the map is counted as it is.

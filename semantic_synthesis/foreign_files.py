@@ -4,6 +4,7 @@ import json
 import re
 import tarfile
 import zipfile
+from pathlib import Path
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _PACKED = {
@@ -18,7 +19,7 @@ _TITLE = re.compile(r"<title[^>]*>([^<]*)</title>|<(?:Code|Message)>([^<]*)<", r
 _SHOWN = 3
 
 
-def foreign_kind(path):
+def foreign_kind(path: str | Path) -> str | None:
     """What a file is and what to do about it, as a phrase, where its first bytes tell; None for all others.
 
     Zip archives of arrays (.npz) and of torch.save are others.

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class PublishOptions:
     )  # fmt: skip
 
 
-def publish(options):
+def publish(options: Any) -> int:
     """Writes the run folder `to` with config.json and the weights of generator and encoder; exit code 0.
 
     Errors: ValueError if `to` exists or an option is missing; as load_weights for the run.

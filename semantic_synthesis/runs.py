@@ -4,11 +4,16 @@ weights.npz is what converted and published runs hold: one array per variable un
 `named_variables`, in float32 or, to be small, float16. model.safetensors holds the same for other programs.
 """
 
+from __future__ import annotations
+
 import contextlib
+import dataclasses
 import os
 import zipfile
 import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -25,13 +30,16 @@ from semantic_synthesis.methods import method_class
 from semantic_synthesis.options import options_of
 from semantic_synthesis.safetensors_files import read_safetensors, write_safetensors
 
+if TYPE_CHECKING:
+    from semantic_synthesis.methods.method import Method
+
 WEIGHTS_FILE, SAFETENSORS_FILE = "weights.npz", "model.safetensors"
 SETTLING_ITERATIONS = 20  # power iterations after which sigma of an averaged kernel is known to about 1e-3
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 @contextlib.contextmanager
-def naming_file(path):
+def naming_file(path: str | Path) -> Iterator[None]:
     """What cannot be made of a file's options ends as a ValueError that names the file ("": as it is)."""
     start = f"{path}: " if path else ""
     try:
@@ -43,7 +51,7 @@ def naming_file(path):
         raise ValueError(f"{start}{error}") from None
 
 
-def load_config(run_dir):
+def load_config(run_dir: str | Path) -> Config:
     """The Config of a run, sizes and class table checked; errors as Config.load, every one names the file."""
     config = Config.load(run_dir)
     with naming_file(os.path.join(run_dir, CONFIG_FILE)):
@@ -53,7 +61,9 @@ def load_config(run_dir):
     return config
 
 
-def build_method(config, training=True, initial_weights=True, policy=None):
+def build_method(
+    config: Config, training: bool = True, initial_weights: bool = True, policy: Any = None
+) -> Method:
     """The method's model with all its variables, in the arithmetic config.precision asks for.
 
     policy: another Keras dtype policy, for example bfloat16 to hold the weights themselves so.
@@ -69,27 +79,30 @@ def build_method(config, training=True, initial_weights=True, policy=None):
         keras.config.set_dtype_policy(previous)
 
 
-def checkpoint_variables(model):
+def checkpoint_variables(model: Method) -> dict[str, tf.Variable]:
     """{path: tf.Variable} for tf.train.Checkpoint."""
     return {name: variable.value for name, variable in named_variables(model).items()}
 
 
-def save_weights(run_dir, arrays, kind="npz"):
+def save_weights(run_dir: str | Path, arrays: Mapping[str, np.ndarray], kind: str = "npz") -> None:
     """Writes {path: NumPy array} as weights.npz (kind npz) or model.safetensors (safetensors), whole or not at all."""
     if kind == "safetensors":
-        return write_safetensors(os.path.join(run_dir, SAFETENSORS_FILE), arrays, {"format": "tf"})
+        write_safetensors(os.path.join(run_dir, SAFETENSORS_FILE), arrays, {"format": "tf"})
+        return
     small = sum(array.nbytes for array in arrays.values()) < 100e6  # compressing more is not worth the time
     write_arrays(os.path.join(run_dir, WEIGHTS_FILE), arrays, compressed=small)
 
 
-def write_run(run_dir, config, arrays, kind="npz"):
+def write_run(
+    run_dir: str | Path, config: Config, arrays: Mapping[str, np.ndarray], kind: str = "npz"
+) -> None:
     """Makes a run folder of a Config and {path: NumPy array}, whole or not at all; kind: npz or safetensors."""
     with folder_beside(run_dir) as part:
         config.save(part)
         save_weights(part, arrays, kind)
 
 
-def find_run(run_dir):
+def find_run(run_dir: str | Path) -> str | Path:
     """The folder of a run: as given, or the shipped one of that name (demo_spade)."""
     run_dir = os.fspath(run_dir)
     if not os.path.exists(run_dir) and os.path.basename(run_dir) == run_dir:
@@ -98,7 +111,7 @@ def find_run(run_dir):
     return run_dir
 
 
-def weights_path(run_dir):
+def weights_path(run_dir: str | Path) -> str:
     """The file that `load_weights` reads: the newest checkpoint's data, else weights.npz, else model.safetensors."""
     newest = newest_checkpoint(run_dir)
     if newest:
@@ -113,12 +126,12 @@ def weights_path(run_dir):
     )
 
 
-def run_sha256(run_dir):
+def run_sha256(run_dir: str | Path) -> str:
     """Checksum of the weights that `load_weights` reads."""
     return file_sha256(weights_path(find_run(run_dir)))
 
 
-def load_weights(model, run_dir, partial=False):
+def load_weights(model: Method, run_dir: str | Path, partial: bool = False) -> list[str]:
     """Fills a model from the run's newest checkpoint (averaged weights where it has them) or the arrays of a file.
 
     partial: variables that the file does not hold keep their values. Returns their names.
@@ -195,13 +208,13 @@ def _key(group, name):
     return f"{group}/{escaped}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def stored_averages(prefix, names):
+def stored_averages(prefix: str, names: Iterable[str]) -> set[str]:
     """Those of the names whose averages a training checkpoint holds."""
     stored = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
     return {name for name in names if _key("ema", name) in stored}
 
 
-def settle_averages(model, averaged):
+def settle_averages(model: Method, averaged: Any) -> None:
     """Power iterations for spectral kernels that were replaced by averages, whose u and v belonged to others.
 
     averaged: ids of the variables that hold averages.
@@ -212,7 +225,7 @@ def settle_averages(model, averaged):
             layer.advance()
 
 
-def open_run(run_dir, precision="float32", **changes):
+def open_run(run_dir: str | Path, precision: str = "float32", **changes: Any) -> tuple[Config, Method]:
     """(config, model) of a run, ready for inference: weights loaded, spectral norms folded.
 
     precision bfloat16 also holds the weights in bfloat16 (BatchNorm statistics stay float32). changes: options that
@@ -240,7 +253,7 @@ def open_run(run_dir, precision="float32", **changes):
     return config, small
 
 
-def inference_options(methods):
+def inference_options(methods: Iterable[type[Method]]) -> dict[str, dataclasses.Field]:
     """{name: field} of the options with which methods (classes) let users choose how they compute."""
     found = {}
     for method in methods:
@@ -252,7 +265,7 @@ def inference_options(methods):
     return found
 
 
-def training_config(given, resolve):
+def training_config(given: Mapping[str, Any], resolve: Callable[[Config], Config]) -> Config:
     """The Config to train with: a fresh one resolved, or that of the run in checkpoint_dir.
 
     given: {name: value} of the flags really set; resolve: data.resolve.

@@ -6,7 +6,10 @@ Written out here: the format is final and this small, and the package of that na
 import json
 import math
 import os
+from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +23,7 @@ _LONGEST_HEADER = 100_000_000  # the format's own limit
 _ALIGNED = 8
 
 
-def is_safetensors(path):
+def is_safetensors(path: str | Path) -> bool:
     """Whether a file begins like one of this format."""
     try:
         with open(path, "rb") as file:
@@ -32,7 +35,7 @@ def is_safetensors(path):
     )
 
 
-def read_safetensors(path):
+def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
     """{name: NumPy array} of a file; arrays are mapped into memory, bfloat16 becomes float32.
 
     Errors: FileNotFoundError; ValueError, one line, for damaged files and types that NumPy has not.
@@ -93,10 +96,13 @@ def _entry(path, name, entry, size):
     return _TYPES[kind], shape, (start, end)
 
 
-def write_safetensors(path, arrays, metadata):
+def write_safetensors(
+    path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
     """Writes {name: NumPy array}, whole or not at all; metadata: {text: text} for other programs."""
     names = {np.dtype(kind): name for name, kind in _TYPES.items() if name != "BF16"}
-    header, place = {"__metadata__": metadata}, 0
+    header: dict[str, Any] = {"__metadata__": metadata}
+    place = 0
     ordered = {
         name: np.ascontiguousarray(arrays[name]).reshape(np.shape(arrays[name])) for name in sorted(arrays)
     }

@@ -1,5 +1,7 @@
 """`generate`: a folder of layouts to a folder of pictures, in parts and resumable."""
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -47,7 +49,7 @@ class GenerateOptions:
     precision: str = option("float32", "Arithmetic of the network.", choices=("float32", "bfloat16"))
 
 
-def generate(options):
+def generate(options: GenerateOptions) -> int:
     """Makes the pictures that are not there yet; the exit code.
 
     Pictures have the run's size and are whole, as files are renamed into place. Those there already stay, if they are

@@ -8,6 +8,9 @@ import hashlib
 import json
 import os
 import unicodedata
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 from semantic_synthesis.files import cannot_write, check_regular, file_sha256, read_json, write_json
 
@@ -19,13 +22,13 @@ _TOLD = ("style",)  # for the reader; a photo counts by its content
 _DIGITS = 16  # of a checksum in a line
 
 
-def style_seed(seed, stem, sample):
+def style_seed(seed: int, stem: str, sample: int) -> int:
     """The seed, from 0 to 2**63 - 1, of a layout's sample-th random style: a function of its name alone."""
     name = unicodedata.normalize("NFC", stem.replace(os.sep, "/"))
     return int.from_bytes(hashlib.sha256(f"{seed} {sample} {name}".encode()).digest()[:8], "big") >> 1
 
 
-def checksum(path):
+def checksum(path: str | Path) -> str:
     """The beginning of a file's checksum; "" for no file."""
     return file_sha256(path)[:_DIGITS] if path else ""
 
@@ -37,7 +40,9 @@ class Manifest:
     ValueError, one line, if the folder holds pictures of other settings.
     """
 
-    def __init__(self, folder, settings, overwrite=False, skip_existing=False):
+    def __init__(
+        self, folder: str, settings: Mapping[str, Any], overwrite: bool = False, skip_existing: bool = False
+    ) -> None:
         self.folder, self.settings = os.fspath(folder), {"seeds": _SEEDS, **settings}
         self.overwrite, self.skip_existing = overwrite, skip_existing
         if not overwrite and not skip_existing:
@@ -79,7 +84,7 @@ class Manifest:
                     continue
         return found
 
-    def is_made(self, file, facts):
+    def is_made(self, file: str, facts: Callable[[], dict[str, Any]]) -> bool:
         """Whether a picture is there and stays; facts: function to {name: value} that a new one's line would hold.
 
         ValueError where it is there, was made of something else, and no flag says what to do.
@@ -97,11 +102,11 @@ class Manifest:
             raise ValueError(f"{path}: was made of another {wrong.replace('_', ' ')}; {_REMEDY}")
         return True
 
-    def begin(self):
+    def begin(self) -> None:
         """Writes generate.json."""
         write_json(os.path.join(self.folder, RECORD), self.settings)
 
-    def append(self, facts):
+    def append(self, facts: Mapping[str, Mapping[str, Any]]) -> None:
         """Adds lines, {file: facts}, for pictures that are about to be written; such as are there are deleted."""
         path = os.path.join(self.folder, LINES)
         text = "".join(json.dumps({"file": file, **its}) + "\n" for file, its in facts.items())
@@ -109,10 +114,10 @@ class Manifest:
             if os.path.exists(os.path.join(self.folder, file)):
                 os.remove(os.path.join(self.folder, file))
         try:
-            with open(path, "ab+") as file:
-                if file.tell():
-                    file.seek(-1, os.SEEK_END)
-                    text = text if file.read(1) == b"\n" else "\n" + text
-                file.write(text.encode())
+            with open(path, "ab+") as out:
+                if out.tell():
+                    out.seek(-1, os.SEEK_END)
+                    text = text if out.read(1) == b"\n" else "\n" + text
+                out.write(text.encode())
         except OSError as error:
             raise cannot_write(path, error) from None
