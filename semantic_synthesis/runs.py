@@ -27,7 +27,7 @@ from semantic_synthesis.files import file_sha256, folder_beside, shipped, write_
 from semantic_synthesis.foreign_files import foreign_kind
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import method_class
-from semantic_synthesis.options import options_of
+from semantic_synthesis.options import check_type, options_of
 from semantic_synthesis.safetensors_files import read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
@@ -231,6 +231,7 @@ def open_run(run_dir: str | Path, precision: str = "float32", **changes: Any) ->
     precision bfloat16 also holds the weights in bfloat16 (BatchNorm statistics stay float32). changes: options that
     say how the run's method computes (`inference_options`), None as trained; ValueError for others.
     """
+    check_type(options_of(Config)["precision"], precision, "load_run")
     run_dir = find_run(run_dir)
     config = load_config(run_dir)
     if config.class_table is None:

@@ -8,7 +8,7 @@ from test_names import PACKAGE, imports
 
 # Floors from the ground up; a room imports lower floors only, its own files, and what is listed behind it.
 FLOORS = (
-    {"options", "files", "foreign_files"},
+    {"options", "files", "foreign_files", "arrays"},
     {"checkpoint_files", "safetensors_files", "config", "pictures", "pth"},
     {"losses", "styles", "layers"},
     {"data", "normalization"},
