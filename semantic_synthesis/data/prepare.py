@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..config import Config
-from ..files import write_text
+from ..files import read_json, write_text
 from ..options import Command, option
 from ..pictures import write_png
 from . import catalogue, instances, layouts, resolving
@@ -209,9 +209,8 @@ def _coco_annotations(path):
         raise FileNotFoundError(
             f"--annotations {path or '(not given)'}: expected COCO's instances_train2017.json"
         )
+    values = read_json(path, "get COCO's file again", DataError)
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            values = json.load(file)
         names = {image["id"]: re.split(r"[/\\]", image["file_name"])[-1] for image in values["images"]}
         stems = {number: os.path.splitext(name)[0] for number, name in names.items()}
         by_stem = {}
