@@ -26,6 +26,8 @@ def train(given: Mapping[str, Any]) -> int:
 def _train(config, strategy):
     dataset = data.open_dataset(config, instance_maps=instance_maps(config), extra_maps=extra_maps(config))
     trainer = Trainer(config, dataset, strategy, _evaluations(config))
+    if trainer.steps_done == 0:
+        trainer.check()
     if trainer.is_chief:
         config.save(config.checkpoint_dir)
     return trainer.fit()

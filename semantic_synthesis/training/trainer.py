@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
@@ -229,17 +230,31 @@ class Trainer:
     def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
         """One optimisation step on a distributed batch; {objective: {loss: tensor}}."""
         step = self.steps_done
-        objectives = tuple(n for n, o in self.objectives.items() if o.period and step % o.period == 0)
         for objective, rate in self.rates(step).items():
             self.optimizers[objective].learning_rate = rate
+        return self._step_for(step)(batch)
+
+    def _step_for(self, step):
+        """The compiled step for the objectives that are due."""
+        objectives = tuple(n for n, o in self.objectives.items() if o.period and step % o.period == 0)
         if objectives not in self._functions:
             self._functions[objectives] = self._step_function(objectives)
-        return self._functions[objectives](batch)
+        return self._functions[objectives]
 
     def rates(self, step: int) -> dict[str, float]:
         """{objective: learning rate} at a step."""
         epoch = schedule_epoch(self.config, step, self.steps_per_epoch)
         return {name: objective.rate(epoch) for name, objective in self.objectives.items()}
+
+    def check(self) -> None:
+        """Traces the next step: what no batch of this shape can be computed for ends here, before any file is there."""
+        filtering = keras.config.is_traceback_filtering_enabled()
+        keras.config.disable_traceback_filtering()  # which would put all arguments of a layer into the message
+        try:
+            self._step_for(self.steps_done).get_concrete_function(self.batches().element_spec)
+        finally:
+            if filtering:
+                keras.config.enable_traceback_filtering()
 
     # The loop
 
