@@ -9,7 +9,8 @@ from test_names import PACKAGE, imports
 # Floors from the ground up; a room imports lower floors only, its own files, and what is listed behind it.
 FLOORS = (
     {"options", "files", "foreign_files", "arrays"},
-    {"checkpoint_files", "safetensors_files", "config", "pictures", "pth"},
+    {"safetensors_files"},
+    {"checkpoint_files", "config", "pictures", "pth"},
     {"losses", "styles", "layers"},
     {"data", "normalization"},
     {"networks", "originals"},
