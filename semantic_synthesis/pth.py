@@ -66,7 +66,7 @@ def to_arrays(tensors: Mapping[str, Any], path: str | Path) -> dict[str, np.ndar
     """{name: NumPy array} of tensors of either kind of file; ValueError for those without plain values."""
     return {
         name: tensor
-        if isinstance(tensor, np.ndarray)
+        if isinstance(tensor, np.ndarray | np.generic)
         else _to_numpy(_import_torch(path), tensor, f"{path}: {name}")
         for name, tensor in tensors.items()
     }
