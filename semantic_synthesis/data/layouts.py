@@ -172,7 +172,7 @@ def check_sample(
 
 def looks_like_photo(label: np.ndarray) -> bool:
     """Whether fewer than PHOTO_LIKE of horizontal neighbours are equal; label maps have mostly equal ones."""
-    return label.shape[1] > 1 and np.mean(label[:, 1:] == label[:, :-1]) < PHOTO_LIKE
+    return label.shape[1] > 1 and bool(np.mean(label[:, 1:] == label[:, :-1]) < PHOTO_LIKE)
 
 
 def odd_objects(label: np.ndarray, instance: np.ndarray) -> str | None:
