@@ -114,7 +114,10 @@ class Config:
         False, "Score held-out layouts during training and keep the best run in best/."
     )
     eval_epoch_freq: int = _evaluation(10, "Epochs between evaluations.")
-    eval_metrics: str = _evaluation("", "Comma list of fid, kid, miou, judge; empty: miou,judge for scenes.")
+    eval_metrics: str = _evaluation(
+        "",
+        "Comma list of fid, kid, miou, judge; the first decides what best/ keeps. Empty: miou,judge for scenes.",
+    )
     eval_images: int = _evaluation(500, "Held-out layouts per evaluation.")
     # Files
     checkpoint_dir: str = _files("", "Run folder; default checkpoints/<method>_<dataset_mode>.")

@@ -64,6 +64,9 @@ class Synthesizer:
         maps = {"label": np.asarray(label)}
         if self.instance_maps and instance is not None:
             maps["instance"] = np.asarray(instance)
+            if maps["instance"].shape != maps["label"].shape:
+                sizes = " and ".join(str(values.shape) for values in maps.values())
+                raise ValueError(f"label map and instance map have shapes {sizes}; expected equal ones")
         if self.instance_maps == "objects" and instance is None:
             raise ValueError("this run was trained with instance maps; give one (--instance_filename)")
         low, high = maps["label"].min(initial=0), maps["label"].max(initial=0)

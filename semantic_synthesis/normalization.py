@@ -26,7 +26,7 @@ class NormGrammar(NamedTuple):
 
 
 def parse_norm_G(text: str) -> NormGrammar:
-    """Reads `[spectral]spade<instance|syncbatch|batch><k>x<k>` (spec section 2.4); ValueError otherwise."""
+    """Reads `[spectral]spade<instance|syncbatch|batch><k>x<k>`; ValueError otherwise."""
     match = re.fullmatch(r"(spectral)?spade(instance|syncbatch|batch)(\d)x\3", text)
     if not match:
         raise ValueError(
@@ -204,7 +204,7 @@ class RegionCells(NamedTuple):
 
 
 class INADE(keras.layers.Layer):
-    """Instance-adaptive denormalisation (Tan et al., CVPR 2021, equations 4 to 6; spec section 4).
+    """Instance-adaptive denormalisation (Tan et al., CVPR 2021, equations 4 to 6).
 
     normalised(x) * scale + shift with scale = weight[k,0] * e[i,0] + bias[k,0] and shift likewise from
     weight[k,1], e[i,1], bias[k,1], where k is the pixel's class, i its instance and e the instance's noise

@@ -52,9 +52,6 @@ def cli(*arguments):
     return done.stdout
 
 
-# What Must show 1 asks for
-
-
 def test_saved_model_cli_lists_the_documented_signatures():
     from semantic_synthesis.serving.rest_protocol import read_signatures
 

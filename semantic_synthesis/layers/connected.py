@@ -56,7 +56,7 @@ def region_offsets(label: tf.Tensor) -> tf.Tensor:
     """Place of each pixel within its region, for CLADE-ICPE: int32 [B,H,W] -> float32 [B,H,W,2].
 
     Vertical and horizontal distance to the centroid of the pixel's 8-connected region, each divided by
-    (its largest absolute value in the region + 1e-5); 0 in regions of class 0 (spec of INADE, section 12).
+    (its largest absolute value in the region + 1e-5); 0 in regions of class 0.
     """
     regions = connected_regions(label)
     ids, index = tf.unique(tf.reshape(regions, [-1]))

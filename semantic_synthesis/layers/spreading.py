@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def find_runs(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """(run of each pixel [B*h*w], index of each run [R]) of int32 index [B,h,w]."""
+    """(run of each pixel int32 [n], index of each run [R]) of an integer index of any shape with n elements."""
     flat = tf.reshape(index, [-1])
     starts = tf.concat([[True], flat[1:] != flat[:-1]], 0)
     return tf.cumsum(tf.cast(starts, tf.int32)) - 1, tf.boolean_mask(flat, starts)

@@ -1,4 +1,4 @@
-"""Rules for CLADE and CLADE-ICPE (tzt101/CLADE): a SPADE with other normalisers (spec of INADE, section 12)."""
+"""Rules for CLADE and CLADE-ICPE (tzt101/CLADE): a SPADE with other normalisers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """clVAE: Endo and Kanamori, Diversifying Semantic Image Synthesis and Editing via Class- and Layer-wise VAEs.
 
-Pacific Graphics 2020 (Computer Graphics Forum 39(7)), arXiv 2106.13416; facts from the spec of clVAE. The encoder of
+Pacific Graphics 2020 (Computer Graphics Forum 39(7)), arXiv 2106.13416. The encoder of
 classes is `encoder.ClassEncoder`. The generator is SPADE's, but its six coarser blocks see, in place of the one-hot
 label map, at each pixel the sum of a learned vector of its class and the latent of that class at the block's level
 (`LabelRows`). One more latent, z, belongs to the whole picture. Discriminator and losses are SPADE's.
@@ -266,7 +266,7 @@ class CLVAE(ConditionalGAN):
 def class_divergence(found: PhotoStyle) -> tf.Tensor:
     """The KL term of a PhotoStyle: that of z, and for each level the mean over the classes present there.
 
-    Sums over latents and levels, a mean over the batch (spec, section 5.1).
+    Sums over latents and levels, a mean over the batch.
     """
     present = tf.cast(found.present, tf.float32)  # [B,5,C]
     shares = present / tf.reduce_sum(present, -1, keepdims=True)

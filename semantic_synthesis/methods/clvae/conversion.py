@@ -1,4 +1,4 @@
-"""Rules for clVAE (endo-yuki-t/DiversifyingSMIS): generator, encoder and discriminator files (spec, section 10)."""
+"""Rules for clVAE (endo-yuki-t/DiversifyingSMIS): generator, encoder and discriminator files."""
 
 from __future__ import annotations
 

@@ -178,5 +178,6 @@ class INADE(ConditionalGAN):
         if config.prior_share:
             unpaired = random_rows(batch["row"], config.prior_share)
             noise = tf.where(unpaired[:, None, None, None], style["noise"], noise)
+        # Half: the original averages the terms of scale and shift, kl_divergence sums over both.
         divergence = config.lambda_kld / 2 * losses.kl_divergence(*posterior)
         return {**style, "noise": noise}, {"KLD": divergence}, unpaired

@@ -1,4 +1,4 @@
-"""Rules for OASIS (boschresearch/OASIS): generator (net_G or net_EMA) and discriminator files (spec section 14).
+"""Rules for OASIS (boschresearch/OASIS): generator (net_G or net_EMA) and discriminator files.
 
 Input channels are Z of noise, then the classes. The original's class 0 is the unlabelled one; where our class table
 has that elsewhere (COCO: last), the classes' channels move.

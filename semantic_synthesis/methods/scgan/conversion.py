@@ -1,4 +1,4 @@
-"""Rules for dvlab-research/SCGAN: generator, image encoder and either discriminator (spec section 13).
+"""Rules for dvlab-research/SCGAN: generator, image encoder and either discriminator.
 
 Temperature, kind of the gates and blur of the labels are in no tensor, and wrong ones give pictures, only worse ones:
 they have to be given.

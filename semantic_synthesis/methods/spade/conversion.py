@@ -1,7 +1,7 @@
 """Rules for NVlabs/SPADE: names, axes and options of generator, encoder and discriminator files.
 
 `ROLES` says which file is what, `infer` reads the options off the tensor shapes, `rules` lists
-where each tensor goes. Facts: spec section 9.
+where each tensor goes.
 """
 
 from __future__ import annotations
