@@ -62,8 +62,10 @@ class FolderStream:
             with tqdm(total=len(paths), desc=side, unit="picture", dynamic_ncols=True) as bar:
                 for start, batch in pictures.picture_batches(paths, self.options.batch_size, self.size):
                     self._seen = batch.shape[1:3]
-                    maps = labels and labels[start : start + len(batch)]
-                    maps = maps and pictures.read_labels(maps, self.table, batch.shape[1:3])
+                    maps = None
+                    if labels:
+                        of_batch = labels[start : start + len(batch)]
+                        maps = pictures.read_labels(of_batch, self.table, batch.shape[1:3])
                     for metric in paired:
                         add = metric.add_real if side == "real" else metric.add_fake
                         add(batch, self.index + start * self.count, maps)
