@@ -44,7 +44,9 @@ class Config:
         "", "Folder of disparity maps (larger is closer, 0 unknown), for methods that train with them."
     )
     semantic_label_path: str = _data(
-        "", "Text file with the raw label values, comma-separated; the i-th value becomes class i (custom).",
+        "",
+        "Text file with the raw label values, comma-separated; the i-th value becomes class i; or CVAT's labelmap.txt "
+        "(custom).",
         role="network",
     )  # fmt: skip
     pairing_check: bool = _data(True, "Check that photos and label maps pair by stem.")

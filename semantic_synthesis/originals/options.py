@@ -1,7 +1,8 @@
 """From evidence, flags and dataset description to a complete Config."""
 
 from semantic_synthesis.data import ClassTable, catalogue
-from semantic_synthesis.data.resolving import fill_options, read_label_values
+from semantic_synthesis.data.class_lists import read_class_list
+from semantic_synthesis.data.resolving import fill_options
 from semantic_synthesis.options import options_of
 
 UNKNOWN_ID = 255
@@ -51,7 +52,7 @@ def known_classes(description, options):
 
 def _known_table(description, options):
     if options.semantic_label_path:
-        return ClassTable.create(description.name, read_label_values(options.semantic_label_path))
+        return read_class_list(options.semantic_label_path, description.name)
     return description.table
 
 
