@@ -6,7 +6,7 @@ import sys
 
 from absl import app, flags, logging
 
-from semantic_synthesis.options import define_flags
+from semantic_synthesis.options import asked_before_parsing, define_flags
 
 
 @contextlib.contextmanager
@@ -61,8 +61,28 @@ def _print_help(help_text):
 def _parse(argv):
     try:
         return flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+        return _fail(_foreign_options(argv) or str(error).replace("\n", " "))
     except flags.Error as error:
         return _fail(str(error).replace("\n", " "))
+
+
+def _foreign_options(argv):
+    """What the unknown flags of a command line are called here, where they are of the original programs; else ""."""
+    from semantic_synthesis.methods import METHODS
+
+    asked = METHODS.get(asked_before_parsing("method", "spade"))
+    converters = [method.converter() for method in (asked, *METHODS.values()) if method is not None]
+    answers = {}
+    for word in argv[1:]:
+        name = word.lstrip("-").partition("=")[0]
+        if not word.startswith("-") or name in flags.FLAGS or name in answers:
+            continue
+        for converter in converters:
+            if name in getattr(converter, "FLAGS", {}):
+                answers[name] = f"--{name} ({converter.ORIGIN}) is here: {converter.FLAGS[name]}"
+                break
+    return "; ".join([*answers.values(), "all names: docs/coming-from-other-repos.md"]) if answers else ""
 
 
 def _guarded(main, argv):

@@ -4,6 +4,7 @@
 where each tensor goes. Facts: spec section 9.
 """
 
+from semantic_synthesis.methods.spade.original_flags import FLAGS, ORIGIN
 from semantic_synthesis.networks import DOUBLINGS
 from semantic_synthesis.normalization import parse_norm_G
 from semantic_synthesis.originals.evidence import Evidence, shape_of, tensor_names
@@ -13,6 +14,8 @@ from semantic_synthesis.originals.rules import (
     convolution,
     spectral_convolution,
 )
+
+__all__ = ["FLAGS", "ORIGIN", "ROLES", "TRAINING", "infer", "rules", "settle"]
 
 # Which flag names which file, and a tensor that only this kind of file has.
 ROLES = {
