@@ -29,7 +29,7 @@ def test_files_beside_the_pictures(tmp_path, caplog):
     (figure,) = score(options)
     names = [".ipynb_checkpoints/1.png", "a.heic"]
     assert figure["left out"] == {"real_dir: they are no pictures or hidden": names}
-    (said,) = caplog.messages
+    (said,) = [message for message in caplog.messages if ": 2 left out" in message]
     assert (
         said
         == f"--real_dir {tmp_path}/real: 2 left out, as they are no pictures or hidden: {', '.join(names)}"
