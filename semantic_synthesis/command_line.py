@@ -45,9 +45,16 @@ def start(main, help_text=None):
     error and exit code 2.
     """
     logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().addFilter(_not_a_librarys_chatter)
     if help_text is not None and {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(sys.argv[1:]):
         sys.exit(_print_help(help_text))
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+
+
+def _not_a_librarys_chatter(record):
+    """False for what TensorFlow and Keras say below warnings, such as how long they took to split a checkpoint."""
+    theirs = any(f"{os.sep}{name}{os.sep}" in record.pathname for name in ("tensorflow", "keras"))
+    return record.levelno >= logging.converter.STANDARD_WARNING or not theirs
 
 
 def _print_help(help_text):

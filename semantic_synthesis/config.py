@@ -117,6 +117,9 @@ class Config:
     )
     log_dir: str = _files("", "TensorBoard folder; default <checkpoint_dir>/logs.")
     results_dir: str = _files("", "Sample pictures during training; default <checkpoint_dir>/samples.")
+    profile_steps: str = _files(
+        "", "A-B: record these steps for TensorBoard's profiler (pip install tensorboard-plugin-profile)."
+    )
     print_info_freq: int = _files(10, "Steps between scalar summaries.")
     save_img_freq: int = _files(100, "Steps between sample pictures.")
     save_model_freq: int = _files(100, "Steps between checkpoints.")
