@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import time
+import zlib
 
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -14,6 +15,7 @@ from semantic_synthesis.options import options_of
 from semantic_synthesis.pictures import contact_sheet, write_png
 from semantic_synthesis.training.progress import Progress
 
+BESIDE = "beside_each_other"
 PICTURES = {
     "input_label": "The label maps, in the colours of the class table.",
     "synthesized_image": "Pictures of these label maps by the current weights; where an encoder is trained, in the "
@@ -50,7 +52,9 @@ class Monitor:
             return
         with self._writing(self.first):
             tf.summary.text("run/options", options_table(self.config), description="All options of this run.")
-            hparams.hparams(compared_options(self.config))
+            where = os.path.abspath(self.config.checkpoint_dir)
+            trial = f"{os.path.basename(where)}-{zlib.crc32(os.fsencode(where)):08x}"  # the same when it is resumed
+            hparams.hparams(compared_options(self.config), trial_id=trial)
 
     def scalars(self, step, losses, rates, norms=None):
         """losses {objective: {name: float}}, rates and norms {objective: float}; ValueError on NaN or infinity."""
@@ -81,7 +85,7 @@ class Monitor:
                 tf.summary.scalar(f"optimizer/gradient_norm/{objective}", norm, description=text)
             text = "Training pictures per second since the value before, all devices together."
             tf.summary.scalar("throughput/images_per_second", speed, description=text)
-        totals = {objective: f"{sum(terms.values()):.3f}" for objective, terms in losses.items()}
+        totals = {objective: f"{sum(terms.values()):.4g}" for objective, terms in losses.items()}
         self.progress.show(step, {"pictures/s": f"{speed:.1f}", **totals})
 
     def pictures(self, step, columns):
@@ -92,6 +96,8 @@ class Monitor:
         path = os.path.join(self.config.results_folder, f"step_{step:07d}.png")
         write_png(path, sheet)
         with self._writing(step):
+            text = f"A sample in each row; from left to right: {', '.join(columns)}."
+            tf.summary.image(f"pictures/{BESIDE}", sheet[None], description=text)
             for name, images in columns.items():
                 tf.summary.image(f"pictures/{name}", images, max_outputs=4, description=PICTURES.get(name))
 

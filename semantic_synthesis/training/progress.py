@@ -85,4 +85,4 @@ def _room(bar):
     """Columns that a bar's terminal has left for what stands behind the times."""
     width = (bar.dynamic_ncols(bar.fp)[0] if bar.dynamic_ncols else bar.ncols) or 80
     before = bar.format_meter(**{**bar.format_dict, "ncols": None, "postfix": None})
-    return max(0, width - len(before) - len(", ") - 1)
+    return max(0, width - len(before) - len(", "))
