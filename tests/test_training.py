@@ -59,9 +59,8 @@ def test_scalars_in_event_files(finished):
         {f"optimizer/{kind}/{objective}" for objective in ("generator", "discriminator")}
         for kind in ("learning_rate", "gradient_norm")
     )
-    pictures = {
-        f"pictures/{name}" for name in ("input_label", "synthesized_image", "random_style", "real_image")
-    }
+    columns = ("input_label", "synthesized_image", "random_style", "real_image")
+    pictures = {f"pictures/{name}" for name in ("beside_each_other", *columns)}
     speed = "throughput/images_per_second"
     assert events.keys() == losses | rates | norms | pictures | {speed}
     for tag in losses | rates | norms | {speed}:
@@ -100,6 +99,7 @@ def test_pictures_in_event_files_and_samples(finished):
         assert off.max() <= 1, tag  # a traced and an untraced call may truncate apart
     sheet = cv2.imread(str(finished.run_dir / "samples" / "step_0000006.png"))[..., ::-1].astype(int)
     assert np.abs(sheet - contact_sheet(list(columns.values()))).max() <= 1
+    np.testing.assert_array_equal(events["pictures/beside_each_other"][6][0], sheet)
     assert any(
         (a != b).any()
         for a, b in zip(*(events["pictures/synthesized_image"][i] for i in (4, 6)), strict=True)
