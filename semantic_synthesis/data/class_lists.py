@@ -14,7 +14,7 @@ _CVAT = re.compile(r"(?P<name>[^:]+):(?P<color>\d+,\d+,\d+)?(?::[^:]*){0,2}")
 _COLORS_FIRST = re.compile(r"(?P<color>\d+[ \t,]+\d+[ \t,]+\d+)[ \t,]+(?P<name>[^\d\s,].*)")
 
 
-def read_class_list(path, name):
+def read_class_list(path: str, name: str) -> ClassTable:
     """The ClassTable of a text file; `name` is the dataset's. Errors: FileNotFoundError, DataError."""
     source = f"--semantic_label_path {path}"
     if not os.path.isfile(path):

@@ -4,8 +4,10 @@ import json
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -38,7 +40,7 @@ class DescribeOptions:
     out: str = option("dataset.json", "The description to write.")
 
 
-def describe(options):
+def describe(options: DescribeOptions) -> int:
     """Drafts a dataset description from folders: ids or colours found, default sizes, file patterns."""
     config = Config(
         dataset_mode=catalogue.CUSTOM, image_dir=options.image_dir, label_dir=options.label_dir,
@@ -87,7 +89,7 @@ def _labelled_samples(config):
     return pair(found), [alone[stem] for stem in sorted(alone, key=natural_order)] if labelled else []
 
 
-def color_counts(path):
+def color_counts(path: str | Path) -> tuple[str, dict, np.ndarray | None]:
     """A label map's content: ("ids", {id: pixels}, palette or None) or ("colors", {rgb: pixels}, None)."""
     header, samples = decode_samples(read_bytes(path), path)
     if samples.ndim == 2:
@@ -99,9 +101,10 @@ def color_counts(path):
     return "colors", {tuple(v): int(n) for v, n in zip(values.tolist(), counts, strict=True)}, None
 
 
-def drafted_classes(paths):
+def drafted_classes(paths: Sequence[str]) -> list[dict[str, Any]]:
     """The classes' JSON entries from the ids or colours found in label maps."""
-    kinds, counts, palette = set(), Counter(), None
+    kinds, counts = set(), Counter()
+    palette: Any = None
     for kind, found, colors in map_files(color_counts, paths, "reading label maps"):
         kinds.add(kind)
         counts.update(found)
@@ -124,22 +127,22 @@ def drafted_classes(paths):
     return classes
 
 
-def named_classes(paths, table):
+def named_classes(paths: Sequence[str], table: ClassTable) -> list[dict[str, Any]]:
     """A class list's JSON entries, after a check that every label map fits them; 255 in maps becomes unknown."""
     columns = zip(table.raw_ids, table.names, table.colors.tolist(), strict=True)
     entries = [{"id": i, "name": name, "color": color} for i, name, color in columns]
     unknown = drafted_classes(paths)[-1]
     if unknown["name"] == "unknown" and unknown["id"] not in table.raw_ids:
         entries.append({"id": unknown["id"], "name": "unknown"})
-    whole = ClassTable.create(
-        table.name, *([entry.get(key) for entry in entries] for key in ("id", "name", "color"))
-    )
+    ids, names = ([entry[key] for entry in entries] for key in ("id", "name"))
+    colors = [entry.get("color") for entry in entries]
+    whole = ClassTable.create(table.name, ids, names, colors)
     for _ in map_files(lambda path: read_label(path, whole), paths, "checking label maps"):
         pass
     return entries
 
 
-def list_text(stems):
+def list_text(stems: Sequence[str]) -> str:
     """A list file's text, one stem a line; DataError for stems that a line cannot hold."""
     for stem in stems:
         if stem != stem.strip() or len(stem.splitlines()) > 1 or not stem.isprintable():
@@ -147,7 +150,7 @@ def list_text(stems):
     return "".join(f"{stem}\n" for stem in stems)
 
 
-def description_text(description):
+def description_text(description: Mapping[str, Any]) -> str:
     """A description as JSON text with one class per line."""
     classes = ",\n".join("    " + json.dumps(entry) for entry in description["classes"])
     rest = json.dumps({**description, "classes": ["CLASSES"]}, indent=2)

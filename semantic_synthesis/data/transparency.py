@@ -1,6 +1,9 @@
 """What becomes of photos with alpha: it is dropped, which is said of the first that is not opaque."""
 
+from __future__ import annotations
+
 import itertools
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,7 +16,7 @@ _LOOKED_AT = 32  # photos with alpha: each is decoded twice
 _looks = itertools.count()
 
 
-def warn_of_transparency(data, kind, source):
+def warn_of_transparency(data: bytes, kind: str | None, source: str | Path) -> None:
     """Names the first photo that has transparent pixels, once a process, of the first photos that have alpha."""
     global _looks
     if not has_alpha(data, kind) or next(_looks) >= _LOOKED_AT:
@@ -23,7 +26,7 @@ def warn_of_transparency(data, kind, source):
         logging.warning("%s: %s", source, transparency_message(count))
 
 
-def transparency_message(count):
+def transparency_message(count: int) -> str:
     """What becomes of a photo's transparent pixels."""
     return (
         f"photo with {count} transparent pixels, which are read in the colour that the file stores below them; to "
@@ -31,7 +34,7 @@ def transparency_message(count):
     )
 
 
-def transparent_pixels(data, kind):
+def transparent_pixels(data: bytes, kind: str | None) -> int:
     """The number of pixels of a photo's bytes that are not opaque; kind: of the file, as `decoding` names them."""
     if not has_alpha(data, kind):
         return 0
@@ -41,7 +44,7 @@ def transparent_pixels(data, kind):
     return int(np.count_nonzero(stored[..., 3] != np.iinfo(stored.dtype).max))
 
 
-def has_alpha(data, kind):
+def has_alpha(data: bytes, kind: str | None) -> bool:
     """Whether a picture file's header says that its pixels have alpha."""
     if kind == "PNG":
         return data[25:26] in (b"\4", b"\6") or b"tRNS" in data[33 : data.find(b"IDAT")]

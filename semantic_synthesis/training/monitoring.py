@@ -1,10 +1,14 @@
 """What a training run shows: TensorBoard scalars, texts and pictures, PNG samples, a progress line."""
 
+from __future__ import annotations
+
 import contextlib
 import math
 import os
 import time
 import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -24,6 +28,11 @@ PICTURES = {
     "real_image": "The photos of these label maps.",
 }
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from semantic_synthesis.config import Config
+
 
 class Monitor:
     """Writes summaries; every value's step is the global step.
@@ -33,7 +42,14 @@ class Monitor:
     loss_texts {term: what it is}; active=False (workers other than the chief) shows and writes nothing.
     """
 
-    def __init__(self, config, total, first, active=True, loss_texts=None):
+    def __init__(
+        self,
+        config: Config,
+        total: int,
+        first: int,
+        active: bool = True,
+        loss_texts: Mapping[str, str] | None = None,
+    ) -> None:
         self.config, self.active, self.first = config, active, first
         self._loss_texts = loss_texts or {}
         self._since, self._count = time.monotonic(), 0
@@ -46,7 +62,7 @@ class Monitor:
                 self.writer = tf.summary.create_file_writer(config.log_folder)
                 _start_session(self.writer, first + 1)
 
-    def describe_run(self):
+    def describe_run(self) -> None:
         """Writes the options: all as text, those that decide what is learned as HParams."""
         if not self.active:
             return
@@ -56,7 +72,13 @@ class Monitor:
             trial = f"{os.path.basename(where)}-{zlib.crc32(os.fsencode(where)):08x}"  # the same when it is resumed
             hparams.hparams(compared_options(self.config), trial_id=trial)
 
-    def scalars(self, step, losses, rates, norms=None):
+    def scalars(
+        self,
+        step: int,
+        losses: Mapping[str, Mapping[str, float]],
+        rates: Mapping[str, float],
+        norms: Mapping[str, float] | None = None,
+    ) -> None:
         """losses {objective: {name: float}}, rates and norms {objective: float}; ValueError on NaN or infinity."""
         broken = [
             name for terms in losses.values() for name, value in terms.items() if not math.isfinite(value)
@@ -88,7 +110,7 @@ class Monitor:
         totals = {objective: f"{sum(terms.values()):.4g}" for objective, terms in losses.items()}
         self.progress.show(step, {"pictures/s": f"{speed:.1f}", **totals})
 
-    def pictures(self, step, columns):
+    def pictures(self, step: int, columns: dict[str, np.ndarray]) -> None:
         """columns {name: uint8 [B,H,W,3]}: one PNG, rows of samples, and TensorBoard images."""
         if not self.active:
             return
@@ -101,7 +123,7 @@ class Monitor:
             for name, images in columns.items():
                 tf.summary.image(f"pictures/{name}", images, max_outputs=4, description=PICTURES.get(name))
 
-    def figures(self, step, values):
+    def figures(self, step: int, values: Mapping[str, float]) -> None:
         """values {name: float} of an evaluation, as evaluation/<name>."""
         if not self.active:
             return
@@ -115,12 +137,12 @@ class Monitor:
         with as_os_errors(self.config.log_folder), self.writer.as_default(step=step):
             yield
 
-    def advance(self):
+    def advance(self) -> None:
         """One step done."""
         self._count += 1
         self.progress.advance()
 
-    def close(self):
+    def close(self) -> None:
         """Flushes everything to disk."""
         self.progress.close()
         if self.writer:
@@ -128,7 +150,7 @@ class Monitor:
                 self.writer.close()
 
 
-def options_table(config):
+def options_table(config: Config) -> str:
     """All options of a run as a Markdown table, those that differ from the defaults first."""
     rows = {True: [], False: []}
     for name, one in options_of(config).items():
@@ -139,7 +161,7 @@ def options_table(config):
     return "\n".join(["| option | value | default |", "|---|---|---|", *rows[True], *rows[False]])
 
 
-def compared_options(config):
+def compared_options(config: Config) -> dict[str, bool | int | float | str]:
     """{option: value} of what decides what is learned, for TensorBoard's HParams."""
     found = {}
     for name, one in options_of(config).items():
@@ -159,7 +181,7 @@ def _start_session(writer, step):
     writer.flush()
 
 
-def not_finite(step, what, config):
+def not_finite(step: int, what: str, config: Config) -> str:
     """The error line for a loss or a weight that is NaN or infinite."""
     return (
         f"step {step}: {what} is not finite; lower --lr, or use --precision float32; "

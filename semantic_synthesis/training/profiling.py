@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from collections.abc import Iterator
 
 import tensorflow as tf
 from absl import logging
@@ -13,7 +14,7 @@ class Profiler:
     Errors: ValueError for other texts.
     """
 
-    def __init__(self, steps, folder):
+    def __init__(self, steps: str, folder: str) -> None:
         match = re.fullmatch(r"(\d+)-(\d+)", steps)
         if steps and (match is None or not 0 < int(match[1]) <= int(match[2])):
             raise ValueError(
@@ -24,7 +25,7 @@ class Profiler:
         self._running = False
 
     @contextlib.contextmanager
-    def around(self, step):
+    def around(self, step: int) -> Iterator[None]:
         """What runs inside is one recorded step, if it is one of those asked for."""
         if not self.first <= step <= self.last:
             yield
@@ -37,7 +38,7 @@ class Profiler:
         if step == self.last:
             self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Writes what was recorded."""
         if self._running:
             self._running = False

@@ -1,8 +1,10 @@
 """The line in a terminal that says how far a training is and what a wait is for; in a log, a line a minute."""
 
 import contextlib
+import logging as standard
 import sys
 import time
+from collections.abc import Iterator, Mapping
 
 from absl import logging
 from tqdm import tqdm
@@ -14,7 +16,7 @@ _LINE = "{n_fmt}/{total_fmt} {percentage:3.0f}% [{elapsed}<{remaining}]{postfix}
 class Progress:
     """One line, never wider than the terminal. active=False shows nothing at all."""
 
-    def __init__(self, total, first, active):
+    def __init__(self, total: int, first: int, active: bool) -> None:
         self.active, self.total = active, total
         self.bar = tqdm(
             total=total, initial=first, bar_format=_LINE, dynamic_ncols=True,
@@ -25,11 +27,11 @@ class Progress:
         self._cleaner = _LineCleaner(self.bar)
         handler.addFilter(self._cleaner)
 
-    def advance(self):
+    def advance(self) -> None:
         """One step done."""
         self.bar.update(1)
 
-    def show(self, step, values):
+    def show(self, step: int, values: Mapping[str, str]) -> None:
         """values {name: text}, the most important first: as many as fit."""
         if not self.bar.disable:
             self.bar.set_postfix_str(fitted(values, _room(self.bar)), refresh=False)
@@ -38,7 +40,7 @@ class Progress:
             logging.info("step %d/%d: %s", step, self.total, fitted(values, 200))
 
     @contextlib.contextmanager
-    def waiting(self, text):
+    def waiting(self, text: str) -> Iterator[None]:
         """Says what a wait is for, while it lasts."""
         if self.bar.disable:
             if self.active:
@@ -52,7 +54,7 @@ class Progress:
         finally:
             self.bar.set_postfix_str(before or "", refresh=False)
 
-    def close(self):
+    def close(self) -> None:
         """Leaves the line as it is."""
         logging.get_absl_handler().removeFilter(self._cleaner)
         self.bar.close()
@@ -64,13 +66,13 @@ class _LineCleaner:
     def __init__(self, bar):
         self._bar = bar
 
-    def filter(self, record):
+    def filter(self, record: standard.LogRecord) -> bool:
         if not self._bar.disable:
             self._bar.clear()
         return True
 
 
-def fitted(values, width):
+def fitted(values: Mapping[str, str], width: int) -> str:
     """{name: text} as "name text, name text", as many from the first on as fit into width columns."""
     line = ""
     for name, value in values.items():

@@ -1,12 +1,13 @@
 """Devices: the tf.distribute strategy of --distribute, who writes files, and what TensorFlow does to graphs."""
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import tensorflow as tf
 
 
-def make_strategy(distribute):
+def make_strategy(distribute: str) -> tf.distribute.Strategy:
     """The tf.distribute strategy of --distribute; for multi_worker call it before anything else."""
     if distribute == "multi_worker":
         if "TF_CONFIG" not in os.environ:
@@ -23,7 +24,7 @@ def make_strategy(distribute):
 
 
 @contextmanager
-def without_remapper():
+def without_remapper() -> Iterator[None]:
     """TensorFlow's graph optimiser "remapper" off: it fails on gradients, says so as an error, and changes nothing."""
     before = tf.config.optimizer.get_experimental_options().get("remapping", True)
     tf.config.optimizer.set_experimental_options({"remapping": False})
@@ -33,7 +34,7 @@ def without_remapper():
         tf.config.optimizer.set_experimental_options({"remapping": before})
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes files (always, but for multi_worker)."""
     resolver = strategy.cluster_resolver
     if resolver is None:

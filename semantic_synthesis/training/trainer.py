@@ -1,10 +1,14 @@
 """The training loop: strategy, optimisers, schedule, checkpoints, summaries. It knows no method."""
 
+from __future__ import annotations
+
 import itertools
 import os
 import signal
 import tempfile
+from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -27,6 +31,10 @@ from semantic_synthesis.training.profiling import Profiler
 from semantic_synthesis.training.recalibration import measure_statistics
 from semantic_synthesis.training.strategy import is_chief, without_remapper
 
+if TYPE_CHECKING:
+    from semantic_synthesis.config import Config
+    from semantic_synthesis.data.pipeline import Dataset
+
 KEPT_CHECKPOINTS = 3
 
 
@@ -38,7 +46,9 @@ class Trainer:
     evaluation.during_training.TrainEval; their figures go to TensorBoard.
     """
 
-    def __init__(self, config, dataset, strategy, hooks=()):
+    def __init__(
+        self, config: Config, dataset: Dataset, strategy: tf.distribute.Strategy, hooks: Sequence[Any] = ()
+    ) -> None:
         self.config, self.dataset, self.strategy = config, dataset, strategy
         replicas = strategy.num_replicas_in_sync
         if config.batch_size % replicas:
@@ -125,12 +135,12 @@ class Trainer:
             average.assign(named[name].value)
 
     @property
-    def steps_done(self):
+    def steps_done(self) -> int:
         """Steps trained so far."""
         return int(self.step.numpy())  # a variable mirrored over devices is no number itself
 
     @property
-    def is_chief(self):
+    def is_chief(self) -> bool:
         """Whether this process writes files (always, but for multi_worker)."""
         return is_chief(self.strategy)
 
@@ -198,7 +208,7 @@ class Trainer:
         for name, average in self.ema.items():
             average.assign_sub((1 - self.config.ema_decay) * (average - named[name].value))
 
-    def train_step(self, batch):
+    def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
         """One optimisation step on a distributed batch; {objective: {loss: tensor}}."""
         step = self.steps_done
         objectives = self._moved(step)
@@ -214,14 +224,14 @@ class Trainer:
         """Names of the objectives that a step moves."""
         return tuple(n for n, o in self.objectives.items() if o.period and step % o.period == 0)
 
-    def rates(self, step):
+    def rates(self, step: int) -> dict[str, float]:
         """{objective: learning rate} at a step."""
         epoch = schedule_epoch(self.config, step, self.steps_per_epoch)
         return {name: objective.rate(epoch) for name, objective in self.objectives.items()}
 
     # The loop
 
-    def batches(self):
+    def batches(self) -> Any:
         """Distributed batches from the current step on."""
         first, size = self.steps_done, self.config.batch_size
 
@@ -236,7 +246,7 @@ class Trainer:
 
         return self.strategy.distribute_datasets_from_function(local)
 
-    def fit(self):
+    def fit(self) -> int:
         """Trains to the end; returns 0, or 128 + the signal's number when told to stop (state is saved)."""
         config = self.config
         first = self.steps_done
