@@ -28,6 +28,7 @@ def _quiet_native_code():
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # what is wrong with a file is said once, by us
 with _quiet_native_code():
     import tensorflow as tf
 
