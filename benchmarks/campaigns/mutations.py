@@ -4,9 +4,9 @@
     python benchmarks/campaigns/mutations.py --kinds labels,photos --trials 5000 --seconds 60
 
 Kinds: labels (PNG of all forms, against Pillow's reading of the same bytes and the class table), photos (JPEG, PNG,
-WebP, TIFF, BMP, PPM: a picture or an error), tables (class tables and descriptions, against the same rules restated),
-configs (a run's config.json), checkpoints (a training's files: an error or the same arrays). Each kind runs in a process
-of its own, so that a crash is seen; a reading of more than ten seconds counts as a hang.
+WebP, TIFF, BMP, PPM: a picture or an error), tables (class tables, descriptions; against the same rules restated),
+configs (a run's config.json), checkpoints (a training's files: an error or the same arrays). Each kind runs in a
+process of its own, so that a crash is seen; a reading of more than ten seconds counts as a hang.
 """
 
 import argparse
