@@ -1,4 +1,4 @@
-"""Options of the original programs on a command line are answered with their names here."""
+"""Options of the original programs on a command line are answered with their names here; recipes say what to expect."""
 
 import re
 
@@ -15,6 +15,13 @@ CONVERTERS = {
     name: method.converter() for name, method in METHODS.items() if hasattr(method.converter(), "FLAGS")
 }
 OURS = {*known_options(), *options_of(EvaluateOptions)}
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "recipes").glob("*.flags")), ids=lambda path: path.stem)
+def test_recipes_state_command_cost_and_result(path):
+    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    for what in ("python train.py --flagfile", "Cost", r"Expected|Paper"):
+        assert any(re.search(what, line) for line in head), what
 
 
 def test_all_originals_with_options_of_their_own_answer():
