@@ -51,9 +51,12 @@ def on_terminal(arguments, columns=80):
 
     reader = threading.Thread(target=read)
     reader.start()
-    code = process.wait(120)
-    reader.join()
-    os.close(leader)
+    try:
+        code = process.wait(900)
+    finally:
+        process.kill()
+        reader.join()
+        os.close(leader)
     return code, b"".join(parts).decode()
 
 
@@ -89,6 +92,7 @@ def test_no_line_is_a_librarys(trained):
 
 
 def test_a_log_has_lines_instead_of_a_bar(caplog):
+    caplog.set_level("INFO", "absl")
     progress = Progress(3, 0, True)  # pytest's standard error is no terminal
     with progress.waiting("saving"):
         progress.advance()
