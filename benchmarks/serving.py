@@ -122,11 +122,11 @@ def png_bytes(label):
     return tf.io.encode_png(np.asarray(label, np.uint8)[..., None]).numpy()
 
 
-def start_server(export_dir):
+def start_server(export_dir, *flags):
     """(process, port) of a development server on a free loopback port."""
     command = [sys.executable, "-m", "semantic_synthesis", "serve", f"--export_dir={export_dir}"]
     process = subprocess.Popen(
-        [*command, "--rest_api_port=0", "--norequest_log"],
+        [*command, "--rest_api_port=0", "--norequest_log", *flags],
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).resolve().parents[1],
@@ -181,7 +181,7 @@ def limits(export_dir, name, count):
         f"/v1/models/{name}:predict",
         ServeOptions(),
     )
-    process, port = start_server(export_dir)
+    process, port = start_server(export_dir, "--drain_s=1")  # the large load need not be finished
     try:
         print_memory(process.pid, port, path, row, size, defaults.max_rows, int(defaults.max_body_mb * 1e6))
         print_fairness(port, path, row, defaults.max_rows, count, defaults.max_queue)

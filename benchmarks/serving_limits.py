@@ -4,6 +4,7 @@ Used by benchmarks/serving.py; Linux.
 """
 
 import base64
+import contextlib
 import http.client
 import json
 import threading
@@ -16,12 +17,10 @@ import tensorflow as tf
 _ANOTHER_ADDRESS = "127.0.0.2"  # of the client with the large load: shares are by address
 
 
-def request_seconds(port, path, bodies, address="127.0.0.1", until=None):
+def request_seconds(port, path, bodies, address="127.0.0.1"):
     """(seconds of each request, statuses) of requests one after another on one connection."""
     seconds, statuses, connection = [], [], None
     for body in bodies:
-        if until is not None and until.is_set():
-            break
         connection = connection or http.client.HTTPConnection(
             "127.0.0.1", port, timeout=600, source_address=(address, 0)
         )
@@ -47,24 +46,22 @@ def print_fairness(port, path, row, most_rows, count, connections):
     end, answered = threading.Event(), []
 
     def load():
-        bodies = (large for _ in iter(int, 1))  # for ever
-        answered.append(request_seconds(port, path, bodies, _ANOTHER_ADDRESS, end))
+        while not end.is_set():
+            with contextlib.suppress(OSError, http.client.HTTPException):  # at the end the server leaves
+                answered.extend(request_seconds(port, path, [large], _ANOTHER_ADDRESS)[1])
 
-    threads = [threading.Thread(target=load) for _ in range(connections)]
-    for thread in threads:
-        thread.start()
+    for _ in range(connections):
+        threading.Thread(target=load, daemon=True).start()
     time.sleep(1)
     beside, statuses = request_seconds(port, path, [small] * count)
     end.set()
-    for thread in threads:
-        thread.join()
     before, after = np.percentile(quiet, 99), np.percentile(beside, 99)
     refused = sum(status != 200 for status in statuses)
-    rows = most_rows * sum(statuses.count(200) for _, statuses in answered)
+    rows = most_rows * answered.count(200)
     print(
         f"fairness: p99 of {count} single rows {before:.3f} s alone, {after:.3f} s beside {connections} requests of "
         f"{most_rows} rows at a time from another address, factor {after / before:.2f} (median "
-        f"{np.median(beside) / np.median(quiet):.2f}); {refused} refused, {rows} rows of the other made"
+        f"{np.median(beside) / np.median(quiet):.2f}); {refused} refused, {rows} rows of the other answered"
     )
     return after / before
 
