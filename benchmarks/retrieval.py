@@ -2,8 +2,8 @@
 
 python benchmarks/retrieval.py [--sizes 10000 100000 1000000] [--scenes 700] [--queries 40]
 The segments are those of rendered scenes at 128x128, mirrored and moved by whole cells of the low-resolution masks
-until there are enough: synthetic, but of true shapes and surroundings. Queries come from other scenes. Recall: share of the
-ten best by brute force (every segment of the class compared exactly) that the search returns; equals count as one.
+until there are enough: synthetic, but of true shapes and surroundings. Queries come from other scenes. Recall: of the
+ten best by brute force (every segment of the class compared exactly), the share that the search returns, by scores.
 """
 
 import argparse
