@@ -21,16 +21,30 @@ from pathlib import Path
 import common
 
 _KILLS_OF_A_ROUND = 6  # then the command is left alone
-_OF_A_BUILD = ("fingerprint.pb", "saved_model.pb", "MODEL_CARD.md")  # hold names or times of their making
+_OF_A_BUILD = (
+    "fingerprint.pb",
+    "saved_model.pb",
+    "MODEL_CARD.md",
+    "variables.index",
+    "variables.data-00000-of-00001",
+)  # hold names or times of their making
 
 
 def states(out, command):
     """{name: checksum} of what a finished command left."""
-    if command != "train":
-        return common.tree(out, _OF_A_BUILD)
+    if command == "train":
+        return arrays(Path(out) / "ckpt-12")
+    found = common.tree(out, _OF_A_BUILD)
+    for prefix in Path(out).rglob("variables/variables.index"):
+        found |= arrays(prefix.with_suffix(""))
+    return found
+
+
+def arrays(prefix):
+    """{name: checksum} of a checkpoint's variables; what TensorFlow says of their objects may differ."""
     import tensorflow as tf
 
-    reader = tf.train.load_checkpoint(str(Path(out) / "ckpt-12"))
+    reader = tf.train.load_checkpoint(str(prefix))
     names = sorted(name for name in reader.get_variable_to_shape_map() if not name.startswith("_"))
     return {name: hash(reader.get_tensor(name).tobytes()) for name in names if "save_counter" not in name}
 
@@ -40,8 +54,7 @@ def wrong_files(out, command, calm):
     if command == "train" or not os.path.isdir(out):
         return []
     if command in ("export", "convert"):  # a whole folder or none
-        found = common.tree(out, _OF_A_BUILD)
-        return sorted(set(calm) ^ set(found)) if found else []
+        return sorted(set(calm) ^ set(states(out, command))) if common.tree(out) else []
     return [name for name, digest in common.tree(out, _OF_A_BUILD).items() if calm.get(name) != digest]
 
 
