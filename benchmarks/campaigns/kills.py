@@ -35,8 +35,10 @@ def states(out, command):
     if command == "train":
         return arrays(Path(out) / "ckpt-12")
     found = common.tree(out, _OF_A_BUILD)
-    for prefix in Path(out).rglob("variables/variables.index"):
-        found |= arrays(prefix.with_suffix(""))
+    for index in Path(out).rglob("variables/variables.index"):
+        prefix = index.relative_to(out)
+        values = sorted(arrays(index.with_suffix("")).values())  # exports number their variables in any order
+        found |= {f"{prefix} {number}": value for number, value in enumerate(values)}
     return found
 
 
