@@ -52,7 +52,9 @@ class Config:
         "", "Folder of disparity maps (larger is closer, 0 unknown), for methods that train with them."
     )
     semantic_label_path: str = _data(
-        "", "Text file with the raw label values, comma-separated; the i-th value becomes class i (custom).",
+        "",
+        "Text file with the raw label values, comma-separated; the i-th value becomes class i; or CVAT's labelmap.txt "
+        "(custom).",
         role="network",
     )  # fmt: skip
     pairing_check: bool = _data(True, "Check that photos and label maps pair by stem.")
@@ -126,6 +128,9 @@ class Config:
     )
     log_dir: str = _files("", "TensorBoard folder; default <checkpoint_dir>/logs.")
     results_dir: str = _files("", "Sample pictures during training; default <checkpoint_dir>/samples.")
+    profile_steps: str = _files(
+        "", "A-B: record these steps for TensorBoard's profiler (pip install tensorboard-plugin-profile)."
+    )
     print_info_freq: int = _files(10, "Steps between scalar summaries.")
     save_img_freq: int = _files(100, "Steps between sample pictures.")
     save_model_freq: int = _files(100, "Steps between checkpoints.")

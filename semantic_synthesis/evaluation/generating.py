@@ -11,7 +11,13 @@ from absl import logging
 from tqdm import tqdm
 
 from semantic_synthesis import data
-from semantic_synthesis.evaluation.pictures import list_pictures, match_stems, parse_shard
+from semantic_synthesis.evaluation.pictures import (
+    files_beside,
+    list_pictures,
+    match_stems,
+    parse_shard,
+    say_left_out,
+)
 from semantic_synthesis.files import check_regular, write_json
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.options import check_seeds, option
@@ -64,6 +70,8 @@ def generate(options: GenerateOptions) -> int:
             "--style_label_dir without --style_dir; expected the photos of these label maps, too"
         )
     layouts = list_pictures(options.label_dir, "label_dir")
+    beside = files_beside(options.label_dir, layouts)
+    say_left_out(f"--label_dir {options.label_dir}", "they are no pictures or hidden", beside)
     check_seeds(options.seed, options.num_samples * len(layouts))
     jobs = _jobs(options, layouts)[index::count]
     run = load_run(options.checkpoint_dir, options.precision)

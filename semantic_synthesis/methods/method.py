@@ -66,11 +66,13 @@ class Method(keras.Model):
       sources(config) -> texts for the model card: weights or data other than the dataset that training used;
       provenance(plan, style) -> a Provenance per style: where the parts of the pictures come from, None where that
         is the weights alone;
+      loss_texts -> {loss name: what it is}, for TensorBoard;
       without_features(config) -> the config whose constructor loads no frozen features from files.
     """
 
     config_class: ClassVar[type[Config]] = Config
     encoder_sees_layout: ClassVar[bool] = False
+    loss_texts: ClassVar[dict] = {}
 
     @classmethod
     def converter(cls) -> Any:

@@ -13,6 +13,8 @@ from semantic_synthesis.originals.rules import Ignored, Rule
 
 ROLES = {**spade.ROLES, "source": ("generator", r"head_0\.norm_0\.class_specified_affine\.weight")}
 TRAINING = spade.TRAINING
+ORIGIN = "tzt101/CLADE"
+FLAGS = {"norm_mode": "--method", "add_dist": "--class_positions"}
 
 settle = spade.settle
 

@@ -20,6 +20,8 @@ ROLES = {
     "discriminator": spade.ROLES["discriminator"],
 }
 TRAINING = ("discriminator",)
+ORIGIN = "endo-yuki-t/DiversifyingSMIS"
+FLAGS = {"z_dim_local": "--latent_dim"}
 
 settle = spade.settle
 

@@ -23,6 +23,8 @@ ROLES = {
     "discriminator": spade.ROLES["discriminator"],
 }
 TRAINING = ("discriminator",)
+ORIGIN = "tzt101/INADE"
+FLAGS = {"norm_mode": "--method", "noise_nc": "--noise_dim"}
 
 _HEADS = {
     "scale_conv_mu": "scale_mean",
