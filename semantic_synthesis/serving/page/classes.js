@@ -27,7 +27,13 @@ export class ClassList {
   row(one, id, color, locked) {
     const radio = make("input", { type: "radio", name: "class", value: String(id) });
     radio.addEventListener("change", () => this.handlers.select(id));
-    const label = make("label", {}, radio, swatch(color), make("span", { className: "name", textContent: one.name, title: one.name }));
+    const label = make(
+      "label",
+      {},
+      radio,
+      swatch(color),
+      make("span", { className: "name", textContent: one.name, title: one.name }),
+    );
     if (id < 9) label.append(make("kbd", { textContent: String(id + 1), "aria-hidden": "true" }));
     const find = this.toggle("find", `Highlight ${one.name}`, () => this.handlers.highlight(id));
     const lock = this.toggle("lock", `Lock ${one.name}: nothing paints over it`, () => this.handlers.lock(id));
@@ -38,7 +44,11 @@ export class ClassList {
   }
 
   toggle(name, title, act) {
-    const button = make("button", { className: "icon", title, "aria-label": title, "aria-pressed": "false" }, icon(name));
+    const button = make(
+      "button",
+      { className: "icon", title, "aria-label": title, "aria-pressed": "false" },
+      icon(name),
+    );
     button.addEventListener("click", () => button.setAttribute("aria-pressed", String(act())));
     return button;
   }

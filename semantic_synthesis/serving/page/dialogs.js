@@ -20,15 +20,17 @@ export function fillDialogs(app) {
   byId("more").onclick = () => variations.more();
   byId("origins").onclick = () => openOrigins(app);
   byId("origin-dialog").addEventListener("close", () => {
-    app.origin = null;
-    app.redraw();
+    app.screen.origin = null;
+    app.screen.redraw();
   });
   fillKeys();
 }
 
 function fillKeys() {
   const shown = (keys) => (keys.length > 3 ? `${keys[0]} to ${keys.at(-1)}` : keys.join(" or "));
-  const rows = KEYS.map(([keys, text]) => make("div", {}, make("dt", {}, make("kbd", { textContent: shown(keys) })), make("dd", { textContent: text })));
+  const rows = KEYS.map(([keys, text]) =>
+    make("div", {}, make("dt", {}, make("kbd", { textContent: shown(keys) })), make("dd", { textContent: text })),
+  );
   byId("keys").append(...rows);
 }
 
@@ -40,7 +42,10 @@ async function openStart(app) {
   const grid = byId("layouts");
   grid.replaceChildren();
   byId("new-size").hidden = Boolean(model.size);
-  for (const [id, value] of [["new-width", app.painting.width], ["new-height", app.painting.height]]) {
+  for (const [id, value] of [
+    ["new-width", app.painting.width],
+    ["new-height", app.painting.height],
+  ]) {
     Object.assign(byId(id), { value, step: model.stride, min: model.stride, max: 4096 });
   }
   byId("empty-class").textContent = `all ${model.classes[app.classId].name}, the class that is chosen`;
@@ -56,7 +61,7 @@ async function openStart(app) {
       const button = make("button", { className: "layout" }, canvas, name);
       button.onclick = () => {
         byId("start-dialog").close();
-        begin(app, app.layoutProject(model, found));
+        begin(app, app.session.layoutProject(model, found));
       };
       grid.append(button);
     } catch (error) {
@@ -71,9 +76,9 @@ function begin(app, project) {
   app.edits = app.edits.filter((edit) => edit.part.kind !== "object");
   app.style.show();
   if (painting.width === project.width && painting.height === project.height) {
-    return app.replace(project.label, app.model.instances ? project.instance : null);
+    return app.hand.replace(project.label, project.instance);
   }
-  return app.take(app.model, { ...project, edits: app.edits });
+  return app.session.take(app.model, { ...project, edits: app.edits });
 }
 
 function startEmpty(app) {
@@ -81,7 +86,8 @@ function startEmpty(app) {
   const fit = (value) => Math.max(model.stride, Math.round((Number(value) || 0) / model.stride) * model.stride);
   const width = model.size ? painting.width : fit(byId("new-width").value);
   const height = model.size ? painting.height : fit(byId("new-height").value);
-  if (width * height > model.most_pixels) return notify(`${width}x${height}: at most ${model.most_pixels} pixels.`, true);
+  if (width * height > model.most_pixels)
+    return notify(`${width}x${height}: at most ${model.most_pixels} pixels.`, true);
   byId("start-dialog").close();
   const label = new Uint16Array(width * height).fill(app.classId);
   const names = model.classes.map((one) => one.name);
@@ -112,7 +118,12 @@ class Variations {
     this.next += AT_ONCE;
     byId("more").disabled = true;
     try {
-      await app.renderer.variations(app.snapshot(), seeds, (seed, bytes) => this.add(seed, bytes), () => this.run !== run);
+      await app.renderer.variations(
+        app.snapshot(),
+        seeds,
+        (seed, bytes) => this.add(seed, bytes),
+        () => this.run !== run,
+      );
     } catch (error) {
       notify(error.message, true);
     }
@@ -138,7 +149,9 @@ async function openOrigins(app) {
   try {
     const [signature, row] = await app.renderer.request(app.snapshot());
     const { segments, pictures } = await api.provenance(app.model.name, signature, row);
-    const steps = Object.entries(pictures).map(([name, text]) => make("figure", {}, image(fromBase64(text), name), make("figcaption", { textContent: name })));
+    const steps = Object.entries(pictures).map(([name, text]) =>
+      make("figure", {}, image(fromBase64(text), name), make("figcaption", { textContent: name })),
+    );
     byId("origin-steps").replaceChildren(...steps);
     byId("origin-rows").replaceChildren(...segments.toReversed().map((one) => originRow(app, one)));
     byId("origin-dialog").showModal();
@@ -152,8 +165,8 @@ function originRow(app, one) {
   const row = make("tr", {}, ...cells.map((value) => make("td", { textContent: String(value) })));
   row.addEventListener("mouseenter", () => {
     const [top, left, bottom, right] = one.box;
-    app.origin = [left, top, right, bottom];
-    app.redraw();
+    app.screen.origin = [left, top, right, bottom];
+    app.screen.redraw();
   });
   return row;
 }

@@ -74,7 +74,11 @@ export function notify(text, wrong = false) {
   for (const old of box.children) if (old.dataset.text === text) old.remove();
   const notice = make("div", { className: wrong ? "notice wrong" : "notice" }, make("span", { textContent: text }));
   notice.dataset.text = text;
-  const close = make("button", { className: "icon", "aria-label": "Close", onclick: () => notice.remove() }, icon("close"));
+  const close = make(
+    "button",
+    { className: "icon", "aria-label": "Close", onclick: () => notice.remove() },
+    icon("close"),
+  );
   notice.append(close);
   box.append(notice);
   if (!wrong) setTimeout(() => notice.remove(), 5000);

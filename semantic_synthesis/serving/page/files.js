@@ -45,7 +45,8 @@ export class Files {
       if (/\.json$/i.test(file.name) || file.type === "application/json") return await this.openProject(file);
       if (target === "style") return await app.style.takeFile(file);
       const kind = target === "objects" || /instance|object/i.test(file.name) ? "instance" : "label";
-      if (kind === "instance" && !app.model.instances) throw new Error(`${file.name}: this model knows no objects; expected a label map`);
+      if (kind === "instance" && !app.model.instances)
+        throw new Error(`${file.name}: this model knows no objects; expected a label map`);
       await this.openMap(file, kind);
     } catch (error) {
       notify(error.message, true);
@@ -59,16 +60,26 @@ export class Files {
     const { painting } = app;
     const fits = painting.width === width && painting.height === height;
     if (kind === "instance") {
-      if (!fits) throw new Error(`${file.name}: ${width}x${height} pixels; the map has ${painting.width}x${painting.height}`);
-      app.replace(painting.label, ids);
+      if (!fits)
+        throw new Error(`${file.name}: ${width}x${height} pixels; the map has ${painting.width}x${painting.height}`);
+      app.hand.replace(painting.label, ids);
     } else if (fits) {
-      app.replace(ids, null);
+      app.hand.replace(ids, null);
     } else {
       const names = app.model.classes.map((one) => one.name);
-      await app.take(app.model, { names, width, height, label: ids, instance: new Uint16Array(ids.length), seed: app.seed, edits: app.edits });
+      await app.session.take(app.model, {
+        names,
+        width,
+        height,
+        label: ids,
+        instance: new Uint16Array(ids.length),
+        seed: app.seed,
+        edits: app.edits,
+      });
     }
     const [rows, columns] = found.file_size;
-    if (rows !== height || columns !== width) notify(`${file.name}: ${columns}x${rows} pixels, fitted to ${width}x${height}.`);
+    if (rows !== height || columns !== width)
+      notify(`${file.name}: ${columns}x${rows} pixels, fitted to ${width}x${height}.`);
   }
 
   async openProject(file) {
@@ -81,7 +92,7 @@ export class Files {
     }
     const project = store.fromProject(values, file.name);
     const there = [...byId("model").options].some((one) => one.value === project.model);
-    await app.openModel(there ? project.model : app.model.name, project);
+    await app.session.openModel(there ? project.model : app.model.name, project);
   }
 
   // Saving

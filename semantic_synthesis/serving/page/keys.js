@@ -29,7 +29,15 @@ export const KEYS = [
   [["Escape"], "Give the stroke up", "cancel"],
   [["?"], "This help", "help"],
 ];
-const CODES = { BracketLeft: "[", BracketRight: "]", Minus: "-", Equal: "+", Slash: "/", NumpadAdd: "+", NumpadSubtract: "-" };
+const CODES = {
+  BracketLeft: "[",
+  BracketRight: "]",
+  Minus: "-",
+  Equal: "+",
+  Slash: "/",
+  NumpadAdd: "+",
+  NumpadSubtract: "-",
+};
 
 /** The command of a keydown: [command, key], or null. */
 export function commandOf(event) {

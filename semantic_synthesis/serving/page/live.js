@@ -77,10 +77,12 @@ export class Live {
     if (lost) this.tell({ state: "lost", text: error.message });
     this.running = false;
     this.asked -= 1;
-    this.timer = /** @type {any} */ (setTimeout(() => {
-      this.timer = 0;
-      this.run();
-    }, wait));
+    this.timer = /** @type {any} */ (
+      setTimeout(() => {
+        this.timer = 0;
+        this.run();
+      }, wait)
+    );
     return true;
   }
 }

@@ -1,5 +1,6 @@
 // The painting: two maps of ids, and the steps that led to them. One step is one stroke, fill or command.
 
+let made = 0;
 const MOST_BYTES = 64 << 20; // of steps that can be taken back
 
 /** A map of class ids and one of object ids (0: none), with undo and redo. */
@@ -12,15 +13,16 @@ export class Painting {
     this.done = [];
     this.undone = [];
     this.version = 0; // grows with every change of a pixel
+    this.number = ++made; // of all paintings
     this.before = null;
   }
 
   /** A painting of given ids, without steps. */
   static of(width, height, label, instance) {
-    const made = new Painting(width, height);
-    made.label.set(label);
-    if (instance) made.instance.set(instance);
-    return made;
+    const found = new Painting(width, height);
+    found.label.set(label);
+    if (instance) found.instance.set(instance);
+    return found;
   }
 
   /** Starts a step. */

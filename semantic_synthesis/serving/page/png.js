@@ -16,7 +16,7 @@ function crc(bytes) {
 function adler(bytes) {
   let a = 1;
   let b = 0;
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     for (const end = Math.min(at + 3800, bytes.length); at < end; at++) {
       a += bytes[at];
       b += a;

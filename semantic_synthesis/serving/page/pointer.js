@@ -50,7 +50,10 @@ export function listen(pane, camera, handlers) {
       pinch = now;
     } else if (panning) {
       const stage = pane.stage;
-      camera.move((event.clientX - panning.clientX) / stage.offsetWidth, (event.clientY - panning.clientY) / stage.offsetHeight);
+      camera.move(
+        (event.clientX - panning.clientX) / stage.offsetWidth,
+        (event.clientY - panning.clientY) / stage.offsetHeight,
+      );
       panning = event;
     } else if (drawing === event.pointerId) {
       const all = event.getCoalescedEvents?.() ?? [];

@@ -3,10 +3,13 @@ import * as api from "./api.js";
 import { encodePng } from "./png.js";
 import { edited, regions } from "./styles.js";
 
+const MOST_SAMPLES = 100;
+
 /** Renders snapshots {model, width, height, label, instance, seed, edits} as PNG bytes. */
 export class Renderer {
   constructor() {
-    this.samples = new Map(); // styles of seeds that no layout changes
+    this.samples = new Map(); // {what: style}, of seeds and photos
+    this.layout = ""; // for which layout those are that depend on it
   }
 
   /** The inputs of a signature that hold the maps. */
@@ -43,6 +46,7 @@ export class Renderer {
   /** {style name: nested numbers}. */
   async style(shot, files) {
     const { model, edits } = shot;
+    this.keep(shot);
     const seeds = [shot.seed, ...edits.flatMap((edit) => edit.source.seed ?? [])];
     const [base, ...ofSeeds] = await this.sample(model, [...seeds], files);
     const sources = [];
@@ -53,18 +57,28 @@ export class Renderer {
     return edited(base, model.styles, edits, sources, rows);
   }
 
+  /** Forgets what is of another layout, where styles depend on it, or of another run. */
+  keep({ model, layout }) {
+    const needed = model.regions || model.signatures.includes("png_encode_style_label");
+    const now = needed ? `${model.name} ${layout}` : model.name;
+    if (now !== this.layout || this.samples.size > MOST_SAMPLES) this.samples.clear();
+    this.layout = now;
+  }
+
   async sample(model, seeds, files) {
     const named = (rows) => rows.map((row) => (model.styles.length === 1 ? { [model.styles[0].name]: row } : row));
-    if (model.regions) {
-      const rows = seeds.map((seed) => ({ ...files, seed }));
-      return named(await api.predict(model.name, "png_sample_style", rows));
-    }
-    const missing = seeds.filter((seed) => !this.samples.has(`${model.name} ${seed}`));
+    const known = new Map(this.samples); // a later request may forget them meanwhile
+    const missing = [...new Set(seeds)].filter((seed) => !known.has(seed));
     if (missing.length) {
-      const rows = await api.predict(model.name, "sample_style", missing.map((seed) => ({ seed })));
-      named(rows).forEach((row, at) => this.samples.set(`${model.name} ${missing[at]}`, row));
+      const signature = model.regions ? "png_sample_style" : "sample_style";
+      const asked = missing.map((seed) => (model.regions ? { ...files, seed } : { seed }));
+      const rows = named(await api.predict(model.name, signature, asked));
+      rows.forEach((row, at) => {
+        known.set(missing[at], row);
+        this.samples.set(missing[at], row);
+      });
     }
-    return seeds.map((seed) => this.samples.get(`${model.name} ${seed}`));
+    return seeds.map((seed) => known.get(seed));
   }
 
   /** What a photo decides: edit.source {photo, map: bytes or null}. */
@@ -73,8 +87,8 @@ export class Renderer {
     const labelled = model.signatures.includes("png_encode_style_label");
     const row = { style_image_bytes: api.wrapped(edit.source.photo) };
     if (labelled) Object.assign(row, files);
-    const key = labelled ? null : `${model.name} ${edit.source.photo}`;
-    if (key && this.samples.has(key)) return this.samples.get(key);
+    const key = `${edit.source.photo} ${edit.source.map}`;
+    if (this.samples.has(key)) return this.samples.get(key);
     let signature = "png_encode_style";
     if (labelled && edit.source.map) {
       signature += "_label";
@@ -83,7 +97,7 @@ export class Renderer {
     const [found] = await api.predict(model.name, signature, [row]);
     const names = model.styles.filter((spec) => spec.encoded).map((spec) => spec.name);
     const bare = Array.isArray(found) ? { [names[0]]: found } : found;
-    if (key) this.samples.set(key, bare);
+    this.samples.set(key, bare);
     return bare;
   }
 }

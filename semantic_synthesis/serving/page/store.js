@@ -61,7 +61,13 @@ export function translate(label, from, to) {
 
 /** PNG bytes of the label map, in the ids of the class table. */
 export const labelFile = (model, painting) =>
-  encodePng(painting.width, painting.height, painting.label, model.classes.map((one) => one.id), { small: true });
+  encodePng(
+    painting.width,
+    painting.height,
+    painting.label,
+    model.classes.map((one) => one.id),
+    { small: true },
+  );
 
 /** PNG bytes of the objects. */
 export const objectFile = (painting) =>

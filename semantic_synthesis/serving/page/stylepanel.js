@@ -37,7 +37,11 @@ export class StylePanel {
     }
     byId("levels").hidden = !can.layers;
     for (const id of ["level-first", "level-last"]) {
-      byId(id).replaceChildren(...Array.from({ length: can.layers }, (_, n) => make("option", { value: n, textContent: levelName(n, can.layers) })));
+      byId(id).replaceChildren(
+        ...Array.from({ length: can.layers }, (_, n) =>
+          make("option", { value: n, textContent: levelName(n, can.layers) }),
+        ),
+      );
     }
     if (can.layers) byId("level-last").value = can.layers - 1;
     this.layers = can.layers;
@@ -64,7 +68,11 @@ export class StylePanel {
         notify(error.message, true);
       }
     }
-    const own = make("button", { title: "Style of a photo of your own", "aria-label": "Style of a photo of your own" }, icon("photo"));
+    const own = make(
+      "button",
+      { title: "Style of a photo of your own", "aria-label": "Style of a photo of your own" },
+      icon("photo"),
+    );
     own.onclick = async () => {
       const file = await app.askFile("image/png,image/jpeg");
       if (file) await this.takeFile(file);
@@ -75,7 +83,12 @@ export class StylePanel {
   async takeShipped(name, photo) {
     const map = await api.shippedPhoto(`${name}_label`);
     const files = `style_${name}.png,style_${name}_label.png`;
-    this.add({ name, files: this.needsMap() ? files : `style_${name}.png`, photo: toBase64(photo), map: this.needsMap() ? toBase64(map) : null });
+    this.add({
+      name,
+      files: this.needsMap() ? files : `style_${name}.png`,
+      photo: toBase64(photo),
+      map: this.needsMap() ? toBase64(map) : null,
+    });
   }
 
   /** A photo that somebody chose or dropped. */
@@ -125,7 +138,8 @@ export class StylePanel {
     const before = app.edits.find((one) => samePart(one, edit));
     if (before) edit.share = before.share;
     app.edits = [...app.edits.filter((one) => one !== before), edit];
-    if (part.kind === "whole") app.edits.sort((a, b) => Number(b.part.kind === "whole") - Number(a.part.kind === "whole"));
+    if (part.kind === "whole")
+      app.edits.sort((a, b) => Number(b.part.kind === "whole") - Number(a.part.kind === "whole"));
     this.show();
     app.changed();
   }
@@ -136,7 +150,12 @@ export class StylePanel {
     if (!app.model) return;
     byId("seed").value = app.seed;
     for (const radio of document.querySelectorAll('input[name="part"]')) {
-      const text = radio.value === "whole" ? "Whole picture" : radio.value === "class" ? this.className(app.classId) : this.objectName(app.object);
+      const text =
+        radio.value === "whole"
+          ? "Whole picture"
+          : radio.value === "class"
+            ? this.className(app.classId)
+            : this.objectName(app.object);
       radio.nextElementSibling.textContent = text;
     }
     byId("edits").replaceChildren(...app.edits.map((edit) => this.item(edit)));
@@ -152,12 +171,24 @@ export class StylePanel {
 
   item(edit) {
     const { app } = this;
-    const part = edit.part.kind === "whole" ? "Whole picture" : edit.part.kind === "class" ? app.model.classes[edit.part.classId].name : `Object ${edit.part.object}`;
+    const part =
+      edit.part.kind === "whole"
+        ? "Whole picture"
+        : edit.part.kind === "class"
+          ? app.model.classes[edit.part.classId].name
+          : `Object ${edit.part.object}`;
     const levels = edit.layers ? `, levels ${edit.layers[0]} to ${edit.layers[1]}` : "";
     const source = edit.source.seed === undefined ? edit.source.name : `seed ${edit.source.seed}`;
     const what = `${part}${levels}: ${source}`;
     const shown = make("output", { className: "quiet", textContent: percent(edit.share) });
-    const share = make("input", { type: "range", min: 0, max: 100, value: Math.round(edit.share * 100), "aria-label": `Strength of ${what}`, title: "Strength" });
+    const share = make("input", {
+      type: "range",
+      min: 0,
+      max: 100,
+      value: Math.round(edit.share * 100),
+      "aria-label": `Strength of ${what}`,
+      title: "Strength",
+    });
     share.oninput = () => {
       edit.share = Number(share.value) / 100;
       shown.textContent = percent(edit.share);
@@ -169,7 +200,14 @@ export class StylePanel {
       this.show();
       app.changed();
     };
-    const item = make("li", {}, make("span", { className: "what", textContent: what, title: what }), share, shown, gone);
+    const item = make(
+      "li",
+      {},
+      make("span", { className: "what", textContent: what, title: what }),
+      share,
+      shown,
+      gone,
+    );
     if (edit.source.photo && this.needsMap() && !edit.source.map) item.append(this.mapButton(edit));
     return item;
   }

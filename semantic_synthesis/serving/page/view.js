@@ -66,8 +66,14 @@ export class Pane {
     const fit = Math.min(clientWidth / this.width, clientHeight / this.height);
     const width = fit * this.width * this.camera.zoom;
     const height = fit * this.height * this.camera.zoom;
-    const left = width <= clientWidth ? (clientWidth - width) / 2 : clamp(clientWidth / 2 - this.camera.x * width, clientWidth - width, 0);
-    const top = height <= clientHeight ? (clientHeight - height) / 2 : clamp(clientHeight / 2 - this.camera.y * height, clientHeight - height, 0);
+    const left =
+      width <= clientWidth
+        ? (clientWidth - width) / 2
+        : clamp(clientWidth / 2 - this.camera.x * width, clientWidth - width, 0);
+    const top =
+      height <= clientHeight
+        ? (clientHeight - height) / 2
+        : clamp(clientHeight / 2 - this.camera.y * height, clientHeight - height, 0);
     const style = this.stage.style;
     style.width = `${width}px`;
     style.height = `${height}px`;
@@ -79,7 +85,10 @@ export class Pane {
   /** Where on the map, in pixels of the map (fractions), a point of the screen is. */
   at(event) {
     const box = this.stage.getBoundingClientRect();
-    return [((event.clientX - box.left) / box.width) * this.width, ((event.clientY - box.top) / box.height) * this.height];
+    return [
+      ((event.clientX - box.left) / box.width) * this.width,
+      ((event.clientY - box.top) / box.height) * this.height,
+    ];
   }
 }
 
@@ -254,8 +263,20 @@ export class PictureView {
 /** Colours that people with any colour vision tell apart as well as so many can be: by hue and, in turns, lightness. */
 export function distinctColors(count) {
   const known = [
-    [0, 114, 178], [230, 159, 0], [240, 228, 66], [0, 158, 115], [204, 121, 167], [86, 180, 233], [213, 94, 0],
-    [245, 245, 245], [20, 20, 20], [136, 136, 136], [90, 40, 120], [170, 240, 200], [110, 60, 20], [250, 190, 200],
+    [0, 114, 178],
+    [230, 159, 0],
+    [240, 228, 66],
+    [0, 158, 115],
+    [204, 121, 167],
+    [86, 180, 233],
+    [213, 94, 0],
+    [245, 245, 245],
+    [20, 20, 20],
+    [136, 136, 136],
+    [90, 40, 120],
+    [170, 240, 200],
+    [110, 60, 20],
+    [250, 190, 200],
   ];
   const found = known.slice(0, count);
   for (let i = found.length; i < count; i++) {
