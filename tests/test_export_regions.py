@@ -120,7 +120,9 @@ def test_styles_of_a_photo_of_another_layout():
     present = expected.present["noise"].numpy()
     np.testing.assert_array_equal(found["noise_present"], present)
     assert 0 < present.sum() < present.size, "some rows of both kinds"
-    np.testing.assert_allclose(found["noise"][present], expected.values["noise"][present], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        found["noise"][present], expected.values["noise"][present], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_too_few_rows_are_refused():

@@ -220,7 +220,7 @@ def _small_ids(ids):
     """Object ids that fit 16 bits: as they are, or numbered anew in their order."""
     if ids.min(initial=0) >= 0 and ids.max(initial=0) < 1 << 16:
         return ids
-    values, ranks = np.unique(np.where(ids == 0, -(2**40), ids), return_inverse=True)
+    values, ranks = np.unique(np.where(ids == 0, -(2**40), ids.astype(np.int64)), return_inverse=True)
     first = 0 if values[0] == -(2**40) else 1
     if len(values) + first > 1 << 16:
         raise ValueError(f"{len(values)} objects; at most {(1 << 16) - 1} can be painted")

@@ -21,7 +21,7 @@ from semantic_synthesis.serving.server import ServeOptions, check, listen, need_
 from semantic_synthesis.serving.service import Service
 
 DEMOS = ("demo_spade", "demo_inade")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 @dataclass(frozen=True)
