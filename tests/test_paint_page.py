@@ -6,12 +6,12 @@ import re
 import time
 from pathlib import Path
 
+import browser as chromium
 import exports
 import numpy as np
-import painting
 import pytest
+from browser import Page, PaintServer, decode
 from helpers import random_arrays, tiny_config
-from painting import Page, PaintServer, decode
 
 from semantic_synthesis import data
 from semantic_synthesis.files import shipped
@@ -20,7 +20,7 @@ from semantic_synthesis.runs import build_method, write_run
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(painting.CHROMIUM is None, reason="no Chromium on the PATH or in $CHROMIUM"),
+    pytest.mark.skipif(chromium.CHROMIUM is None, reason="no Chromium on the PATH or in $CHROMIUM"),
     pytest.mark.skipif(
         not importlib.util.find_spec("playwright"), reason="no Playwright: pip install playwright"
     ),
@@ -48,7 +48,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    with painting.chromium() as one:
+    with chromium.chromium() as one:
         yield one
 
 

@@ -57,7 +57,14 @@ export class ClassList {
   mark(id) {
     const radio = this.rows[id]?.querySelector("input");
     if (radio) radio.checked = true;
-    this.rows[id]?.scrollIntoView({ block: "nearest" });
+    const row = this.rows[id];
+    const list = byId("classes"); // scrollIntoView would move the whole page as well
+    if (row && list.scrollHeight > list.clientHeight) {
+      const top = row.offsetTop - list.offsetTop;
+      if (top < list.scrollTop) list.scrollTop = top;
+      else if (top + row.offsetHeight > list.scrollTop + list.clientHeight)
+        list.scrollTop = top + row.offsetHeight - list.clientHeight;
+    }
   }
 
   /** Only one class is highlighted at a time. */

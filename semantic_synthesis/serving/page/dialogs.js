@@ -27,7 +27,8 @@ export function fillDialogs(app) {
 }
 
 function fillKeys() {
-  const shown = (keys) => (keys.length > 3 ? `${keys[0]} to ${keys.at(-1)}` : keys.join(" or "));
+  const upper = (key) => key.replace(/(^|\+)([a-z])$/, (_, plus, letter) => plus + letter.toUpperCase());
+  const shown = (keys) => (keys.length > 3 ? `${keys[0]} to ${keys.at(-1)}` : keys.map(upper).join(" or "));
   const rows = KEYS.map(([keys, text]) =>
     make("div", {}, make("dt", {}, make("kbd", { textContent: shown(keys) })), make("dd", { textContent: text })),
   );

@@ -75,7 +75,7 @@ export class Hand {
     performance.mark("pen up");
     const changed = this.gesture?.up();
     this.gesture = null;
-    if (changed) this.app.changed(this.gesture);
+    if (changed) this.app.changed(this.app.painting.version !== this.app.asked);
     else this.app.screen.redraw();
   }
 
@@ -89,9 +89,9 @@ export class Hand {
     const { width, height, label, instance } = this.app.painting;
     if (x < 0 || y < 0 || x >= width || y >= height) return;
     const i = y * width + x;
+    this.app.choose(label[i]);
     this.app.object = instance[i];
     if (this.app.model.instances) this.app.setObjectMode(this.app.object ? "same" : "none");
-    this.app.choose(label[i]);
   }
 
   undo(again = false) {
@@ -119,9 +119,11 @@ export class Hand {
 
   /** A click on the picture chooses what the style panel changes. */
   pickStyle(point) {
-    const tool = this.app.tool;
+    const { tool } = this.app;
+    const mode = this.app.objectMode();
     this.pick(point);
     this.app.useTool(tool);
+    this.app.setObjectMode(mode === "each" ? mode : "none"); // looks are chosen here, not what is painted
     const kind = this.app.object ? "object" : "class";
     const radio = document.querySelector(`input[name="part"][value="${kind}"]`);
     if (radio) radio.checked = true;

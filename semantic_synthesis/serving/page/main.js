@@ -68,6 +68,7 @@ class App {
   }
 
   choose(id) {
+    if (id !== this.classId && this.objectMode() === "same") this.setObjectMode("none"); // a tree is no part of a house
     this.classId = id;
     this.classes.mark(id);
     if (this.tool === "eraser" || this.tool === "pick" || this.tool === "move") this.useTool("brush");
@@ -119,6 +120,7 @@ class App {
 
   snapshot() {
     if (!this.model) return null;
+    this.asked = this.painting.version;
     const { model, painting, seed, edits } = this;
     const { width, height } = painting;
     const label = painting.label.slice();
@@ -152,18 +154,16 @@ class App {
 
   /** Pixels changed within a stroke. */
   painted() {
-    this.dirty = true;
     this.screen.redraw();
     if (byId("live").checked) this.live.want();
   }
 
-  /** A step ended, or the style changed. */
-  changed() {
-    this.dirty = true;
+  /** A step ended, or the style changed; unseen: whether a picture of it was not asked for yet. */
+  changed(unseen = true) {
     byId("undo").disabled = !this.painting?.done.length;
     byId("redo").disabled = !this.painting?.undone.length;
     this.screen.redraw();
-    if (byId("live").checked) this.live.want();
+    if (unseen && byId("live").checked) this.live.want();
     clearTimeout(this.keeping);
     this.keeping = setTimeout(() => this.keep(), KEEP_MS);
   }

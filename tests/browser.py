@@ -1,4 +1,4 @@
-"""A real browser in front of a real paint server, for tests and for benchmarks/painting.py."""
+"""A real browser in front of a real paint server, for tests and benchmarks/painting.py."""
 
 import base64
 import contextlib
