@@ -6,18 +6,20 @@ import json
 import logging
 import struct
 import zlib
+from unittest import mock
 
 import exports
 import numpy as np
 import pytest
-from helpers import shallow_networks
+from helpers import conformance_options, random_arrays, shallow_networks, tiny_config
 
 from semantic_synthesis import data
 from semantic_synthesis.files import shipped
 
 pytest.importorskip("fastapi")
 
-from semantic_synthesis.serving import paint
+from semantic_synthesis.runs import build_method, write_run
+from semantic_synthesis.serving import page_routes, paint
 from semantic_synthesis.serving.live_run import LiveRun, name_of
 from semantic_synthesis.serving.page_routes import add_page
 from semantic_synthesis.serving.server import ServeOptions, make_app
@@ -269,3 +271,47 @@ def test_runs_get_names_for_urls(tmp_path):
 def test_a_folder_that_is_no_run_is_one_line(tmp_path):
     with pytest.raises((ValueError, OSError), match=str(tmp_path)):
         paint.named_runs(paint.PaintOptions(checkpoint_dir=(str(tmp_path),)))
+
+
+# Other runs
+
+
+def live_run(folder, **options):
+    """A LiveRun of a tiny run with random weights."""
+    config = tiny_config(folder, **options)
+    with shallow_networks(exports.STRIDES):
+        model = build_method(config, training=False)
+        write_run(folder, config, random_arrays(model))
+        return LiveRun("tiny", str(folder)).open()
+
+
+def test_sources_of_a_run_with_a_memory(tmp_path):
+    """What `--provenance` writes, as JSON for the page, of the same style as the picture's."""
+    run = live_run(tmp_path / "run", **conformance_options("sims"))
+    label, instance = exports.layouts(1)
+    row = png_row(label[0], instance[0], seed=3)
+    if not run.graph.takes_instances:
+        del row["instance_png_bytes"]
+    assert json.loads(page_routes.describe(run))["provenance"]
+    body = json.dumps({"signature_name": "png", "instances": [row]}).encode()
+    found = json.loads(page_routes.origins(run, body))
+    assert found["segments"] and {"class", "photo", "box"} <= set(found["segments"][0])
+    assert exports.unpacked([base64.b64decode(found["pictures"]["canvas"])]).shape == (1, 32, 32, 3)
+    body = json.dumps({"signature_name": "png_sample_style", "instances": [row]}).encode()
+    style = json.loads(run.predict(body))
+    (choice,) = style["predictions"]
+    row.pop("seed")
+    styled = {"signature_name": "png_synthesize_style", "instances": [row | {"choice": choice}]}
+    again = json.loads(page_routes.origins(run, json.dumps(styled).encode()))
+    assert again == found
+
+
+def test_maps_for_runs_of_free_sizes(tmp_path):
+    run = live_run(tmp_path / "run")
+    assert json.loads(page_routes.describe(run))["size"] is None
+    for size, expected in (((97, 63), (96, 64)), ((1, 31), (32, 32)), ((64, 96), (64, 96))):
+        with mock.patch.object(run.graph, "stride", 32):
+            found = json.loads(
+                page_routes.read_file(run, exports.png(np.zeros(size, np.uint8)), "label", "map.png")
+            )
+        assert (found["height"], found["width"]) == expected
