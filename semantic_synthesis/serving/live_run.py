@@ -67,9 +67,10 @@ class _Traced(Mapping):
 
     def __getitem__(self, name):
         function, specs = self._declared[name]
-        with self._lock:
-            if name not in self._done:
-                self._done[name] = trace(function, specs)
+        if name not in self._done:  # what is traced already does not wait for what is being traced
+            with self._lock:
+                if name not in self._done:
+                    self._done[name] = trace(function, specs)
         done = self._done[name]
         return lambda **inputs: done(inputs)
 

@@ -13,7 +13,7 @@ import * as store from "./store.js";
 import { StylePanel } from "./stylepanel.js";
 import { Camera, Pane, PictureView } from "./view.js";
 
-const KEEP_MS = 800; // of silence until a change is kept in the browser
+const KEEP_MS = 150; // of silence until a change is kept in the browser
 
 class App {
   constructor() {

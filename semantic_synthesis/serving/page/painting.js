@@ -109,6 +109,12 @@ export class Painting {
     }
   }
 
+  /** Whether another painting shows the same. */
+  equals(other) {
+    const sized = other && this.width === other.width && this.height === other.height;
+    return Boolean(sized) && same(this.label, other.label) && same(this.instance, other.instance);
+  }
+
   /** A free object id. */
   newObject() {
     const used = new Uint8Array(65536);

@@ -39,7 +39,9 @@ export class Screen {
     clearTimeout(this.busy);
     this.busy = 0;
     pill.dataset.state = state;
-    if (state === "idle") pill.textContent = `${Math.round(this.app.took)} ms`;
+    if (state === "idle")
+      pill.textContent =
+        this.app.took < 1000 ? `${Math.round(this.app.took)} ms` : `${(this.app.took / 1000).toFixed(1)} s`;
     if (state === "lost") pill.textContent = "waiting for the server";
     if (state === "refused") {
       pill.textContent = "refused";
@@ -71,7 +73,8 @@ export class Screen {
     const { width, height, label, instance } = painting;
     overlay.start();
     glass.start();
-    if (byId("outlines").checked) overlay.borders(width, height, (i) => label[i] * 65536 + instance[i]);
+    if (byId("outlines").checked)
+      overlay.borders(width, height, (i) => label[i] * 65536 + instance[i], `${painting.number} ${painting.version}`);
     const object = this.app.object;
     if (object && document.querySelector('input[name="part"]:checked')?.value === "object") {
       for (const one of [overlay, glass])
@@ -79,7 +82,8 @@ export class Screen {
           width,
           height,
           (i) => instance[i] === object,
-          (i) => instance[i] === object,
+          `${painting.number} ${painting.version} ${object}`,
+          1.5,
         );
     }
     if (this.origin) glass.box(...this.origin);

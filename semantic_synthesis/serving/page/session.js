@@ -7,6 +7,8 @@ import * as store from "./store.js";
 
 const FIRST_SEED = 2; // a bright day with the demo
 
+const whole = (size, stride) => Math.max(stride, Math.round(size / stride) * stride);
+
 /** Runs and paintings; others: what was painted with the models that are not shown. */
 export class Session {
   constructor(app) {
@@ -36,6 +38,7 @@ export class Session {
     try {
       const model = await api.openModel(name);
       const now = project ?? (this.app.painting ? this.project() : null);
+      if (project && this.app.painting && !this.fits(model, project)) throw new Error(this.missing(model, project));
       const own = this.others.get(name);
       if (this.app.painting) this.others.set(this.app.model.name, this.project());
       await this.take(model, now && this.fits(model, now) ? now : (own ?? null), now);
@@ -50,6 +53,15 @@ export class Session {
 
   project() {
     return store.fromProject(store.toProject(this.app));
+  }
+
+  missing(model, project) {
+    const { missing } = store.translate(
+      project.label,
+      project.names,
+      model.classes.map((one) => one.name),
+    );
+    return `${model.name} has no class ${missing.slice(0, 5).join(", ")}`;
   }
 
   fits(model, project) {
@@ -68,23 +80,21 @@ export class Session {
     let start = project;
     if (!start) {
       if (refused) {
-        const { missing } = store.translate(refused.label, refused.names, names);
-        notify(
-          `${model.name} has no class ${missing.slice(0, 5).join(", ")}: a new map begins, the old one comes back with its model.`,
-        );
+        notify(`${this.missing(model, refused)}: a new map begins, the old one comes back with its model.`);
       }
       start = await this.firstProject(model, names);
     }
     this.app.live.forget();
     const sameClasses = this.app.model && names.join("\n") === this.app.model.classes.map((one) => one.name).join("\n");
     this.app.model = model;
-    const [height, width] = model.size ?? [start.height, start.width];
+    const [height, width] = model.size ?? [start.height, start.width].map((size) => whole(size, model.stride));
     const { label } = store.translate(start.label, start.names, names);
     const fit = (ids) =>
       start.width === width && start.height === height ? ids : resize(ids, start.width, start.height, width, height);
-    this.app.setPainting(Painting.of(width, height, fit(label), fit(start.instance)));
+    const next = Painting.of(width, height, fit(label), fit(start.instance));
+    if (!(sameClasses && next.equals(this.app.painting))) this.app.setPainting(next); // else the steps stay
     this.app.seed = start.seed;
-    this.app.edits = start.edits.filter((edit) => this.editFits(edit, start.names, names));
+    this.app.edits = structuredClone(start.edits).filter((edit) => this.editFits(edit, start.names, names));
     if (!sameClasses) {
       this.app.classId = 0;
       this.app.locked = new Set();

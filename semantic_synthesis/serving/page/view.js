@@ -116,6 +116,7 @@ export class MapView {
   }
 
   tint() {
+    this.drawn = "";
     this.palette = Uint32Array.from(this.colors, ([r, g, b], id) => {
       const pale = this.highlight >= 0 && id !== this.highlight;
       const [x, y, z] = pale ? [r, g, b].map((value) => Math.round(40 + value * 0.22)) : [r, g, b];
@@ -131,6 +132,9 @@ export class MapView {
       this.image = new ImageData(width, height);
       this.pixels = new Uint32Array(this.image.data.buffer);
     }
+    const now = `${painting.number} ${painting.version}`;
+    if (now === this.drawn && painting.number) return;
+    this.drawn = now;
     for (let i = 0; i < label.length; i++) this.pixels[i] = this.palette[label[i]];
     this.context.putImageData(this.image, 0, 0);
   }
@@ -189,24 +193,13 @@ export class Overlay {
     this.twice(path, 1.5);
   }
 
-  /** Borders between pixels for which key differs; with inside, only those of pixels where it holds. */
-  borders(width, height, key, inside) {
-    const path = new Path2D();
-    const differs = (i, j) => key(i) !== key(j) && (!inside || inside(i) || inside(j));
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        const i = y * width + x;
-        if (x + 1 < width && differs(i, i + 1)) {
-          path.moveTo(x + 1, y);
-          path.lineTo(x + 1, y + 1);
-        }
-        if (y + 1 < height && differs(i, i + width)) {
-          path.moveTo(x, y + 1);
-          path.lineTo(x + 1, y + 1);
-        }
-      }
+  /** Borders between pixels for which key differs; drawn again from memory while `name` is the same. */
+  borders(width, height, key, name, thick = 0.75) {
+    this.paths ??= new Map();
+    if (this.paths.get(thick)?.name !== name) {
+      this.paths.set(thick, { name, path: bordersOf(width, height, key) });
     }
-    this.twice(path, inside ? 1.5 : 0.75);
+    this.twice(this.paths.get(thick).path, thick);
   }
 
   box(left, top, right, bottom) {
@@ -214,6 +207,24 @@ export class Overlay {
     path.rect(left, top, right - left, bottom - top);
     this.twice(path, 1.5);
   }
+}
+
+function bordersOf(width, height, key) {
+  const path = new Path2D();
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const i = y * width + x;
+      if (x + 1 < width && key(i) !== key(i + 1)) {
+        path.moveTo(x + 1, y);
+        path.lineTo(x + 1, y + 1);
+      }
+      if (y + 1 < height && key(i) !== key(i + width)) {
+        path.moveTo(x, y + 1);
+        path.lineTo(x + 1, y + 1);
+      }
+    }
+  }
+  return path;
 }
 
 /** Shows PNG bytes in a canvas, kept as they came for saving. */
