@@ -3,6 +3,9 @@
 /** @param {string} id @returns {any} */
 export const byId = (id) => document.getElementById(id);
 
+/** The first element of a selector. @param {string} selector @returns {any} */
+export const first = (selector) => document.querySelector(selector);
+
 /** An element with properties, attributes (names with a dash), listeners ("onclick") and children. */
 export function make(name, properties = {}, ...children) {
   const element = /** @type {any} */ (document.createElement(name));
@@ -71,7 +74,7 @@ export function image(bytes, alt) {
 /** Says something at the bottom of the page; what is wrong stays until it is closed. */
 export function notify(text, wrong = false) {
   const box = byId("notices");
-  for (const old of box.children) if (old.dataset.text === text) old.remove();
+  for (const old of /** @type {any} */ ([...box.children])) if (old.dataset.text === text) old.remove();
   const notice = make("div", { className: wrong ? "notice wrong" : "notice" }, make("span", { textContent: text }));
   notice.dataset.text = text;
   const close = make(

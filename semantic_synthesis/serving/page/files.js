@@ -1,6 +1,6 @@
 // Opening, dropping, pasting and saving. Maps are read by the server, with the command line's reader and its words.
 import * as api from "./api.js";
-import { byId, notify } from "./dom.js";
+import { byId, first, notify } from "./dom.js";
 import * as store from "./store.js";
 import { commandLine } from "./styles.js";
 
@@ -99,7 +99,7 @@ export class Files {
 
   askSave() {
     const { model } = this.app;
-    document.querySelector('[data-save="objects"]').toggleAttribute("hidden", !model.instances);
+    first('[data-save="objects"]').toggleAttribute("hidden", !model.instances);
     byId("save-dialog").showModal();
   }
 

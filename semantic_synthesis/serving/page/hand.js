@@ -1,5 +1,5 @@
 // What the hand does to the painting: strokes with the pointer or the keyboard, picking, commands on the whole map.
-import { byId, notify } from "./dom.js";
+import { byId, first, notify } from "./dom.js";
 import { gaps } from "./raster.js";
 import { Gesture } from "./tools.js";
 
@@ -125,7 +125,7 @@ export class Hand {
     this.app.useTool(tool);
     this.app.setObjectMode(mode === "each" ? mode : "none"); // looks are chosen here, not what is painted
     const kind = this.app.object ? "object" : "class";
-    const radio = document.querySelector(`input[name="part"][value="${kind}"]`);
+    const radio = first(`input[name="part"][value="${kind}"]`);
     if (radio) radio.checked = true;
     this.app.style.show();
     this.app.screen.redraw();

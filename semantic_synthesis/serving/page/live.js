@@ -8,7 +8,10 @@ const WAITS = [250, 500, 1000, 2000]; // milliseconds before asking a silent ser
  */
 export class Live {
   constructor({ snapshot, render, show, tell }) {
-    Object.assign(this, { snapshot, render, show, tell });
+    this.snapshot = snapshot;
+    this.render = render;
+    this.show = show;
+    this.tell = tell;
     this.wanted = 0; // number of the newest change
     this.asked = 0; // number of the newest request
     this.shown = 0; // number of the request whose picture is on the screen

@@ -1,7 +1,7 @@
 // The page: one App holds what is painted and chosen; panels and panes show it.
 import { ClassList } from "./classes.js";
 import { fillDialogs } from "./dialogs.js";
-import { byId, notify } from "./dom.js";
+import { byId, first, notify } from "./dom.js";
 import { Files } from "./files.js";
 import { Hand } from "./hand.js";
 import { Input } from "./input.js";
@@ -17,19 +17,17 @@ const KEEP_MS = 150; // of silence until a change is kept in the browser
 
 class App {
   constructor() {
-    Object.assign(this, {
-      model: null,
-      painting: null,
-      seed: 0,
-      edits: [],
-      classId: 0,
-      object: 0,
-      tool: "brush",
-      locked: new Set(),
-      highlight: -1,
-      hover: null,
-      glance: null,
-    });
+    /** @type {any} */ this.model = null; // as page_routes.describe says
+    /** @type {any} */ this.painting = null;
+    this.seed = 0;
+    this.edits = [];
+    this.classId = 0;
+    this.object = 0; // picked or painted last, 0 none
+    this.tool = "brush";
+    this.locked = new Set();
+    this.highlight = -1;
+    this.hover = null;
+    this.glance = null;
     this.camera = new Camera();
     this.mapPane = new Pane(byId("map"), byId("map").querySelector(".stage"), this.camera);
     this.picturePane = new Pane(byId("picture"), byId("picture").querySelector(".stage"), this.camera);
@@ -86,19 +84,19 @@ class App {
   }
 
   objectMode() {
-    return document.querySelector('input[name="object"]:checked').value;
+    return first('input[name="object"]:checked').value;
   }
 
   setObjectMode(mode) {
-    document.querySelector(`input[name="object"][value="${mode}"]`).checked = true;
+    first(`input[name="object"][value="${mode}"]`).checked = true;
     this.showObject();
   }
 
   showObject() {
     byId("object-shown").textContent = this.object ? `object ${this.object}` : "";
-    const same = document.querySelector('input[name="object"][value="same"]');
+    const same = first('input[name="object"][value="same"]');
     same.disabled = !this.object;
-    if (!this.object && same.checked) document.querySelector('input[name="object"][value="none"]').checked = true;
+    if (!this.object && same.checked) first('input[name="object"][value="none"]').checked = true;
     this.style.show();
   }
 

@@ -134,7 +134,8 @@ export class Painting {
   }
 }
 
-function cut(maps, width, [left, top, right, bottom]) {
+function cut(maps, width, box) {
+  const [left, top, right, bottom] = box;
   const size = (right - left + 1) * (bottom - top + 1);
   const found = { label: new Uint16Array(size), instance: new Uint16Array(size) };
   for (const name of ["label", "instance"]) {
@@ -145,7 +146,8 @@ function cut(maps, width, [left, top, right, bottom]) {
   return found;
 }
 
-function paste(maps, width, [left, top, right, bottom], patch) {
+function paste(maps, width, box, patch) {
+  const [left, top, right, bottom] = box;
   const row = right - left + 1;
   for (const name of ["label", "instance"]) {
     for (let y = top, at = 0; y <= bottom; y++, at += row) {

@@ -86,8 +86,9 @@ export function bucket(map, start) {
 /**
  * Small gaps: areas of at most `most` pixels of one class and object. Returns [[index, index to copy from], ...]:
  * every pixel takes what surrounds its gap most often.
+ * @param {any} map @param {number} most @param {(index: number) => boolean} [keep] which areas stay
  */
-export function gaps(map, most, keep = () => false) {
+export function gaps(map, most, keep = (_) => false) {
   const { width, height, label, instance } = map;
   const key = (i) => label[i] * 65536 + instance[i];
   const seen = new Uint8Array(width * height);

@@ -1,6 +1,7 @@
 // What is on the screen besides the panels: colours, outlines, the pen, and how the server does.
-import { byId, notify } from "./dom.js";
-import { distinctColors, MapView, Overlay } from "./view.js";
+import { distinctColors } from "./colors.js";
+import { byId, first, notify } from "./dom.js";
+import { MapView, Overlay } from "./view.js";
 
 /** Redraws at most once per frame. */
 export class Screen {
@@ -76,7 +77,7 @@ export class Screen {
     if (byId("outlines").checked)
       overlay.borders(width, height, (i) => label[i] * 65536 + instance[i], `${painting.number} ${painting.version}`);
     const object = this.app.object;
-    if (object && document.querySelector('input[name="part"]:checked')?.value === "object") {
+    if (object && first('input[name="part"]:checked')?.value === "object") {
       for (const one of [overlay, glass])
         one.borders(
           width,

@@ -1,6 +1,6 @@
 // The style panel, made from what a run's style axes allow: whole picture, class, object, level.
 import * as api from "./api.js";
-import { byId, icon, image, make, notify } from "./dom.js";
+import { byId, first, icon, image, make, notify } from "./dom.js";
 import { toBase64 } from "./png.js";
 import { fileText } from "./store.js";
 import { choices, samePart } from "./styles.js";
@@ -103,7 +103,7 @@ export class StylePanel {
 
   /** The part that is chosen, null where it does not exist. */
   part() {
-    const kind = document.querySelector('input[name="part"]:checked')?.value ?? "whole";
+    const kind = first('input[name="part"]:checked')?.value ?? "whole";
     const { classId, object } = this.app;
     if (kind === "object" && !object) {
       notify("Click an object in the picture first, or take one with the Pick tool.");
@@ -149,7 +149,7 @@ export class StylePanel {
     const { app } = this;
     if (!app.model) return;
     byId("seed").value = app.seed;
-    for (const radio of document.querySelectorAll('input[name="part"]')) {
+    for (const radio of /** @type {any} */ (document.querySelectorAll('input[name="part"]'))) {
       const text =
         radio.value === "whole"
           ? "Whole picture"

@@ -50,7 +50,11 @@ export class Camera {
 /** A pane: an element with one child, the stage, that is placed so that the camera's view fits. */
 export class Pane {
   constructor(pane, stage, camera) {
-    Object.assign(this, { pane, stage, camera, width: 1, height: 1 });
+    this.pane = pane;
+    this.stage = stage;
+    this.camera = camera;
+    this.width = this.height = 1;
+    /** @type {() => void} */ this.onplace = () => {};
     camera.listeners.push(() => this.place());
     new ResizeObserver(() => this.place()).observe(pane);
   }
@@ -79,7 +83,7 @@ export class Pane {
     style.height = `${height}px`;
     style.transform = `translate(${left}px, ${top}px)`;
     this.scale = width / this.width;
-    this.onplace?.();
+    this.onplace();
   }
 
   /** Where on the map, in pixels of the map (fractions), a point of the screen is. */
@@ -144,6 +148,7 @@ export class MapView {
 export class Overlay {
   constructor(canvas, pane) {
     this.canvas = canvas;
+    this.paths = new Map(); // {width of the line: {name, path}}
     this.pane = pane;
     this.context = canvas.getContext("2d");
   }
@@ -195,7 +200,6 @@ export class Overlay {
 
   /** Borders between pixels for which key differs; drawn again from memory while `name` is the same. */
   borders(width, height, key, name, thick = 0.75) {
-    this.paths ??= new Map();
     if (this.paths.get(thick)?.name !== name) {
       this.paths.set(thick, { name, path: bordersOf(width, height, key) });
     }
@@ -269,36 +273,4 @@ export class PictureView {
     this.draw(bitmap);
     bitmap.close();
   }
-}
-
-/** Colours that people with any colour vision tell apart as well as so many can be: by hue and, in turns, lightness. */
-export function distinctColors(count) {
-  const known = [
-    [0, 114, 178],
-    [230, 159, 0],
-    [240, 228, 66],
-    [0, 158, 115],
-    [204, 121, 167],
-    [86, 180, 233],
-    [213, 94, 0],
-    [245, 245, 245],
-    [20, 20, 20],
-    [136, 136, 136],
-    [90, 40, 120],
-    [170, 240, 200],
-    [110, 60, 20],
-    [250, 190, 200],
-  ];
-  const found = known.slice(0, count);
-  for (let i = found.length; i < count; i++) {
-    const hue = (i * 137.508) % 360;
-    const light = [0.35, 0.6, 0.82][i % 3];
-    const chroma = 0.62 * (1 - Math.abs(2 * light - 1));
-    const channel = (n) => {
-      const k = (n + hue / 30) % 12;
-      return Math.round(255 * (light - (chroma / 2) * Math.max(-1, Math.min(k - 3, 9 - k, 1))));
-    };
-    found.push([channel(0), channel(8), channel(4)]);
-  }
-  return found;
 }
