@@ -5,23 +5,29 @@ resizing that to 256x256: the same pictures up to the rounding of the box, witho
 Maps are resized to the nearest pixel centre, photos by area averaging (shrinking) or cubic (enlarging).
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from .errors import DataError
 
+if TYPE_CHECKING:
+    from semantic_synthesis.config import Config
 
-def fit_label(label, height, width):
+
+def fit_label(label: np.ndarray, height: int, width: int) -> np.ndarray:
     """Integer map [h, w] -> [height, width], same dtype; the value at the nearest pixel centre."""
     if label.shape == (height, width):
         return label
     return label[_centres(label.shape[0], height)][:, _centres(label.shape[1], width)]
 
 
-def fit_image(image, height, width):
+def fit_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """uint8 [h, w, 3] -> uint8 [height, width, 3]: first axes that shrink are averaged, then others grow."""
     shrunk = min(image.shape[0], height), min(image.shape[1], width)
     image = _shrink(image, *shrunk)
@@ -57,7 +63,7 @@ class Geometry:
     flip_share: float = 0.5
 
     @classmethod
-    def of(cls, config):
+    def of(cls, config: Config) -> Geometry:
         """The geometry a resolved config asks for."""
         return cls(
             config.preprocess_mode,
@@ -68,13 +74,13 @@ class Geometry:
             0.0 if config.no_flip else 0.5,
         )
 
-    def source_size(self):
+    def source_size(self) -> tuple[int, int]:
         """(height, width) at which a picture made for this geometry needs no resize in training."""
         if self.preprocess_mode == "resize_and_crop":
             return self.load_height, self.load_width
         return self.height, self.width
 
-    def box(self, height, width, draws, source):
+    def box(self, height: int, width: int, draws: np.ndarray | None, source: str) -> Box:
         """Where a height x width sample goes.
 
         draws: three numbers in [0, 1) that decide the crop's place and the flip (flip if below
@@ -128,12 +134,12 @@ class Box:
     width: int
     flip: bool
 
-    def image(self, image):
+    def image(self, image: np.ndarray) -> np.ndarray:
         """uint8 [h, w, 3] -> uint8 [height, width, 3]."""
         image = fit_image(self._cut(image), self.height, self.width)
         return cv2.flip(image, 1) if self.flip else image
 
-    def map(self, label):
+    def map(self, label: np.ndarray) -> np.ndarray:
         """Integer map [h, w] -> [height, width], same dtype."""
         label = fit_label(self._cut(label), self.height, self.width)
         return cv2.flip(label, 1) if self.flip else label

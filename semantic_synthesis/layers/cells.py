@@ -4,6 +4,8 @@ What depends on a pixel's ids alone (class, pair of class and region, class in o
 cell and spread over the pixels (layers/spreading.py, layers/patches.py).
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -19,12 +21,12 @@ class Cells(NamedTuple):
     run_index: tf.Tensor
 
     @classmethod
-    def of(cls, index):
+    def of(cls, index: tf.Tensor) -> Cells:
         """The Cells of an index map."""
         return cls(index, *find_runs(index))
 
 
-def number_cells(*maps):
+def number_cells(*maps: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
     """Numbers the combinations of ids that occur at one pixel, in the order of their first pixel.
 
     maps: int32 of one shape, ids from 0; the product of their largest ids must stay below 2^63.
@@ -43,12 +45,12 @@ def number_cells(*maps):
     return columns[::-1], tf.reshape(index, tf.shape(maps[0]))
 
 
-def sample_numbers(like):
+def sample_numbers(like: tf.Tensor) -> tf.Tensor:
     """int32, shape of `like` [B,h,w]: the number of the sample at each of its pixels."""
     return tf.zeros_like(like) + tf.range(tf.shape(like)[0])[:, None, None]
 
 
-def reduced(x, height, width):
+def reduced(x: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """A map [B,H,W,...] of another size, by PyTorch's nearest neighbours: row i is the old row floor(i * H / height).
 
     For whole multiples that is every n-th pixel, from the first on.

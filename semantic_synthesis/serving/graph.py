@@ -6,6 +6,11 @@ depend on the rows it travels with, because rows are computed one after another 
 Whatever a client can get wrong ends as InvalidArgument with a text that starts with "DataError: ".
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import tensorflow as tf
 
 from semantic_synthesis import data
@@ -21,6 +26,9 @@ from semantic_synthesis.data.graph_decoding import (
 from semantic_synthesis.serving.graph_checks import check_exact, check_like, finite, same_rows
 from semantic_synthesis.styles import REGION, encoded_names, merge_style, needs_regions, transfer
 
+if TYPE_CHECKING:
+    from semantic_synthesis.methods.method import Method
+
 MOST_PIXELS = 2**22  # of one picture, where the size is free: several GB of features at full width
 _MAP_SIZES, _PHOTO_SIZES = 64, 1024  # of the model's own picture: the largest files that are unpacked
 _SHOWN_IDS = 20
@@ -34,12 +42,19 @@ class ServingGraph:
     batch_rows: rows together instead of one by one.
     """
 
-    def __init__(self, config, method, size, label_dtype, batch_rows=False):
+    def __init__(
+        self,
+        config: Any,
+        method: Method,
+        size: tuple[int | None, int | None],
+        label_dtype: tf.DType,
+        batch_rows: bool = False,
+    ) -> None:
         self.method, self.label_dtype, self.batch_rows = method, label_dtype, batch_rows
         self.table = data.ClassTable.from_dict(config.class_table)
         self.native = (config.crop_height, config.crop_size)
         self.height, self.width = size
-        self.most_map = _MAP_SIZES * self.height * self.width if self.height else MOST_PIXELS
+        self.most_map = _MAP_SIZES * self.height * self.width if self.height and self.width else MOST_PIXELS
         self.most_photo = _PHOTO_SIZES * self.native[0] * self.native[1]
         self.stride = method.stride
         maps = method.instance_maps(config)
@@ -54,11 +69,11 @@ class ServingGraph:
 
     # Signatures
 
-    def signatures(self):
+    def signatures(self) -> dict[str, Callable]:
         """{signature name: ConcreteFunction}; those of styles only for runs that have them."""
         return {name: trace(function, specs) for name, (function, specs) in self.declared().items()}
 
-    def declared(self):
+    def declared(self) -> dict[str, tuple[Callable[..., Any], dict[str, tf.TensorSpec]]]:
         """{signature name: (function of {input: tensor}, {input: TensorSpec})}, nothing traced yet."""
         maps = {"label": tf.TensorSpec([None, self.height, self.width], self.label_dtype, "label")}
         files = {"label_png_bytes": tf.TensorSpec([None], tf.string, "label_png_bytes")}
@@ -321,6 +336,6 @@ def _filled(x, shape, most):
     return x if shape.is_fully_defined() else tf.pad(x, missing)
 
 
-def trace(function, specs):
+def trace(function: Callable[..., Any], specs: dict[str, tf.TensorSpec]) -> Any:
     """The ConcreteFunction of one argument, a dict of tensors."""
     return tf.function(function, autograph=False).get_concrete_function(specs)

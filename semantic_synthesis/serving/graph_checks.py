@@ -5,7 +5,7 @@ import tensorflow as tf
 from semantic_synthesis.data.graph_decoding import require
 
 
-def same_rows(inputs):
+def same_rows(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """The inputs, after a check that all have one or more and equally many rows.
 
     They come out with unknown shapes, so that later checks look at what was really fed: servers do not
@@ -23,14 +23,14 @@ def same_rows(inputs):
         return {name: tf.ensure_shape(tf.identity(x), [None] * x.shape.rank) for name, x in loose.items()}
 
 
-def finite(x, name):
+def finite(x: tf.Tensor, name: str) -> tf.Tensor:
     """A float tensor, after a check that it holds no NaN and no Infinity."""
     check = require(tf.reduce_all(tf.math.is_finite(x)), f"{name}: NaN or Infinity; expected finite numbers")
     with tf.control_dependencies([check]):
         return tf.identity(x)
 
 
-def check_like(instance, label):
+def check_like(instance: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
     """The instance maps, after a check that they have the label maps' size."""
     found, expected = tf.shape(instance)[1:], tf.shape(label)[1:]
     check = require(
@@ -41,7 +41,7 @@ def check_like(instance, label):
         return tf.identity(instance)
 
 
-def check_exact(x, name, height, width):
+def check_exact(x: tf.Tensor, name: str, height: int, width: int) -> tf.Tensor:
     """[N,h,w,...] -> the same with h, w known, or the error that names both sizes."""
     size = tf.shape(x)[1:3]
     check = require(

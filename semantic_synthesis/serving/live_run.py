@@ -5,8 +5,9 @@ can be older than its weights, and the first picture waits for one trace instead
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
@@ -19,14 +20,20 @@ from semantic_synthesis.serving.server import ServedModel
 class LiveRun(ServedModel):
     """One run folder as version 1 of a model; `run_dir` as given, `name` for URLs."""
 
-    def __init__(self, name, run_dir, precision="float32", most_rows=None, turn_rows=1):
+    def __init__(
+        self, name: str, run_dir: str | Path, precision: str = "float32", most_rows: int | None = None,
+        turn_rows: int = 1,
+    ) -> None:  # fmt: skip
         self.run_dir = find_run(run_dir)
         self.config = load_config(self.run_dir)  # a mistake in the folder is told before anything slow
         self.precision, self.most_rows, self.turn_rows = precision, most_rows, turn_rows
         self.name, self.version = name, 1
-        self._lock, self._graph, self._functions, self._signatures = threading.Lock(), None, None, None
+        self._lock = threading.Lock()
+        self._graph: Any = None
+        self._functions: Any = None
+        self._signatures: Any = None
 
-    def open(self):
+    def open(self) -> "LiveRun":
         """Loads the weights, once; any thread. ValueError or OSError, one line, if they are missing or damaged."""
         with self._lock:
             if self._graph is None:
@@ -41,20 +48,20 @@ class LiveRun(ServedModel):
         return self
 
     @property
-    def graph(self):
+    def graph(self) -> ServingGraph:
         """The ServingGraph."""
         return self.open()._graph
 
     @property
-    def signatures(self):
+    def signatures(self) -> Mapping[str, Any]:
         """{signature name: SignatureDef}; outputs are filled in by a trace, see `_Definitions`."""
         return self.open()._signatures
 
-    def described(self):
+    def described(self) -> dict[str, Any]:
         """The signatures with outputs, all of them traced."""
-        return {name: self.signatures.whole(name) for name in self.signatures}
+        return {name: self._signatures.whole(name) for name in self.signatures}
 
-    def function(self, signature):
+    def function(self, signature: str) -> Callable[..., Any]:
         """The signature as a function of keywords."""
         return self.open()._functions[signature]
 
@@ -122,7 +129,7 @@ def _fill(info, spec):
     info.tensor_shape.CopyFrom(spec.shape.as_proto())
 
 
-def name_of(run_dir):
+def name_of(run_dir: str | Path) -> str:
     """The model's name in URLs: the run folder's, with other characters than URLs take bare as _."""
     name = Path(find_run(run_dir)).resolve().name
     return "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "_" for c in name) or "run"

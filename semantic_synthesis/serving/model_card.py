@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from semantic_synthesis import __version__
 from semantic_synthesis.files import shipped
@@ -77,7 +78,7 @@ _PRESENT_RULE = """ What a photo does not
   decide is that of seed 0; `encode_style` tells it apart (`..._present`)."""
 
 
-def model_card(export, run_dir):
+def model_card(export: Any, run_dir: str | Path) -> str:
     """Markdown text for an export.Export."""
     config, table = export.config, export.table
     random = "synthesize_style" in export.signatures

@@ -9,6 +9,7 @@ import hashlib
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,9 @@ from semantic_synthesis.methods.method import Method
 from semantic_synthesis.pictures import png_bytes
 from semantic_synthesis.serving import rest_protocol
 from semantic_synthesis.serving.graph import MOST_PIXELS
+from semantic_synthesis.serving.live_run import LiveRun
 from semantic_synthesis.serving.rest_protocol import RequestError
+from semantic_synthesis.serving.service import Service
 
 _PAGE = Path(__file__).parent / "page"
 _TYPES = {
@@ -40,7 +43,7 @@ HEADERS = {
 }
 
 
-def add_page(app, service, runs):
+def add_page(app: Any, service: Service, runs: dict[str, LiveRun]) -> None:
     """Adds the page's routes to a FastAPI application. service: Service; runs: {name: LiveRun}."""
     from fastapi import Request
     from fastapi.responses import Response
@@ -136,7 +139,7 @@ def add_page(app, service, runs):
         return await with_body(request, name, ("application/json",), origins)
 
 
-def describe(run):
+def describe(run: LiveRun) -> bytes:
     """JSON bytes: all that the page knows about a run. From its class table and its style's axes; no method's name."""
     graph = run.graph
     table, method = graph.table, graph.method
@@ -170,14 +173,14 @@ def _scenes_table():
     return catalogue.describe("scenes").table
 
 
-def shipped_layouts():
+def shipped_layouts() -> dict[str, tuple[Path, Path]]:
     """{name: (label map, instance map)} of the layouts that ship with the package."""
     folder = shipped("datasets", "scenes")
     found = {path.name.removesuffix("_instance.png"): path for path in sorted(folder.glob("*_instance.png"))}
     return {name: (folder / f"{name}_label.png", path) for name, path in found.items()}
 
 
-def shipped_photos():
+def shipped_photos() -> dict[str, tuple[Path, Path]]:
     """{name: (photo, its label map)} of the style pictures that ship with the package."""
     folder = shipped("datasets", "scenes")
     maps = {path.name.removesuffix("_label.png"): path for path in folder.glob("style_*_label.png")}
@@ -189,7 +192,7 @@ def _by_light(name):
     return (order.index(name) if name in order else len(order), name)
 
 
-def shipped_layout(run, name):
+def shipped_layout(run: LiveRun, name: str) -> bytes:
     """JSON bytes of one layout that ships, in the run's class indices and at its size."""
     if name not in shipped_layouts():
         raise RequestError(404, f"no layout {name}")
@@ -201,7 +204,7 @@ def shipped_layout(run, name):
     return json.dumps({"label": _ids(ids), "instance": _ids(objects)}).encode()
 
 
-def read_file(run, content, kind, source):
+def read_file(run: LiveRun, content: bytes, kind: str, source: str) -> bytes:
     """JSON bytes of a label or instance map that somebody opened, as the command line reads it, at the run's size."""
     graph = run.graph
     if kind not in ("label", "instance"):
@@ -255,7 +258,7 @@ def _ids(values):
     return {"height": height, "width": width, "ids": packed}
 
 
-def origins(run, body):
+def origins(run: LiveRun, body: bytes) -> bytes:
     """JSON bytes of where the parts of a picture come from: {"segments": [...], "pictures": {name: PNG in base64}}.
 
     body: JSON of one row of the signatures `png` or `png_synthesize_style`.

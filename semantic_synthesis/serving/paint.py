@@ -8,7 +8,9 @@ import ipaddress
 import sys
 import threading
 import webbrowser
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -51,7 +53,7 @@ class PageAccess(Access):
     def _known(self, host):
         return _bare(host) in self.hosts
 
-    def refusal(self, scope):
+    def refusal(self, scope: Mapping[str, Any]) -> tuple[int, str] | None:
         """Of Host, Origin and Sec-Fetch-Site."""
         refused = super().refusal(scope)
         sent = {key: value.decode("latin-1") for key, value in scope["headers"]}
@@ -69,7 +71,7 @@ def _bare(host):
     return name.lower().rstrip(".")
 
 
-def page_access(options, served):
+def page_access(options: PaintOptions, served: ServeOptions) -> PageAccess:
     """PageAccess for PaintOptions. ValueError where others could reach the page and nobody said under which name."""
     local = options.host == "localhost" or _is_loopback(options.host)
     if not local and not options.allow_host:
@@ -90,7 +92,7 @@ def _is_loopback(host):
         return False
 
 
-def named_runs(options):
+def named_runs(options: PaintOptions) -> dict[str, LiveRun]:
     """{model name: LiveRun}, not loaded yet. ValueError or OSError, one line, for folders that are no runs."""
     found = {}
     for run_dir in options.checkpoint_dir or DEMOS:
@@ -102,7 +104,7 @@ def named_runs(options):
     return found
 
 
-def paint(options):
+def paint(options: PaintOptions) -> int:
     """Serves the page until SIGTERM or SIGINT; the exit code. options: PaintOptions.
 
     Errors: ValueError or OSError, one line, before it listens.

@@ -13,8 +13,11 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -64,30 +67,37 @@ class ServeOptions:
 class ServedModel:
     """One version of one model; requests are parsed, computed and answered row by row."""
 
-    def __init__(self, name, version, folder, most_rows=None, turn_rows=1):
+    def __init__(
+        self, name: str, version: int, folder: str, most_rows: int | None = None, turn_rows: int = 1
+    ) -> None:
         self.name, self.version, self.most_rows, self.turn_rows = name, version, most_rows, turn_rows
         try:
             with errors_only():
                 self._model = tf.saved_model.load(str(folder))
         except (OSError, tf.errors.OpError) as error:
             raise ValueError(f"{folder}: cannot be loaded ({error}); export it again") from None
-        self.signatures = rest_protocol.read_signatures(folder)
+        self._signatures = rest_protocol.read_signatures(folder)
 
-    def described(self):
+    @property
+    def signatures(self) -> Mapping[str, Any]:
+        """{signature name: SignatureDef}, inputs at least."""
+        return self._signatures
+
+    def described(self) -> Mapping[str, Any]:
         """{signature name: SignatureDef with inputs and outputs}."""
         return self.signatures
 
-    def function(self, signature):
+    def function(self, signature: str) -> Callable[..., Any]:
         """The signature as a function of keywords."""
         return self._model.signatures[signature]
 
-    def predict(self, body):
+    def predict(self, body: bytes) -> bytes:
         """JSON bytes of a predict request -> JSON bytes of the answer. RequestError for whatever is wrong."""
         for found in self.steps(body):
             answer = found
         return answer
 
-    def steps(self, body):
+    def steps(self, body: bytes) -> Iterator[Any]:
         """Iterator over the turns of a request, whose last item is what `predict` returns."""
         request = yield from rest_protocol.request_steps(body, self.signatures, self.most_rows)
         del body  # as large as all the rest
@@ -126,8 +136,11 @@ class ServedModel:
         return {name: x.numpy() for name, x in outputs.items()}
 
 
-def make_app(service, access, log, add_pages=None):
+def make_app(
+    service: Service, access: Access, log: Any, add_pages: Callable[[Any], None] | None = None
+) -> Gate:
     """The ASGI application. add_pages: function(app) that adds routes in front of the protocol's."""
+    # FastAPI reads the routes' annotations as it meets them: no `from __future__ import annotations` in this file.
     from fastapi import FastAPI, Request
     from fastapi.middleware.cors import CORSMiddleware
     from fastapi.responses import Response
@@ -169,7 +182,7 @@ def make_app(service, access, log, add_pages=None):
     return Gate(app, access, log)
 
 
-def check(options):
+def check(options: ServeOptions) -> None:
     """ValueError for limits that allow nothing."""
     for name in ("max_rows", "turn_rows", "max_queue", "max_connections", "num_threads"):
         if getattr(options, name) < 1:
@@ -180,7 +193,7 @@ def check(options):
         raise ValueError(f"--drain_s {options.drain_s}; expected seconds, 0 or more")
 
 
-def serve(options):
+def serve(options: ServeOptions) -> int:
     """Serves the newest version of every model in the folder until SIGTERM or SIGINT; the exit code.
 
     Running requests are answered before it ends. Errors: ValueError or OSError, one line, before it listens.
@@ -198,7 +211,7 @@ def serve(options):
     return run_server(options, listening, service, access, announce)
 
 
-def need_uvicorn(command="serve"):
+def need_uvicorn(command: str = "serve") -> None:
     """ValueError unless what the server is made of is installed."""
     if not all(importlib.util.find_spec(name) for name in ("fastapi", "uvicorn", "httptools")):
         raise ValueError(
@@ -206,7 +219,10 @@ def need_uvicorn(command="serve"):
         )
 
 
-def run_server(options, listening, service, access, announce, add_pages=None):
+def run_server(
+    options: ServeOptions, listening: socket.socket, service: Service, access: Access,
+    announce: Callable[[str], None], add_pages: Callable[[Any], None] | None = None,
+) -> int:  # fmt: skip
     """Answers on a bound socket until SIGTERM or SIGINT; the exit code.
 
     announce: function of "http://host:port", called when clients may come; add_pages: see `make_app`.
@@ -243,7 +259,9 @@ def _end(service, lines):
         os._exit(0)
 
 
-def load_models(export_dir, most_rows=None, turn_rows=1):
+def load_models(
+    export_dir: str | Path, most_rows: int | None = None, turn_rows: int = 1
+) -> dict[str, ServedModel]:
     """{name: ServedModel}, the newest version of each. ValueError or OSError if there is none."""
     found = models(export_dir) if os.path.isdir(export_dir) else {}
     if not found:
@@ -256,7 +274,7 @@ def load_models(export_dir, most_rows=None, turn_rows=1):
     }
 
 
-def listen(options):
+def listen(options: ServeOptions) -> socket.socket:
     """A bound socket, so that a port in use is known before models are loaded."""
     address = (options.host, options.rest_api_port)
     try:

@@ -8,15 +8,22 @@ Deviations: contexts are compared on every step-th pixel (`bank.grid_step`, 32 r
 alone, one photo after another, which loses some of the best (`legacy_slots`).
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis.methods.sims.features import CONTEXT_CELLS, cell_shares, context_boxes, grid_step
 
+if TYPE_CHECKING:
+    from semantic_synthesis.methods.sims.bank import Bank
+    from semantic_synthesis.methods.sims.segments import Segments
+
 SAME_LAYOUT = 0.9  # share of equal cells of the grid from which a photo counts as the layout's own
 _LEAST = -1e9
+_PORTION = 16384  # rows of the memory at a time
 
 
 class Queries(NamedTuple):
@@ -33,7 +40,7 @@ class Queries(NamedTuple):
     allowed: tf.Tensor
 
     @classmethod
-    def of(cls, segments, rows, kind, allowed):
+    def of(cls, segments: Segments, rows: tf.Tensor, kind: tf.Tensor, allowed: tf.Tensor) -> Queries:
         """Of the rows int32 [R] of Segments; kind: int32 [B,h,w], known classes; allowed: bool [B,P+1]."""
         step = grid_step(kind.shape[1])
         sample = tf.gather(segments.sample, rows)
@@ -52,12 +59,12 @@ class Found(NamedTuple):
     context: tf.Tensor
 
 
-def all_photos(bank, samples):
+def all_photos(bank: Bank, samples: int | tf.Tensor) -> tf.Tensor:
     """bool [B,P+1]: every photo may answer."""
     return tf.ones([samples, bank.photo_count + 1], tf.bool)
 
 
-def other_photos(bank, kind, share=SAME_LAYOUT):
+def other_photos(bank: Bank, kind: tf.Tensor, share: float = SAME_LAYOUT) -> tf.Tensor:
     """bool [B,P+1]: the photos that do not show the layouts int32 [B,h,w] themselves, mirrored or not."""
     step = grid_step(kind.shape[1])
     grids = kind[:, ::step, ::step], kind[:, :, ::-1][:, ::step, ::step]  # [B,gh,gw]
@@ -70,13 +77,13 @@ def other_photos(bank, kind, share=SAME_LAYOUT):
     return tf.map_fn(differs, grids, fn_output_signature=tf.bool)
 
 
-def search(bank, queries, *, candidates, shortlist, context_weight):
+def search(bank: Bank, queries: Queries, *, candidates: int, shortlist: int, context_weight: float) -> Found:
     """The Found of the best `candidates` segments of the memory for each query."""
     rows = shortlisted(bank, queries, max(shortlist, candidates), context_weight)
     return best(bank, queries, rows, candidates, context_weight)
 
 
-def best(bank, queries, rows, candidates, context_weight):
+def best(bank: Bank, queries: Queries, rows: tf.Tensor, candidates: int, context_weight: float) -> Found:
     """The best of the rows int32 [R,L] of the memory (0: none), compared exactly."""
     shape, context = exact(bank, queries, rows)
     score = shape + context_weight * context
@@ -89,7 +96,7 @@ def best(bank, queries, rows, candidates, context_weight):
     return Found(tf.where(value > 0, row, 0), value, *there)
 
 
-def exact(bank, queries, rows):
+def exact(bank: Bank, queries: Queries, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """(IoU of the masks, IoU of the contexts), float32 [R,L], of rows int32 [R,L] of the memory; 0 for row 0."""
     flat = tf.reshape(rows, [-1])  # [R*L]
     items = tf.repeat(tf.range(tf.shape(rows)[0]), tf.shape(rows)[1])
@@ -138,33 +145,58 @@ def _inside(cells, size):
 # The first stage
 
 
-def shortlisted(bank, queries, length, context_weight):
-    """int32 [R,length]: rows of the memory that may be the best; 0 where a class has fewer allowed ones."""
+def shortlisted(bank: Bank, queries: Queries, length: int, context_weight: float) -> tf.Tensor:
+    """int32 [R,length]: rows of the memory that may be the best; 0 where a class has fewer allowed ones.
+
+    One class after another: its shard is read once for all queries of that class.
+    """
     down, across = cell_shares(*bank.base)
     small = tf.einsum("rh,mhw,cw->mrc", down, tf.cast(queries.mask, tf.float32), across)
     small = tf.round(255.0 * tf.reshape(small, [-1, 512])) / 255.0  # [R,512]
     context = query_contexts(queries, bank.count)
     firsts = tf.constant(bank.first_of_kind, tf.int32)
-    output = tf.TensorSpec([length], tf.int32)
+    kinds = tf.unique(queries.kind)[0]
 
-    def one(inputs):
-        shape, surroundings, kind, allowed = inputs
-        low, high = _shard(firsts, kind)
-        theirs = tf.cast(bank["shape"][low:high], tf.float32) / 255.0  # [M,512]
-        common = tf.linalg.matvec(theirs, shape)
-        sizes = tf.reduce_sum(tf.square(theirs), 1) + tf.reduce_sum(tf.square(shape))
-        score = common / tf.maximum(sizes - common, 1e-6)
-        if context_weight:
-            cosine = tf.linalg.matvec(tf.cast(bank["context"][low:high], tf.float32), surroundings)
-            score += context_weight * cosine / tf.maximum(2.0 - cosine, 1e-6)
-        score = tf.where(tf.gather(allowed, bank["photo"][low:high]), score, _LEAST)
+    def of_kind(i, rows):
+        asked = tf.reshape(tf.where(queries.kind == kinds[i]), [-1])  # [Q]
+        low, high = _shard(firsts, kinds[i])
+        score = _likeness(bank, tf.gather(small, asked), tf.gather(context, asked), low, high, context_weight)
+        allowed = tf.gather(tf.gather(queries.allowed, asked), bank["photo"][low:high], axis=1)
+        score = tf.where(allowed, score, _LEAST)  # [Q,M]
         count = tf.minimum(length, high - low)
         value, place = tf.math.top_k(score, count)
-        rows = tf.where(value > _LEAST / 2, place + low, 0)
-        return tf.ensure_shape(tf.pad(rows, [[0, length - count]]), [length])
+        found = tf.where(value > _LEAST / 2, place + low, 0)
+        found = tf.pad(found, [[0, 0], [0, length - count]])
+        return i + 1, tf.tensor_scatter_nd_update(rows, asked[:, None], found)
 
-    inputs = (small, context, queries.kind, queries.allowed)
-    return tf.map_fn(one, inputs, fn_output_signature=output)
+    rows = tf.zeros([tf.size(queries.kind), length], tf.int32)
+    return tf.while_loop(lambda i, _: i < tf.size(kinds), of_kind, (0, rows), parallel_iterations=1)[1]
+
+
+def _likeness(bank, small, context, low, high, weight):
+    """float32 [Q,M]: how much rows low to high of the memory resemble queries [Q,512] and [Q,32*count], roughly.
+
+    In portions, so that no float copy of a large shard exists.
+    """
+    own = tf.reduce_sum(tf.square(small), 1)[:, None]  # [Q,1]
+
+    def portion(i, scores):
+        start = low + i * _PORTION
+        end = tf.minimum(start + _PORTION, high)
+        theirs = tf.cast(bank["shape"][start:end], tf.float32) / 255.0  # [m,512]
+        common = tf.matmul(small, theirs, transpose_b=True)  # [Q,m]
+        score = common / tf.maximum(tf.reduce_sum(tf.square(theirs), 1) + own - common, 1e-6)
+        if weight:
+            surroundings = tf.cast(bank["context"][start:end], tf.float32)
+            cosine = tf.matmul(context, surroundings, transpose_b=True)  # [Q,m]
+            score += weight * cosine / tf.maximum(2.0 - cosine, 1e-6)
+        return i + 1, scores.write(i, tf.transpose(score))
+
+    count = tf.maximum((high - low + _PORTION - 1) // _PORTION, 1)
+    shape = tf.TensorShape([None, None])
+    scores = tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=shape)
+    scores = tf.while_loop(lambda i, _: i < count, portion, (0, scores), parallel_iterations=1)[1]
+    return tf.transpose(tf.reshape(scores.concat(), [-1, tf.shape(small)[0]]))  # [Q,M]
 
 
 def _shard(firsts, kind):
@@ -172,7 +204,7 @@ def _shard(firsts, kind):
     return tf.gather(firsts, kind), tf.gather(firsts, kind + 1)
 
 
-def query_contexts(queries, count):
+def query_contexts(queries: Queries, count: int) -> tf.Tensor:
     """float32 [R,32*count]: as `bank.context_features`."""
     rows, columns = queries.grid.shape[1:]
     base = queries.mask.shape[1:]
@@ -192,7 +224,7 @@ def query_contexts(queries, count):
 # Every segment, and the original's way
 
 
-def whole_shards(bank, queries):
+def whole_shards(bank: Bank, queries: Queries) -> tf.Tensor:
     """int32 [R,L]: all allowed rows of the memory of each query's class, in their order, 0 behind."""
     low, high = _shard(tf.constant(bank.first_of_kind, tf.int32), queries.kind)
     rows = low[:, None] + tf.range(tf.maximum(tf.reduce_max(high - low), 1))[None]
@@ -201,12 +233,12 @@ def whole_shards(bank, queries):
     return tf.where(allowed, rows, 0)
 
 
-def search_everything(bank, queries, *, candidates, context_weight):
+def search_everything(bank: Bank, queries: Queries, *, candidates: int, context_weight: float) -> Found:
     """As `search`, without a first stage."""
     return best(bank, queries, whole_shards(bank, queries), candidates, context_weight)
 
 
-def legacy_slots(bank, queries, candidates):
+def legacy_slots(bank: Bank, queries: Queries, candidates: int) -> tuple[tf.Tensor, tf.Tensor]:
     """(IoU float32 [R,k], row int32 [R,k]) of the original's slots, in its order; 0 where unused.
 
     Shapes alone. Photos come one after another; each fills the slot that was the smallest before it, and of its
@@ -233,7 +265,7 @@ def legacy_slots(bank, queries, candidates):
     return done[1], done[2]
 
 
-def legacy_search(bank, queries, candidates):
+def legacy_search(bank: Bank, queries: Queries, candidates: int) -> Found:
     """The Found of the original's slots, best first."""
     slots, held = legacy_slots(bank, queries, candidates)
     value, place = tf.math.top_k(slots, candidates)

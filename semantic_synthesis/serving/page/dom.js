@@ -74,7 +74,7 @@ export function image(bytes, alt) {
 /** Says something at the bottom of the page; what is wrong stays until it is closed. */
 export function notify(text, wrong = false) {
   const box = byId("notices");
-  for (const old of /** @type {any} */ ([...box.children])) if (old.dataset.text === text) old.remove();
+  for (const old of [...box.children]) if (/** @type {any} */ (old).dataset.text === text) old.remove();
   const notice = make("div", { className: wrong ? "notice wrong" : "notice" }, make("span", { textContent: text }));
   notice.dataset.text = text;
   const close = make(
