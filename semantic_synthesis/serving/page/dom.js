@@ -51,7 +51,8 @@ export function icon(name) {
 
 /** Draws the icons that the markup asks for. */
 export function drawIcons() {
-  for (const element of document.querySelectorAll("[data-icon]")) element.prepend(icon(element.dataset.icon));
+  const asked = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-icon]"));
+  for (const element of asked) element.prepend(icon(element.dataset.icon));
 }
 
 /** A canvas of one colour. */
