@@ -10,6 +10,7 @@ from typing import NoReturn
 # Command -> module and the attribute that holds the options.Command (or a dict of them by last word).
 COMMANDS = {
     "one": ("one_picture", "COMMAND"),
+    "paint": ("serving.paint", "COMMAND"),
     "train": ("train", "COMMAND"),
     "export": ("serving.export", "COMMAND"),
     "serve": ("serving.server", "COMMAND"),
@@ -26,6 +27,7 @@ COMMANDS = {
 }
 _SUMMARIES = """\
 one                pictures from one label map
+paint              a page on which a map becomes a picture under the pen
 train              a run from photos and label maps
 export             a run as a model for TF Serving
 serve              exported models over REST, for development

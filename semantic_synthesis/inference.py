@@ -174,9 +174,7 @@ class Synthesizer:
         style = apply_edits(self, edits, label, instance, style)
         return data.fit_image(self.synthesize(layout, style)[0], *(size or label.shape))
 
-    def provenance(
-        self, layout: dict[str, np.ndarray], style: dict[str, tf.Tensor]
-    ) -> list[Provenance] | None:
+    def provenance(self, layout: dict[str, np.ndarray], style: dict[str, tf.Tensor]) -> list[Provenance]:
         """A Provenance per picture of `synthesize`: where its parts come from.
 
         ValueError if the run's method makes its pictures from nothing but weights.

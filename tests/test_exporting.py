@@ -24,6 +24,8 @@ SIGNATURES = {
     "png_style": {"label_png_bytes": ("string", [-1]), "style_image_bytes": ("string", [-1])},
     "encode_style": {"image": ("uint8", [-1, 32, 32, 3])},
     "sample_style": {"seed": ("int64", [-1])},
+    "png_encode_style": {"style_image_bytes": ("string", [-1])},
+    "png_synthesize_style": {"label_png_bytes": ("string", [-1]), "z": ("float32", [-1, 4])},
     "synthesize_style": {"label": ("uint8", [-1, 32, 32]), "z": ("float32", [-1, 4])},
 }
 OUTPUTS = {
@@ -32,6 +34,8 @@ OUTPUTS = {
     "png_style": {"image_png_bytes": ("string", [-1])},
     "encode_style": {"z": ("float32", [-1, 4])},
     "sample_style": {"z": ("float32", [-1, 4])},
+    "png_encode_style": {"z": ("float32", [-1, 4])},
+    "png_synthesize_style": {"image_png_bytes": ("string", [-1])},
     "synthesize_style": {"image": ("uint8", [-1, 32, 32, 3])},
 }
 
