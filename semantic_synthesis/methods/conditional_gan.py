@@ -208,6 +208,11 @@ class ConditionalGAN(Method):
                 f"--num_upsampling_layers {config.num_upsampling_layers} width and height must be multiples of {stride}"
             )
 
+    @property
+    def plan_form(self):
+        """The form in which labels are planned: patches have as many rows as values ask for."""
+        return "dense" if self.static_shapes else self.form
+
     # The first features
 
     def dense_entry(self):

@@ -1,5 +1,6 @@
 """What every method is to trainer, inference, export and evaluation."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -64,11 +65,17 @@ class Method(keras.Model):
       sources(config) -> texts for the model card: weights or data other than the dataset that training used;
       provenance(plan, style) -> a Provenance per style: where the parts of the pictures come from, None where that
         is the weights alone;
-      without_features(config) -> the config whose constructor loads no frozen features from files.
+      without_features(config) -> the config whose constructor loads no frozen features from files;
+      static_shapes, read by `plan`: set while a graph for compilers and other runtimes is traced
+        (`with_static_shapes`); then all shapes follow from those of layout and style: nothing is numbered, no 64-bit
+        arithmetic;
+      why_not_static: where that is impossible, why: a phrase for an error.
     """
 
     config_class: ClassVar[type[Config]] = Config
     encoder_sees_layout: ClassVar[bool] = False
+    static_shapes: bool = False
+    why_not_static: ClassVar[str] = ""
 
     @classmethod
     def converter(cls):
@@ -96,6 +103,15 @@ class Method(keras.Model):
     def synthesize(self, layout, style):
         """Pictures float32 [N,H,W,3] in [-1,1]: a pure function of layout and style."""
         return self.synthesize_planned(self.plan(layout), style)
+
+    @contextlib.contextmanager
+    def with_static_shapes(self):
+        """Within it, graphs are traced in the form whose shapes do not depend on a layout's values."""
+        self.static_shapes = True
+        try:
+            yield
+        finally:
+            self.static_shapes = False
 
     def provenance(self, plan, style):
         """Where the parts of pictures come from, or None."""

@@ -61,9 +61,14 @@ def write_extras(export, run_dir, folder):
     with tf.io.TFRecordWriter(str(folder / WARMUP_FILE)) as writer:
         for signature, inputs in example_inputs(export).items():
             writer.write(prediction_log(export.name, signature, inputs))
-    table = {"num_classes": export.table.num_classes, **export.table.to_dict()}
-    (folder / CLASS_FILE).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    (folder / CARD_FILE).write_text(model_card(export, run_dir), encoding="utf-8")
+    write_described(export.table, model_card(export, run_dir), folder)
+
+
+def write_described(table, card, folder):
+    """Writes class table and model card into a folder."""
+    described = {"num_classes": table.num_classes, **table.to_dict()}
+    (folder / CLASS_FILE).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
 
 def write_server_configs(export_dir, batch_rows):
@@ -112,7 +117,8 @@ def example_inputs(export):
     raw = np.array(export.table.raw_ids, np.uint16)[label[0]][..., None]
     png = np.array([tf.io.encode_png(raw).numpy()], object)
     values = {
-        "label": label, "instance": np.zeros_like(label), "seed": np.zeros(1), "image": grey,
+        "label": label, "instance": np.zeros_like(label), "region": np.zeros_like(label),
+        "seed": np.zeros(1), "image": grey,
         "label_png_bytes": png, "style_label_png_bytes": png,
         "style_image_bytes": np.array([tf.io.encode_jpeg(grey[0]).numpy()], object),
         "instance_png_bytes": np.array([tf.io.encode_png(np.zeros_like(raw)).numpy()], object),
