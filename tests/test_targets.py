@@ -238,6 +238,8 @@ def test_a_wrong_picture_is_an_error_and_nothing_is_written(tmp_path, monkeypatc
     monkeypatch.setattr(targets, "largest_difference", lambda *_: 2)
     monkeypatch.setattr(targets, "write", lambda target, folder, name, *_: Path(folder) / f"{name}.tflite")
     options = ExportOptions(checkpoint_dir="demo_spade", export_dir=str(tmp_path), target="lite")
-    with pytest.raises(ValueError, match="largest difference from test_one.py: 2 of 255; expected at most 1"):
+    with pytest.raises(
+        ValueError, match=r"largest difference from test_one\.py: 2 of 255; expected at most 1"
+    ):
         export(options)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -32,7 +32,8 @@ class ServingGraph:
 
     config: of the run; method: its folded model; size: (height, width) of the pictures, or (None, None)
     where they are free (other sizes than multiples of the stride are padded within: `pad_maps`);
-    label_dtype: tf.uint8 or tf.int32; batch_rows: rows together instead of one by one; image_dtype: of the bare signature (bare.py).
+    label_dtype: tf.uint8 or tf.int32; batch_rows: rows together instead of one by one;
+    image_dtype: of the bare signature (bare.py).
     """
 
     def __init__(self, config, method, size, label_dtype, batch_rows=False, image_dtype=tf.uint8):
@@ -213,7 +214,7 @@ class ServingGraph:
             objects = layout.get("instance", tf.zeros_like(layout["label"]))
             spec = tf.TensorSpec(layout["label"].shape[1:], tf.int32)
             layout["instance"] = tf.map_fn(
-                lambda maps: number_regions(*maps), (rows["label"], objects), fn_output_signature=spec
+                lambda maps: number_regions(*maps), (layout["label"], objects), fn_output_signature=spec
             )
         return layout
 
