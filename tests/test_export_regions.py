@@ -22,7 +22,7 @@ def test_signatures():
     assert found["sample_style"] == found["serving_default"] == maps | {"seed": [None]}
     assert found["regions"] == maps
     assert set(found) == {"serving_default", "png", "png_style", "synthesize_style", "encode_style",
-                          "sample_style", "regions", "png_style_label"}  # fmt: skip
+                          "sample_style", "regions", "png_style_label", "picture"}  # fmt: skip
 
 
 def test_pixels_are_those_in_process():
