@@ -4,6 +4,8 @@ import importlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from typing import NoReturn
 
 # Command -> module and the attribute that holds the options.Command (or a dict of them by last word).
 COMMANDS = {
@@ -40,7 +42,7 @@ publish            a trained run made small
 """
 
 
-def end_on_interrupt():
+def end_on_interrupt() -> None:
     """Lets Ctrl-C end this process at any instant with one line and exit code 130, without what is half-written.
 
     An exception would be lost or printed where it hits imports, destructors and threads. Commands that have something
@@ -60,7 +62,7 @@ def end_on_interrupt():
     signal.signal(signal.SIGINT, end)
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Finds the command, hands its flags to it; never returns."""
     end_on_interrupt()
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -85,7 +87,7 @@ def main(arguments=None):
     run(name, arguments[len(name.split()) :])
 
 
-def run(name, arguments=None):
+def run(name: str, arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command with flags; never returns."""
     end_on_interrupt()
     sys.argv = [f"semantic-synthesis {name}", *(sys.argv[1:] if arguments is None else arguments)]

@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -22,7 +23,7 @@ _NAME = re.compile(r"ckpt-(\d+)\.(index|sha256)")
 _REMEDY = "delete its files to use an older one (ckpt-{n}.*)"
 
 
-def newest_checkpoint(run_dir):
+def newest_checkpoint(run_dir: str | Path) -> str | None:
     """Path prefix of the newest training checkpoint, None for a run without any.
 
     What a killed program left half-written is passed over. ValueError if the newest one is damaged, or if checkpoints
@@ -89,12 +90,12 @@ def _has_files(prefix):
     return os.path.isfile(prefix + ".index") or bool(_data_files(prefix))
 
 
-def data_file(prefix):
+def data_file(prefix: str) -> str:
     """The file of a checkpoint that holds its values."""
     return f"{prefix}.data-00000-of-00001"
 
 
-def seal(prefix):
+def seal(prefix: str) -> None:
     """Writes the checksums of a checkpoint's files beside them, in the form of sha256sum."""
     paths = [prefix + ".index", *_data_files(prefix)]
     write_text(prefix + _SEAL, "".join(f"{file_sha256(path)}  {os.path.basename(path)}\n" for path in paths))
@@ -135,7 +136,7 @@ def _reads_whole(prefix):
 
 
 @contextlib.contextmanager
-def as_os_errors(path):
+def as_os_errors(path: str | Path) -> Iterator[None]:
     """What the disk refuses inside TensorFlow or TensorBoard becomes an OSError of one line that names `path`."""
     try:
         yield
@@ -152,10 +153,10 @@ class CheckpointWriter:
     state: tf.train.Checkpoint; kept: how many stay.
     """
 
-    def __init__(self, state, folder, kept):
+    def __init__(self, state: tf.train.Checkpoint, folder: str | Path, kept: int) -> None:
         self.state, self.folder, self.kept = state, os.fspath(folder), kept
 
-    def save(self, number):
+    def save(self, number: int) -> None:
         """Writes ckpt-<number>, whole or not at all, and drops those that are too many."""
         prefix = _prefix(self.folder, number)
         _remove(prefix)  # a half-written one, or one that its owner took apart
@@ -187,7 +188,7 @@ def _remove(prefix):
     shutil.rmtree(prefix + "_temp", ignore_errors=True)
 
 
-def remove_leftovers(run_dir):
+def remove_leftovers(run_dir: str | Path) -> None:
     """Deletes what killed trainings left in a run folder: checkpoints that were not written to their end.
 
     Only for who holds the folder's lock.

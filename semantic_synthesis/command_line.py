@@ -1,12 +1,16 @@
 """How the scripts start and end: quiet TensorFlow, parsed flags, one line per user error, exit 2."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import sys
+from collections.abc import Callable
+from typing import NoReturn
 
 from absl import app, flags, logging
 
-from semantic_synthesis.options import define_flags
+from semantic_synthesis.options import Command, define_flags
 
 
 @contextlib.contextmanager
@@ -30,13 +34,13 @@ with _quiet_native_code():
     tf.config.list_physical_devices()
 
 
-def run(command):
+def run(command: Command) -> NoReturn:
     """Runs an options.Command with the flags of sys.argv; never returns."""
     define_flags(command.options, defaults=not isinstance(command.options, dict))
     start(lambda: command.run(command.parsed()), command.help_text)
 
 
-def start(main, help_text=None):
+def start(main: Callable[[], int], help_text: Callable[[], str] | None = None) -> NoReturn:
     """Runs main() (no arguments, returns an exit code) under absl; never returns.
 
     help_text() -> what --help prints.
@@ -81,7 +85,7 @@ def _guarded(main, argv):
         return _fail(line)
 
 
-def one_line(error):
+def one_line(error: BaseException) -> str:
     """The error's message on one line."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"

@@ -5,14 +5,22 @@ the name of NVlabs/SPADE. An option with a fallback is filled from the dataset's
 (`datasets/<dataset_mode>.json`) by `data.resolve`, so what a saved config.json says about the data is complete.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from semantic_synthesis.files import write_json
 from semantic_synthesis.options import check_type, option, options_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 CONFIG_FILE = "config.json"
 
@@ -119,43 +127,43 @@ class Config:
     save_img_freq: int = _files(100, "Steps between sample pictures.")
     save_model_freq: int = _files(100, "Steps between checkpoints.")
     # Filled by data.resolve, never a flag
-    class_table: dict = field(default=None, metadata={"flag": False})
+    class_table: Any = field(default=None, metadata={"flag": False})
 
     @property
-    def crop_height(self):
+    def crop_height(self) -> int:
         """Height of the training pictures in pixels (Python's rounding, as NVlabs/SPADE)."""
         return round(self.crop_size / self.aspect_ratio)
 
     @property
-    def log_folder(self):
+    def log_folder(self) -> str:
         """Where TensorBoard's files go."""
         return self.log_dir or os.path.join(self.checkpoint_dir, "logs")
 
     @property
-    def results_folder(self):
+    def results_folder(self) -> str:
         """Where sample pictures go."""
         return self.results_dir or os.path.join(self.checkpoint_dir, "samples")
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         """C: classes, counting "unknown" where the dataset has it."""
         return len(self.class_table["names"])
 
-    def replace(self, **changes):
+    def replace(self, **changes: Any) -> Self:
         """A copy with some options changed."""
         return dataclasses.replace(self, **changes)
 
-    def filled(self, values):
+    def filled(self, values: Mapping[str, Any]) -> Self:
         """A copy with those of {option: value} whose option this method has and that is still open (None)."""
         known = options_of(self)
         return self.replace(**{k: v for k, v in values.items() if k in known and getattr(self, k) is None})
 
-    def save(self, run_dir):
+    def save(self, run_dir: str | Path) -> None:
         """Writes config.json into the run folder, whole or not at all."""
         write_json(os.path.join(run_dir, CONFIG_FILE), dataclasses.asdict(self))
 
     @staticmethod
-    def class_for(method, source="--method"):
+    def class_for(method: str, source: str = "--method") -> type[Config]:
         """The Config class of a method's name; ValueError that lists the known ones."""
         classes = {c.method: c for c in config_classes()}
         if method not in classes:
@@ -166,7 +174,7 @@ class Config:
         return classes[method]
 
     @classmethod
-    def load(cls, run_dir):
+    def load(cls, run_dir: str | Path) -> Config:
         """Reads a run's config.json; the result is of its method's class.
 
         Errors: FileNotFoundError if the folder holds none, ValueError if it is damaged or holds options
@@ -195,7 +203,7 @@ class Config:
         return config.replace(checkpoint_dir=str(run_dir))  # runs may be moved
 
     @classmethod
-    def from_dict(cls, values, source="config"):
+    def from_dict(cls, values: Mapping[str, Any], source: str = "config") -> Self:
         """A checked Config of this class from a dict; `source` names the origin in error messages.
 
         Options of other methods are left out: they never had an effect, but older files hold them. null stands for
@@ -214,7 +222,7 @@ class Config:
         return cls(**kept)
 
 
-def config_classes():
+def config_classes() -> list[type[Config]]:
     """The Config class of every method that has been imported, in the order of their definition."""
     found, waiting = [], [Config]
     while waiting:
@@ -225,7 +233,7 @@ def config_classes():
     return found
 
 
-def known_options():
+def known_options() -> dict[str, list[str]]:
     """{option: names of the methods that have it}; of the options of all methods."""
     found = {}
     for one in config_classes():
@@ -234,12 +242,12 @@ def known_options():
     return found
 
 
-def method_options(config_class):
+def method_options(config_class: type[Config]) -> dict[str, dataclasses.Field]:
     """{name: field} of the options that a method adds to those every run has."""
     return {name: one for name, one in options_of(config_class).items() if name not in options_of(Config)}
 
 
-def options_for(method, given, source=""):
+def options_for(method: str, given: Mapping[str, Any], source: str = "") -> type[Config]:
     """The Config class of a method, after a check that it has every given option and allows its value.
 
     given: {name: value} of flags; ValueError that names the owner of a foreign one.

@@ -4,9 +4,13 @@ What is particular about one original is its method's converter (`originals`); a
 method. docs/coming-from-other-repos.md says what was verified.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
@@ -21,6 +25,9 @@ from semantic_synthesis.originals.options import complete_config, describe_optio
 from semantic_synthesis.originals.rules import Source, apply_rules
 from semantic_synthesis.originals.spectral import complete_spectral_norms
 from semantic_synthesis.pth import read_pth
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CONVERTERS = {name: method.converter() for name, method in METHODS.items() if method.converter() is not None}
 
@@ -72,7 +79,7 @@ def _convert_options():
 ConvertOptions = _convert_options()
 
 
-def main(options):
+def main(options: Any) -> int:
     """Converts, says what it did, and returns the exit code."""
     run_dir = convert(options)
     config = Config.load(run_dir)
@@ -111,7 +118,7 @@ COMMAND = Command(
 )  # fmt: skip
 
 
-def convert(options):
+def convert(options: Any) -> str:
     """Makes a run folder from original files and returns its path; errors leave nothing behind.
 
     Errors: FileNotFoundError and ValueError; one line that says what was found and what was asked.
@@ -145,7 +152,7 @@ def _flags(options):
     return {name: values.get(name) for name in options_of(its) if name in values}
 
 
-def convert_tensors(config, files):
+def convert_tensors(config: Config, files: Mapping[str, tuple[str, dict[str, np.ndarray]]]) -> Any:
     """The arrays of a run with these options.
 
     files: {role: (path, {name: array})}; without files of networks for training their variables are left out.

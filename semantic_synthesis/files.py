@@ -15,14 +15,16 @@ import re
 import shutil
 import socket
 import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 try:
     import fcntl
 except ImportError:  # Windows: no locks, so that leftovers stay
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 LOCK_FILE = ".lock"
 _PACKAGE = Path(__file__).resolve().parent
@@ -30,7 +32,7 @@ _PART = re.compile(r"\.part-(\d+)(-[0-9a-f]{8})?$")  # older versions wrote NAME
 _swept, _writing = set(), set()
 
 
-def shipped(*parts):
+def shipped(*parts: str) -> Path:
     """Path of a file or folder that ships with the package: datasets/... or checkpoints/...
 
     In an installed package they lie inside it, in a clone beside it. The path may not exist.
@@ -40,7 +42,7 @@ def shipped(*parts):
 
 
 @contextlib.contextmanager
-def written_beside(path):
+def written_beside(path: str | Path) -> Iterator[str]:
     """Gives a path beside `path` to write a file to; at the end it takes the name, on an error it vanishes.
 
     Folders above are made. OSError, one line, where writing is impossible.
@@ -61,7 +63,7 @@ def written_beside(path):
 
 
 @contextlib.contextmanager
-def folder_beside(folder):
+def folder_beside(folder: str | Path) -> Iterator[Path]:
     """Gives a new empty folder beside `folder` to fill; at the end it takes the name, on an error it vanishes.
 
     `folder` must not exist, or be empty. The name of the new one begins with a dot: who looks for runs or model
@@ -84,7 +86,7 @@ def folder_beside(folder):
         _drop(part)
 
 
-def drop_parts():
+def drop_parts() -> None:
     """Deletes all that is being written: for a program that ends here and now."""
     for part in list(_writing):
         _drop(part)
@@ -96,13 +98,14 @@ def _drop(part):
     _writing.discard(part)
 
 
-def cannot_write(path, error):
+def cannot_write(path: str | Path, error: OSError) -> OSError:
     """The OSError of one line for a path that an OSError kept from being written."""
-    remedy = {
+    remedies: dict[int | None, str] = {
         errno.ENOTEMPTY: "another program made it meanwhile; choose another name",
         errno.EEXIST: "another program made it meanwhile; choose another name",
         errno.ENAMETOOLONG: "choose a shorter name",
-    }.get(error.errno, "free space or choose another folder")
+    }
+    remedy = remedies.get(error.errno, "free space or choose another folder")
     return OSError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
 
 
@@ -142,7 +145,7 @@ def _hold(descriptor):
     return True
 
 
-def remove_parts(folder):
+def remove_parts(folder: str | Path) -> None:
     """Deletes, once per process and folder, the parts that killed programs left there."""
     folder = os.path.abspath(folder)
     if folder in _swept or fcntl is None:
@@ -176,7 +179,7 @@ def _remove_part(path):
 
 
 @contextlib.contextmanager
-def locked(folder, doing):
+def locked(folder: str | Path, doing: str) -> Iterator[None]:
     """Holds a folder, which is made, for one process; OSError if another has it. doing: what for, for the message."""
     path = os.path.join(folder, LOCK_FILE)
     try:
@@ -198,29 +201,29 @@ def locked(folder, doing):
         yield
 
 
-def write_bytes(path, content):
+def write_bytes(path: str | Path, content: bytes) -> None:
     """Writes bytes to a file, whole or not at all."""
     with written_beside(path) as part, open(part, "wb") as file:
         file.write(content)
 
 
-def write_text(path, text):
+def write_text(path: str | Path, text: str) -> None:
     """Writes text to a file as UTF-8, whole or not at all."""
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_json(path, values):
+def write_json(path: str | Path, values: Any) -> None:
     """Writes JSON to a file, whole or not at all."""
     write_text(path, json.dumps(values, indent=1) + "\n")
 
 
-def write_arrays(path, arrays, compressed):
+def write_arrays(path: str | Path, arrays: Mapping[str, Any], compressed: bool) -> None:
     """Writes {name: NumPy array} as .npz, whole or not at all."""
     with written_beside(path) as part, open(part, "wb") as file:
-        (np.savez_compressed if compressed else np.savez)(file, **arrays)
+        (np.savez_compressed if compressed else np.savez)(file, **dict[str, Any](arrays))
 
 
-def check_regular(path):
+def check_regular(path: str | Path) -> None:
     """ValueError for what reading might never end of, or never begin: pipes, devices, sockets. Other paths pass."""
     try:
         mode = os.stat(path).st_mode
@@ -249,13 +252,13 @@ def _sha256(path, _size, _changed):
     return digest.hexdigest()
 
 
-def file_sha256(path):
+def file_sha256(path: str | Path) -> str:
     """Checksum of a file as hexadecimal text."""
     status = os.stat(path)
     return _sha256(str(path), status.st_size, status.st_mtime_ns)
 
 
-def array_sha256(arrays):
+def array_sha256(arrays: Any) -> str:
     """Checksum of {name: array}, for networks that come from no file."""
     digest = hashlib.sha256()
     for name in sorted(arrays):

@@ -1,7 +1,12 @@
 """A trained run as an object that turns layouts into pictures; test_one, generate and export use it."""
 
+from __future__ import annotations
+
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,18 +16,22 @@ from semantic_synthesis.data.geometry import MOST_PIXELS
 from semantic_synthesis.pictures import to_uint8
 from semantic_synthesis.restyling import apply_edits, parse_edit
 from semantic_synthesis.runs import open_run
-from semantic_synthesis.styles import encoded_names, merge_style, needs_regions, transfer
+from semantic_synthesis.styles import Encoded, encoded_names, merge_style, needs_regions, transfer
+
+if TYPE_CHECKING:
+    from semantic_synthesis.config import Config
+    from semantic_synthesis.methods.method import Method, Provenance
 
 _KEPT_PLANS = 8
 
 
-class Layout(dict):
+class Layout(dict[str, np.ndarray]):
     """A layout that knows how large its maps were before padding: {name: int32 [N,H,W]}, size (height, width)."""
 
-    size = None
+    size: tuple[int, int] | None = None
 
 
-def load_run(run_dir, precision="float32", **changes):
+def load_run(run_dir: str | Path, precision: str = "float32", **changes: Any) -> Synthesizer:
     """The Synthesizer of a run folder; nothing else is needed, every option is in the folder.
 
     precision: float32 or bfloat16; changes: options that say how the run's method computes, for example
@@ -38,7 +47,7 @@ class Synthesizer:
     The plan of a layout is kept, so further styles for the same layout skip it.
     """
 
-    def __init__(self, config, method):
+    def __init__(self, config: Config, method: Method) -> None:
         self.config, self.method = config, method
         self.table = data.ClassTable.from_dict(config.class_table)
         self.size = (config.crop_height, config.crop_size)
@@ -53,7 +62,7 @@ class Synthesizer:
         self._sample = tf.function(method.sample_style, autograph=False, reduce_retracing=True)
         self._encode = tf.function(method.encode_style, autograph=False, reduce_retracing=True)
 
-    def layout(self, label, instance=None):
+    def layout(self, label: np.ndarray, instance: np.ndarray | None = None) -> Layout:
         """The network's layout from maps of any size.
 
         Runs of one size (`free_size` false) get maps fitted to it by nearest neighbour. The others paint maps as they
@@ -97,12 +106,14 @@ class Synthesizer:
             )
         return tuple(size)
 
-    def fit_map(self, values):
+    def fit_map(self, values: np.ndarray) -> np.ndarray:
         """An integer map [h,w] as `layout` gives it to the networks: [H,W], same dtype."""
         fitted = data.fit_label(values, *self._painted_size(values.shape))
         return data.pad_map(fitted, self.method.stride) if self.free_size else fitted
 
-    def sample_style(self, seeds, layout=None):
+    def sample_style(
+        self, seeds: Sequence[int] | np.ndarray, layout: dict[str, np.ndarray] | None = None
+    ) -> dict[str, tf.Tensor]:
         """Random styles, one per seed (int64 [N]): the same seed gives the same style anywhere.
 
         layout: of batch 1 or N, needed by methods with a style per region.
@@ -117,7 +128,12 @@ class Synthesizer:
             raise ValueError("styles of this run depend on the layout; give it")
         return None if layout is None else dict(layout)
 
-    def read_photos(self, images, layout=None, photo_layout=None):
+    def read_photos(
+        self,
+        images: np.ndarray,
+        layout: dict[str, np.ndarray] | None = None,
+        photo_layout: dict[str, np.ndarray] | None = None,
+    ) -> Encoded:
         """What photos decide of a style, an Encoded: images uint8 [h,w,3] or [N,h,w,3], any size.
 
         layout: what the style is for; photo_layout: what the photos show, where that is another one (rows of
@@ -133,7 +149,8 @@ class Synthesizer:
         encoded = self._encode(tf.cast(fitted, tf.float32) / 127.5 - 1.0, shown)
         if photo_layout is None or not needs_regions(self.style_specs):
             return encoded
-        return transfer(encoded, self.style_specs, photo_layout, layout, self.table.num_classes)
+        ours = self._needed(layout, True)
+        return transfer(encoded, self.style_specs, photo_layout, ours, self.table.num_classes)
 
     def _fit_photo(self, image, shown):
         """A photo at the size of what it shows, where the encoder reads both, else at the run's."""
@@ -142,20 +159,36 @@ class Synthesizer:
         size = getattr(shown, "size", None) or shown["label"].shape[1:]
         return data.pad_map(data.fit_image(image, *size), self.method.stride)
 
-    def encode_style(self, images, layout=None, seed=0, photo_layout=None):
+    def encode_style(
+        self,
+        images: np.ndarray,
+        layout: dict[str, np.ndarray] | None = None,
+        seed: int = 0,
+        photo_layout: dict[str, np.ndarray] | None = None,
+    ) -> dict[str, tf.Tensor]:
         """Styles of photos, see `read_photos`; seed (one, or one per photo) decides what of them the photos do not."""
         encoded = self.read_photos(images, layout, photo_layout)
         count = len(images) if np.ndim(images) == 4 else 1
         return merge_style(self.sample_style(np.broadcast_to(seed, [count]), layout), encoded)
 
-    def synthesize(self, layout, style):
+    def synthesize(self, layout: dict[str, np.ndarray], style: dict[str, tf.Tensor]) -> np.ndarray:
         """Pictures uint8 [N,H,W,3] for N styles of one layout, or one style per layout; H, W: the run's size, or that
         of the maps that `layout` was given."""
         pictures = to_uint8(self._render(self._planned(layout), style))
         height, width = getattr(layout, "size", None) or pictures.shape[1:3]
         return pictures[:, :height, :width]
 
-    def paint(self, label, instance=None, *, seed=0, photo=None, photo_label=None, restyle=(), size=None):
+    def paint(
+        self,
+        label: np.ndarray,
+        instance: np.ndarray | None = None,
+        *,
+        seed: int = 0,
+        photo: np.ndarray | None = None,
+        photo_label: np.ndarray | None = None,
+        restyle: Sequence[str] = (),
+        size: tuple[int, int] | None = None,
+    ) -> np.ndarray:
         """The picture of one label map, as `one` makes it: uint8 [h,w,3].
 
         label: int [h,w] in [0,C); instance: int [h,w], 0 = none, for runs trained with them; seed: of the random style,
@@ -178,7 +211,9 @@ class Synthesizer:
         style = apply_edits(self, edits, label, instance, style)
         return data.fit_image(self.synthesize(layout, style)[0], *size)
 
-    def at_size(self, size, label, instance=None):
+    def at_size(
+        self, size: Sequence[int], label: np.ndarray, instance: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """(label, instance) for pictures of (height, width): fitted by nearest neighbour where the run paints any size,
         else as they are (its picture is resized)."""
         if not self.free_size or label.shape == tuple(size):
@@ -187,7 +222,9 @@ class Synthesizer:
             np.asarray(instance), *size
         )
 
-    def provenance(self, layout, style):
+    def provenance(
+        self, layout: dict[str, np.ndarray], style: dict[str, tf.Tensor]
+    ) -> list[Provenance] | None:
         """A Provenance per picture of `synthesize`: where its parts come from.
 
         ValueError if the run's method makes its pictures from nothing but weights.

@@ -1,9 +1,13 @@
 """Loss terms as pure functions from float tensors to float32 scalars; each states formula and reduction."""
 
+from collections.abc import Callable, Sequence
+
 import tensorflow as tf
 
 
-def adversarial(judgements, real, gan_mode, for_generator=False):
+def adversarial(
+    judgements: Sequence[tf.Tensor], real: bool, gan_mode: str, for_generator: bool = False
+) -> tf.Tensor:
     """Adversarial loss: mean over scales of the mean over cells.
 
     judgements: list over scales of [B,h,w,1]; real: whether the target is "real".
@@ -28,7 +32,11 @@ def _adversarial_term(judgement, real, gan_mode, for_generator):
     raise ValueError(f"gan_mode is {gan_mode!r}; expected hinge, ls, original or w")
 
 
-def feature_matching(fake_features, real_features, layers="all"):
+def feature_matching(
+    fake_features: Sequence[Sequence[tf.Tensor]],
+    real_features: Sequence[Sequence[tf.Tensor]],
+    layers: str = "all",
+) -> tf.Tensor:
     """Sum over layers, mean over groups, of mean |fake - real|; real is a constant.
 
     Both: list over groups (scales) of lists of [B,h,w,f] (Wang et al., pix2pixHD, equation 4).
@@ -42,12 +50,12 @@ def feature_matching(fake_features, real_features, layers="all"):
     return total / len(fake_features)
 
 
-def mean_absolute(a, b):
+def mean_absolute(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Mean over all elements of |a - b|, summed in float32."""
     return tf.reduce_mean(tf.cast(tf.abs(a - b), tf.float32))
 
 
-def kl_divergence(mean, log_variance, weights=1.0):
+def kl_divergence(mean: tf.Tensor, log_variance: tf.Tensor, weights: float | tf.Tensor = 1.0) -> tf.Tensor:
     """KL(N(mean, exp(log_variance)) || N(0,1)): sum over all but the batch, mean over it; float32 [B,...].
 
     weights: of the terms, spread over them (for means over some axis instead of sums).
@@ -58,13 +66,13 @@ def kl_divergence(mean, log_variance, weights=1.0):
     return -0.5 * tf.reduce_sum(terms) / tf.cast(tf.shape(terms)[0], tf.float32)
 
 
-def paired(fake, real, unpaired):
+def paired(fake: tf.Tensor, real: tf.Tensor, unpaired: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
     """fake [B,...] with real, a constant, in the unpaired rows (bool [B]): the difference to real is then 0 there."""
     return tf.where(tf.reshape(unpaired, [-1, 1, 1, 1]), tf.stop_gradient(real), fake)
 
 
 @tf.custom_gradient
-def cross_entropy(logits, target):
+def cross_entropy(logits: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """logsumexp(x) - x[t] at each pixel: logits float32 [B,H,W,K], target int32 [B,H,W] in [0,K) -> [B,H,W].
 
     Neither here nor in the gradient (softmax(x) minus 1 at t) is the target ever one-hot; the gradient is computed
@@ -80,7 +88,7 @@ def cross_entropy(logits, target):
     return tf.nn.sparse_softmax_cross_entropy_with_logits(target, logits), backward
 
 
-def class_weights(label, num_classes, ignored=None):
+def class_weights(label: tf.Tensor, num_classes: int, ignored: int | None = None) -> tf.Tensor:
     """float32 [C]: pixels / (K * pixels of the class), K the number of classes that occur; 0 for those that do not.
 
     label: int32 [B,H,W], of which the pixels on all replicas count. The class `ignored` gets 0 and does not count
@@ -99,7 +107,7 @@ def class_weights(label, num_classes, ignored=None):
     return tf.math.divide_no_nan(pixels, tf.math.count_nonzero(counts, dtype=tf.float32) * counts)
 
 
-def label_mix(of_mixed, of_real, of_fake, from_real):
+def label_mix(of_mixed: tf.Tensor, of_real: tf.Tensor, of_fake: tf.Tensor, from_real: tf.Tensor) -> tf.Tensor:
     """LabelMix: mean over all elements of (M of_real + (1 - M) of_fake - of_mixed)^2 (Schönfeld et al.,
     equation 5).
 

@@ -1,7 +1,9 @@
 """The conditional normalisers side by side: norm(x, condition) -> [..., out_channels]."""
 
+from __future__ import annotations
+
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import keras
 import numpy as np
@@ -10,6 +12,9 @@ import tensorflow as tf
 from semantic_synthesis.layers import BatchNorm, Dense, InstanceNorm, LabelModulation, LabelPlan, add_array
 from semantic_synthesis.layers.cells import Cells
 from semantic_synthesis.layers.spreading import gather, spread
+
+if TYPE_CHECKING:
+    from semantic_synthesis.layers.initialization import Initializer
 
 
 class NormGrammar(NamedTuple):
@@ -20,7 +25,7 @@ class NormGrammar(NamedTuple):
     kernel_size: int
 
 
-def parse_norm_G(text):
+def parse_norm_G(text: str) -> NormGrammar:
     """Reads `[spectral]spade<instance|syncbatch|batch><k>x<k>` (spec section 2.4); ValueError otherwise."""
     match = re.fullmatch(r"(spectral)?spade(instance|syncbatch|batch)(\d)x\3", text)
     if not match:
@@ -33,7 +38,7 @@ def parse_norm_G(text):
     return NormGrammar(bool(match[1]), match[2], int(match[3]))
 
 
-def make_statistics(kind, channels, name):
+def make_statistics(kind: str, channels: int, name: str) -> BatchNorm | InstanceNorm:
     """The parameter-free normalisation that `kind` names: instance, batch (per replica) or syncbatch."""
     if kind == "instance":
         return InstanceNorm(channels, name=name)
@@ -55,9 +60,17 @@ class SPADE(keras.layers.Layer):
     """
 
     def __init__(
-        self, channels, num_classes, *, hidden=128, edges=False, kernel_size=3, statistics="syncbatch", init,
-        name=None,
-    ):  # fmt: skip
+        self,
+        channels: int,
+        num_classes: int,
+        *,
+        hidden: int = 128,
+        edges: bool = False,
+        kernel_size: int = 3,
+        statistics: str = "syncbatch",
+        init: Initializer,
+        name: str | None = None,
+    ) -> None:
         super().__init__(name=name, autocast=False)
         self.out_channels = channels
         self.statistics = make_statistics(statistics, channels, "statistics")
@@ -67,13 +80,13 @@ class SPADE(keras.layers.Layer):
         self.folded = False
         self.built = True
 
-    def fold(self):
+    def fold(self) -> None:
         """Folds running statistics into the modulation's last kernel: same outputs (inference only)."""
         if not self.statistics.per_sample and not self.folded:
             self.modulation.fold_statistics(*self.statistics.affine(None))
             self.folded = True
 
-    def call(self, x, condition, training=False):
+    def call(self, x: tf.Tensor, condition: LabelPlan | LabelRows, training: bool = False) -> tf.Tensor:
         plan, rows = condition if isinstance(condition, LabelRows) else (condition, None)
         if self.folded:
             return self.modulation(x, plan, rows=rows)
@@ -123,8 +136,16 @@ class CLADE(keras.layers.Layer):
     """
 
     def __init__(
-        self, channels, num_classes, *, edges=False, positions=False, statistics="syncbatch", init, name=None
-    ):
+        self,
+        channels: int,
+        num_classes: int,
+        *,
+        edges: bool = False,
+        positions: bool = False,
+        statistics: str = "syncbatch",
+        init: Initializer,
+        name: str | None = None,
+    ) -> None:
         super().__init__(name=name, autocast=False)
         self.out_channels = channels + int(edges)
         self.statistics = make_statistics(statistics, channels, "statistics")
@@ -141,7 +162,7 @@ class CLADE(keras.layers.Layer):
             self.edge_bias = add_array(self, "edge_bias", np.zeros(1, np.float32))
         self.built = True
 
-    def call(self, x, condition, training=False):
+    def call(self, x: tf.Tensor, condition: LabelCells, training: bool = False) -> tf.Tensor:
         scale, shift = (tf.cast(v.value, tf.float32) for v in (self.scale, self.shift))  # [C,F]
         if self.positions:
             y = self._by_position(x, condition, training, scale, shift)
@@ -200,7 +221,16 @@ class INADE(keras.layers.Layer):
     depend on the layout) of the same h, w and batch -> [N,h,w,channels].
     """
 
-    def __init__(self, channels, num_classes, *, noise_dim, statistics="syncbatch", init, name=None):
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        *,
+        noise_dim: int,
+        statistics: str = "syncbatch",
+        init: Initializer,
+        name: str | None = None,
+    ) -> None:
         super().__init__(name=name, autocast=False)
         self.out_channels = channels
         self.statistics = make_statistics(statistics, channels, "statistics")
@@ -209,7 +239,7 @@ class INADE(keras.layers.Layer):
         self.projection = Dense(noise_dim, channels, init=init, name="projection")
         self.built = True
 
-    def call(self, x, condition, training=False):
+    def call(self, x: tf.Tensor, condition: RegionCells | RegionMaps, training: bool = False) -> tf.Tensor:
         if isinstance(condition, RegionMaps):
             return self._by_pixel(x, condition, training)
         scale, shift = self._pair_values(condition)

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class OneOptions:
     precision: str = option("float32", "Arithmetic of the network.", choices=("float32", "bfloat16"))
 
 
-def make_pictures(options):
+def make_pictures(options: Any) -> Any:
     """Reads the map, makes the pictures, writes them and a side-by-side sheet; the paths written.
 
     options: OneOptions. Files: <map>_synthesized.png, or <map>_synthesized_<seed>.png for several
@@ -74,7 +75,7 @@ def make_pictures(options):
     sheet = [
         np.asarray(data.fit_image(p, height, width) if p.shape[:2] != (height, width) else p) for p in sheet
     ]
-    origins = run.provenance(layout, style) if options.provenance else []
+    origins = (run.provenance(layout, style) if options.provenance else None) or []
     paths = _write(options, pictures, seeds, contact_sheet([picture[None] for picture in sheet]))
     for origin, picture, seed in zip(origins, pictures, seeds, strict=bool(origins)):
         paths += _write_origin(options, origin, sheet[0], picture, "" if len(seeds) == 1 else f"_{seed}")

@@ -11,19 +11,29 @@ import dataclasses
 import math
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from absl import flags
 
+Options = TypeVar("Options")
 ROLES = ("network", "training", "run")
 SMALLEST, LARGEST = -(2**63), 2**63 - 1  # what integers of TensorFlow and NumPy hold
 
 
 def option(
-    default, text, choices=None, kind=None, *, role="run", resume=None, group="", fallback=None, least=None
-):
+    default: Any,
+    text: str,
+    choices: Sequence[Any] | None = None,
+    kind: Any = None,
+    *,
+    role: str = "run",
+    resume: Any = None,
+    group: str = "",
+    fallback: Any = None,
+    least: Any = None,
+) -> Any:
     """One option: its default, help text, allowed values and type (needed where default is None).
 
     role: see above; resume: whether a resumed run may change it, default: roles run alone; group: heading in the help;
@@ -41,17 +51,17 @@ def option(
     return field(default=default, metadata=about)
 
 
-def redeclared(base, name, default):
+def redeclared(base: type, name: str, default: Any) -> Any:
     """The option of a base class with another default, for the class body of a subclass."""
     return field(default=default, metadata=options_of(base)[name].metadata)
 
 
-def options_of(options):
+def options_of(options: Any) -> dict[str, dataclasses.Field]:
     """{name: field} of the options of a dataclass, without what is never an option."""
     return {f.name: f for f in dataclasses.fields(options) if f.metadata.get("kind")}
 
 
-def check_type(option, value, source):
+def check_type(option: dataclasses.Field, value: Any, source: str) -> None:
     """Raises ValueError unless value suits the option's kind and choices; `source` begins the message."""
     if value is None and option.default is None:
         return
@@ -74,7 +84,7 @@ def check_type(option, value, source):
         raise ValueError(f"{source}: {option.name} is {value!r}; expected one of {', '.join(choices)}")
 
 
-def check_seeds(first, count):
+def check_seeds(first: int, count: int) -> None:
     """Refuses a --seed of which the last of `count` seeds is beyond 64 bits."""
     if not SMALLEST <= first <= LARGEST - count:
         raise ValueError(
@@ -96,12 +106,12 @@ class Command(NamedTuple):
     example: str
     shown: Callable | None = None
 
-    def help_text(self):
+    def help_text(self) -> str:
         """What --help prints."""
         options = self.options if self.shown is None else self.shown()
         return f"{self.summary}\n\nExample:\n  {self.example}\n{help_text(options)}"
 
-    def parsed(self):
+    def parsed(self) -> Any:
         """What `run` takes, from the parsed command line."""
         return given_flags(self.options) if isinstance(self.options, dict) else from_flags(self.options)
 
@@ -109,7 +119,7 @@ class Command(NamedTuple):
 # Flags
 
 
-def union(classes):
+def union(classes: Iterable[type]) -> dict[str, dataclasses.Field]:
     """{name: field} of the options of several dataclasses; of equal names the first.
 
     ValueError where two of one name are of different types: no flag could be both.
@@ -126,7 +136,7 @@ def union(classes):
     return {name: one for name, (one, _) in found.items()}
 
 
-def define_flags(options, defaults=True):
+def define_flags(options: Any, defaults: bool = True) -> None:
     """Defines one absl flag per option: of a dataclass, or {name: field}.
 
     defaults=False: flags stand at None until given, and values are checked against choices later, because
@@ -141,7 +151,7 @@ def define_flags(options, defaults=True):
         elif kind is bool:
             flags.DEFINE_boolean(name, default, text)
         elif kind is tuple:
-            flags.DEFINE_multi_string(name, None if default is None else list(default), text)
+            flags.DEFINE_multi_string(name, list(default) if isinstance(default, tuple) else None, text)
         else:
             define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}[kind]
             least = one.metadata["least"]
@@ -150,18 +160,18 @@ def define_flags(options, defaults=True):
             define(name, default, text, allow_override=True, **limits)  # absl.logging owns a log_dir
 
 
-def given_flags(options):
+def given_flags(options: Any) -> dict[str, Any]:
     """{name: value} of the flags of a dataclass, or of {name: field}, that the command line really set."""
     names = options if isinstance(options, dict) else options_of(options)
     return {name: flags.FLAGS[name].value for name in names if flags.FLAGS[name].present}
 
 
-def from_flags(options):
+def from_flags(options: type[Options]) -> Options:
     """The dataclass filled from the parsed command line."""
     return options(**{name: flags.FLAGS[name].value for name in options_of(options)})
 
 
-def asked_before_parsing(name, default=""):
+def asked_before_parsing(name: str, default: str = "") -> str:
     """The value of --name on the command line, before flags are defined."""
     value = default
     for here, after in zip(sys.argv[1:], [*sys.argv[2:], ""], strict=True):
@@ -175,7 +185,7 @@ def asked_before_parsing(name, default=""):
 # Help
 
 
-def help_text(options, width=100):
+def help_text(options: Any, width: int = 100) -> str:
     """The options of a dataclass (or {name: field}) by groups: name, type or choices, default, what it does."""
     known = options if isinstance(options, dict) else options_of(options)
     groups = {}

@@ -1,12 +1,21 @@
 """Pictures as arrays: uint8 values, sheets, PNG files."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
 from semantic_synthesis.files import write_bytes
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def contact_sheet(columns, gap=4):
+
+def contact_sheet(columns: Sequence[np.ndarray], gap: int = 4) -> np.ndarray:
     """uint8 sheet [h,w,3]: row i holds the i-th picture of every column (uint8 [B,H,W,3]), white gaps."""
     rows = []
     for pictures in zip(*columns, strict=True):
@@ -15,12 +24,12 @@ def contact_sheet(columns, gap=4):
     return np.pad(np.concatenate(rows, 0), ((0, gap), (0, gap), (0, 0)), constant_values=255)
 
 
-def to_uint8(image):
+def to_uint8(image: np.ndarray | tf.Tensor) -> np.ndarray:
     """float [-1,1] -> uint8 by truncation, as the originals: any shape, NumPy."""
     return ((np.clip(np.asarray(image, np.float32), -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
-def write_png(path, image):
+def write_png(path: str | Path, image: np.ndarray) -> None:
     """Writes uint8 RGB [H,W,3], or grey uint8 or uint16 [H,W], as PNG, whole or not at all."""
     channels = image[..., ::-1] if image.ndim == 3 else image
     write_bytes(path, cv2.imencode(".png", channels)[1].tobytes())

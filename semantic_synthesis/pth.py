@@ -4,6 +4,7 @@ import pickle
 import re
 import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +15,7 @@ _PICKLE = b"\x80"  # first byte of files in the older format
 _DAMAGE = (RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, AttributeError)
 
 
-def read_pth(path):
+def read_pth(path: str | Path) -> dict[str, np.ndarray]:
     """The tensors of a state dict: {name: NumPy array}, `module.` prefixes removed.
 
     Both formats of torch.save are read (zip, and the older one of torch < 1.6). Arrays of zip files

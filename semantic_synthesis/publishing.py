@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ class PublishOptions:
     weights_dtype: str = option("float16", "Storage of the weights.", choices=("float16", "float32"))
 
 
-def publish(options):
+def publish(options: Any) -> int:
     """Writes the run folder `to` with config.json and weights.npz (generator and encoder); exit code 0.
 
     Errors: ValueError if `to` exists or an option is missing; as load_weights for the run.

@@ -10,16 +10,23 @@ Which parts a run's style has follows from the axes of its tensors (`styles.Styl
 style.
 """
 
+from __future__ import annotations
+
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis import data
 from semantic_synthesis.styles import CLASS, LAYER, REGION, Encoded, needs_regions
+
+if TYPE_CHECKING:
+    from semantic_synthesis.data.tables import ClassTable
 
 GRAMMAR = (
     "expected PART=SOURCE[@SHARE] with PART all, class:NAME, instance:ID or picture (/3 or /3-4 behind it for layers) "
@@ -46,7 +53,7 @@ class Edit:
     share: float = 1.0
 
 
-def parse_edit(text, names=()):
+def parse_edit(text: str, names: Sequence[str] = ()) -> Edit:
     """An Edit from PART=SOURCE[@SHARE]; ValueError with the grammar otherwise.
 
     names: class names, which may hold a / themselves.
@@ -72,7 +79,7 @@ def parse_edit(text, names=()):
     return Edit(text, kind, name, layers, photo=photo, label=label, share=share)
 
 
-def split_photo(source):
+def split_photo(source: str) -> tuple[str, str]:
     """(photo, label map or "") of PHOTO[,LABELMAP]; a file whose name holds a comma is one photo."""
     if os.path.exists(source):
         return source, ""
@@ -114,7 +121,7 @@ class Region(NamedTuple):
     instance: int
 
 
-def list_regions(run, label, instance=None):
+def list_regions(run: Any, label: np.ndarray, instance: np.ndarray | None = None) -> list[Region]:
     """The Regions of one layout: label int [h,w] and, where known, instance int [h,w] as read from files."""
     return _regions_of(run, run.layout(label, instance), instance)
 
@@ -129,7 +136,7 @@ def _regions_of(run, layout, instance=None):
     return found
 
 
-def select(edit, regions, table):
+def select(edit: Edit, regions: list[Region], table: ClassTable) -> list[Region]:
     """The Regions that an edit names; ValueError with those there are if it names none."""
     if edit.kind == "all":
         return regions
@@ -240,7 +247,9 @@ def _mask(edit, spec, rows, layout):
     return mask
 
 
-def mix_style(style, source, masks, share=1.0):
+def mix_style(
+    style: dict[str, tf.Tensor], source: Encoded, masks: Mapping[str, Any], share: float = 1.0
+) -> dict[str, tf.Tensor]:
     """The style with what the masks choose moved to another style's values.
 
     style: {name: [N,...]}; source: Encoded of batch 1 or N, whose absent rows change nothing; masks: {name: bool
@@ -265,7 +274,13 @@ def _present(source, name, values):
     return present.reshape([*present.shape, *[1] * (values.ndim - present.ndim)])
 
 
-def apply_edits(run, edits, label, instance, style):
+def apply_edits(
+    run: Any,
+    edits: Sequence[Edit],
+    label: np.ndarray,
+    instance: np.ndarray | None,
+    style: dict[str, tf.Tensor],
+) -> dict[str, tf.Tensor]:
     """The style after all edits, in their order.
 
     run: Synthesizer; edits: Edits; label, instance: the layout's maps as read from files; style: of N samples.
@@ -296,7 +311,9 @@ def _source(run, edit, layout):
     return run.read_photos(photo, layout, read_photo_layout(run, edit.label, edit.photo, photo))
 
 
-def read_photo_layout(run, path, photo_path, photo):
+def read_photo_layout(
+    run: Any, path: str | Path, photo_path: str | Path, photo: np.ndarray
+) -> dict[str, np.ndarray]:
     """The layout that a label map file gives of a photo uint8 [h,w,3], without objects; ValueError unless their sizes
     are equal."""
     data.check_upright(data.read_bytes(photo_path), photo_path)

@@ -4,11 +4,16 @@ weights.npz is what converted and published runs hold: one array per variable un
 `named_variables`, in float32 or, to be small, float16.
 """
 
+from __future__ import annotations
+
 import contextlib
+import dataclasses
 import os
 import zipfile
 import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -23,13 +28,16 @@ from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import method_class
 from semantic_synthesis.options import options_of
 
+if TYPE_CHECKING:
+    from semantic_synthesis.methods.method import Method
+
 WEIGHTS_FILE = "weights.npz"
 SETTLING_ITERATIONS = 20  # power iterations after which sigma of an averaged kernel is known to about 1e-3
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 @contextlib.contextmanager
-def naming_file(path):
+def naming_file(path: str | Path) -> Iterator[None]:
     """What cannot be made of a file's options ends as a ValueError that names the file ("": as it is)."""
     start = f"{path}: " if path else ""
     try:
@@ -41,7 +49,7 @@ def naming_file(path):
         raise ValueError(f"{start}{error}") from None
 
 
-def load_config(run_dir):
+def load_config(run_dir: str | Path) -> Config:
     """The Config of a run, sizes and class table checked; errors as Config.load, every one names the file."""
     config = Config.load(run_dir)
     with naming_file(os.path.join(run_dir, CONFIG_FILE)):
@@ -51,7 +59,9 @@ def load_config(run_dir):
     return config
 
 
-def build_method(config, training=True, initial_weights=True, policy=None):
+def build_method(
+    config: Config, training: bool = True, initial_weights: bool = True, policy: Any = None
+) -> Method:
     """The method's model with all its variables, in the arithmetic config.precision asks for.
 
     policy: another Keras dtype policy, for example bfloat16 to hold the weights themselves so.
@@ -67,25 +77,25 @@ def build_method(config, training=True, initial_weights=True, policy=None):
         keras.config.set_dtype_policy(previous)
 
 
-def checkpoint_variables(model):
+def checkpoint_variables(model: Method) -> dict[str, tf.Variable]:
     """{path: tf.Variable} for tf.train.Checkpoint."""
     return {name: variable.value for name, variable in named_variables(model).items()}
 
 
-def save_weights(run_dir, arrays):
+def save_weights(run_dir: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes {path: NumPy array} as the run's weights.npz, whole or not at all."""
     small = sum(array.nbytes for array in arrays.values()) < 100e6  # compressing more is not worth the time
     write_arrays(os.path.join(run_dir, WEIGHTS_FILE), arrays, compressed=small)
 
 
-def write_run(run_dir, config, arrays):
+def write_run(run_dir: str | Path, config: Config, arrays: Mapping[str, np.ndarray]) -> None:
     """Makes a run folder of a Config and {path: NumPy array}, whole or not at all."""
     with folder_beside(run_dir) as part:
         config.save(part)
         save_weights(part, arrays)
 
 
-def find_run(run_dir):
+def find_run(run_dir: str | Path) -> str | Path:
     """The folder of a run: as given, or the shipped one of that name (demo_spade)."""
     run_dir = os.fspath(run_dir)
     if not os.path.exists(run_dir) and os.path.basename(run_dir) == run_dir:
@@ -94,14 +104,14 @@ def find_run(run_dir):
     return run_dir
 
 
-def run_sha256(run_dir):
+def run_sha256(run_dir: str | Path) -> str:
     """Checksum of the weights that `load_weights` reads: the newest checkpoint's data, else weights.npz."""
     run_dir = find_run(run_dir)
     newest = newest_checkpoint(run_dir)
     return file_sha256(data_file(newest) if newest else os.path.join(run_dir, WEIGHTS_FILE))
 
 
-def load_weights(model, run_dir, partial=False):
+def load_weights(model: Method, run_dir: str | Path, partial: bool = False) -> list[str]:
     """Fills a model from the run's newest checkpoint (averaged weights where it has them) or weights.npz.
 
     partial: variables that the file does not hold keep their values. Returns their names.
@@ -173,13 +183,13 @@ def _key(group, name):
     return f"{group}/{escaped}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def stored_averages(prefix, names):
+def stored_averages(prefix: str, names: Iterable[str]) -> set[str]:
     """Those of the names whose averages a training checkpoint holds."""
     stored = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
     return {name for name in names if _key("ema", name) in stored}
 
 
-def settle_averages(model, averaged):
+def settle_averages(model: Method, averaged: Any) -> None:
     """Power iterations for spectral kernels that were replaced by averages, whose u and v belonged to others.
 
     averaged: ids of the variables that hold averages.
@@ -190,7 +200,7 @@ def settle_averages(model, averaged):
             layer.advance()
 
 
-def open_run(run_dir, precision="float32", **changes):
+def open_run(run_dir: str | Path, precision: str = "float32", **changes: Any) -> tuple[Config, Method]:
     """(config, model) of a run, ready for inference: weights loaded, spectral norms folded.
 
     precision bfloat16 also holds the weights in bfloat16 (BatchNorm statistics stay float32). changes: options that
@@ -218,7 +228,7 @@ def open_run(run_dir, precision="float32", **changes):
     return config, small
 
 
-def inference_options(methods):
+def inference_options(methods: Iterable[type[Method]]) -> dict[str, dataclasses.Field]:
     """{name: field} of the options with which methods (classes) let users choose how they compute."""
     found = {}
     for method in methods:
@@ -230,7 +240,7 @@ def inference_options(methods):
     return found
 
 
-def training_config(given, resolve):
+def training_config(given: Mapping[str, Any], resolve: Callable[[Config], Config]) -> Config:
     """The Config to train with: a fresh one resolved, or that of the run in checkpoint_dir.
 
     given: {name: value} of the flags really set; resolve: data.resolve.

@@ -8,6 +8,9 @@ All others ("latent", ...) are the method's own business. A tensor without regio
 whole picture.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -28,7 +31,7 @@ class StyleSpec(NamedTuple):
     present: int = 0
 
     @property
-    def is_local(self):
+    def is_local(self) -> bool:
         """Whether it has rows for parts of the picture."""
         return REGION in self.axes or CLASS in self.axes
 
@@ -44,17 +47,17 @@ class Encoded(NamedTuple):
     present: dict = {}  # noqa: RUF012  (never changed)
 
 
-def encoded_names(specs):
+def encoded_names(specs: Mapping[str, StyleSpec]) -> tuple[str, ...]:
     """Names of the tensors that photos decide, of {name: StyleSpec}."""
     return tuple(name for name, spec in specs.items() if spec.encoded)
 
 
-def needs_regions(specs):
+def needs_regions(specs: Mapping[str, StyleSpec]) -> bool:
     """Whether a style of {name: StyleSpec} has rows for the regions of a layout."""
     return any(REGION in spec.axes for spec in specs.values())
 
 
-def merge_style(style, encoded):
+def merge_style(style: dict[str, tf.Tensor], encoded: Encoded) -> dict[str, tf.Tensor]:
     """The style with what photos decide in place of it; rows that they leave open stay, bit for bit.
 
     style: {name: [N,...]}; encoded: Encoded of the same N.
@@ -73,7 +76,13 @@ def _like(present, values):
     return present
 
 
-def transfer(encoded, specs, theirs, ours, num_classes):
+def transfer(
+    encoded: Encoded,
+    specs: Mapping[str, StyleSpec],
+    theirs: dict[str, tf.Tensor],
+    ours: dict[str, tf.Tensor],
+    num_classes: int,
+) -> Encoded:
     """Styles of photos with layouts of their own, for other layouts: rows of regions go by their class.
 
     encoded: Encoded of the photos; theirs, ours: {"label", "instance"} int32 [N,H,W] each, regions numbered

@@ -1,6 +1,8 @@
 """`train`: what the command line asks of training."""
 
+from collections.abc import Mapping
 from contextlib import nullcontext
+from typing import Any
 
 from semantic_synthesis import data
 from semantic_synthesis.config import Config
@@ -13,7 +15,7 @@ from semantic_synthesis.training.trainer import Trainer, is_chief, make_strategy
 OPTIONS = union(method.config_class for method in METHODS.values())
 
 
-def train(given):
+def train(given: Mapping[str, Any]) -> int:
     """Resolves the options, trains (or resumes), returns the exit code. given: {name: value} of the flags given."""
     config = training_config(given, data.resolve)
     strategy = make_strategy(config.distribute)  # before any other use of TensorFlow

@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conformance import (
     SHARED,
     folder,
@@ -16,6 +17,14 @@ from helpers import (
 )
 
 # Training
+
+
+@pytest.fixture(autouse=True, scope="module")
+def plain_graphs():
+    """Steps run as traced: seconds of rewriting each graph would not come back in four steps."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 
 @functools.cache

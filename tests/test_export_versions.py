@@ -1,6 +1,7 @@
 """The export in other versions of TensorFlow: no code of this project, nothing but a loaded SavedModel.
 
-    OTHER_TENSORFLOWS=/venvs/tf215/bin/python:/venvs/tf218/bin/python python -m pytest -m versions tests/test_export_versions.py
+    export OTHER_TENSORFLOWS=/venvs/tf215/bin/python:/venvs/tf218/bin/python
+    python -m pytest -m versions tests/test_export_versions.py
 
 Interpreters with TensorFlow and NumPy alone are enough.
 """

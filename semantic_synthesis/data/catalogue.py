@@ -19,11 +19,15 @@ of the file name that is equal in photo, label map and instance map, `*` any tex
 ending `.*` is any picture format.
 """
 
+from __future__ import annotations
+
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ..files import check_regular, shipped
 from .errors import DataError
@@ -50,18 +54,18 @@ class Description:
     name: str
     title: str = ""
     source: str = ""
-    classes: list = None
-    unknown_id: int = None
-    instance_none_id: int = None
+    classes: list | None = None
+    unknown_id: int | None = None
+    instance_none_id: int | None = None
     instances: str = "connected_components"
     resize_maps: bool = False
     exif: str = "refuse"
     options: dict = field(default_factory=dict)
-    dataroot: str = None
+    dataroot: str | None = None
     splits: dict = field(default_factory=dict)
 
     @cached_property
-    def table(self):
+    def table(self) -> ClassTable | None:
         """The ClassTable, or None where the description leaves the classes to the user's files."""
         if self.classes is None:
             return None
@@ -76,10 +80,10 @@ class Description:
                 entries.append({"id": self.unknown_id, "name": "unknown"})
                 ids.append(self.unknown_id)
             unknown = ids.index(self.unknown_id)
-        columns = ([entry.get(key) for entry in entries] for key in ("id", "name", "color"))
-        return ClassTable.create(self.name, *columns, unknown=unknown)
+        ids, names, colors = ([entry.get(key) for entry in entries] for key in ("id", "name", "color"))
+        return ClassTable.create(self.name, ids, names, colors, unknown=unknown)
 
-    def layouts(self, split):
+    def layouts(self, split: str) -> list[dict[str, Any]]:
         """The layouts of a split, aliases followed."""
         for _ in self.splits:
             found = self.splits.get(split)
@@ -92,14 +96,14 @@ class Description:
         return found if isinstance(found, list) else [found]
 
 
-def folders():
+def folders() -> list[Path]:
     """Where descriptions are looked for."""
     return [shipped("datasets")]
 
 
-def describe(dataset_mode):
+def describe(dataset_mode: str | Path) -> Description:
     """The Description of a name in datasets/ or of a path to a .json file."""
-    if dataset_mode.endswith(".json"):
+    if str(dataset_mode).endswith(".json"):
         return read_description(dataset_mode)
     for folder in folders():
         path = folder / f"{dataset_mode}.json"
@@ -112,7 +116,7 @@ def describe(dataset_mode):
     )
 
 
-def read_description(path):
+def read_description(path: str | Path) -> Description:
     """A checked Description from a JSON file."""
     path = os.fspath(path)
     check_regular(path)
@@ -126,7 +130,7 @@ def read_description(path):
     return parse_description(values, path)
 
 
-def parse_description(values, path):
+def parse_description(values: Any, path: str | Path) -> Description:
     """A checked Description from JSON values; `path` names their origin in messages."""
     if not isinstance(values, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(values).__name__}")
@@ -165,7 +169,7 @@ def _check_layout(layout, split, path):
                 )
 
 
-def patterns_of(layout, kind):
+def patterns_of(layout: Mapping[str, Any], kind: str) -> list[str]:
     """The patterns of a layout for image, label or instance, as a list."""
     found = layout.get(kind, [])
     return found if isinstance(found, list) else [found]

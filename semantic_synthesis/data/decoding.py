@@ -5,10 +5,14 @@ the class table's colours. Palette files are read by rewriting the header byte t
 palette indices into the one that makes them grey values, so the decoder returns the indices themselves.
 """
 
+from __future__ import annotations
+
 import os
 import struct
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,7 +20,7 @@ import numpy as np
 from ..files import check_regular
 from .errors import DataError
 from .headers import orientation, read_header
-from .tables import NO_CLASS, describe_ids, pack_colors
+from .tables import NO_CLASS, ClassTable, describe_ids, pack_colors
 
 MAX_PIXELS = 1 << 27
 DARK = 64  # of 256; below it 16-bit photos are of cameras with 10 to 14 bits, unscaled
@@ -37,22 +41,22 @@ _STARTS = {
 }
 
 
-def read_image(path):
+def read_image(path: str | Path) -> np.ndarray:
     """A photo file -> uint8 [H, W, 3], RGB. The EXIF orientation is not applied, as label maps have none."""
     return decode_image(read_bytes(path), path)
 
 
-def read_label(path, table):
+def read_label(path: str | Path, table: ClassTable) -> np.ndarray:
     """A label map file -> int32 [H, W] of class indices in [0, C); a DataError for anything else."""
     return decode_label(read_bytes(path), table, path).astype(np.int32)
 
 
-def read_instance(path):
+def read_instance(path: str | Path) -> np.ndarray:
     """An instance map file -> int32 [H, W] of raw ids: one channel, or RGB packed as r + 256 g + 65536 b."""
     return decode_instance(read_bytes(path), path)
 
 
-def read_photo_of_map(path, turned=False):
+def read_photo_of_map(path: str | Path, turned: bool = False) -> np.ndarray:
     """A photo that a label map belongs to -> uint8 [H, W, 3]; refused where EXIF turns it, unless `turned`."""
     content = read_bytes(path)
     if not turned:
@@ -60,7 +64,7 @@ def read_photo_of_map(path, turned=False):
     return decode_image(content, path)
 
 
-def read_bytes(path):
+def read_bytes(path: str | Path) -> bytes:
     """A file's content; errors for a missing or empty file."""
     path = os.fspath(path)
     try:
@@ -79,7 +83,7 @@ def read_bytes(path):
     return data
 
 
-def decode_image(data, source):
+def decode_image(data: bytes, source: str | Path) -> np.ndarray:
     """A photo's bytes -> uint8 [H, W, 3], RGB; `source` names the file in errors."""
     kind = _kind(data)
     bits = 8
@@ -98,7 +102,7 @@ def decode_image(data, source):
     return picture
 
 
-def check_upright(data, source):
+def check_upright(data: bytes, source: str | Path) -> None:
     """Refuses a photo that EXIF turns: beside a label map nobody can say which of the two ways the map was drawn."""
     turned = orientation(data, _kind(data))
     if turned != 1:
@@ -124,7 +128,7 @@ def _check_others(data, kind, source):
     return header.bits
 
 
-def decode_label(data, table, source):
+def decode_label(data: bytes, table: ClassTable, source: str | Path) -> np.ndarray:
     """A label map's bytes -> uint8 or uint16 [H, W] of class indices; `source` names the file in errors."""
     header, samples = decode_samples(data, source)
     if header.color_type in (_RGB, _RGBA):
@@ -137,7 +141,7 @@ def decode_label(data, table, source):
     return classes
 
 
-def decode_instance(data, source):
+def decode_instance(data: bytes, source: str | Path) -> np.ndarray:
     """An instance map's bytes -> int32 [H, W] of raw ids; `source` names the file in errors."""
     header, samples = decode_samples(data, source, "instance map", INSTANCE_FORMATS)
     if header.color_type in (_RGB, _RGBA):
@@ -153,10 +157,10 @@ class PngHeader:
     height: int
     bit_depth: int
     color_type: int
-    palette: np.ndarray = None
+    palette: np.ndarray | None = None
 
 
-def decode_disparity(data, source):
+def decode_disparity(data: bytes, source: str | Path) -> np.ndarray:
     """File content of a disparity map -> int32 [H, W]: larger is closer, 0 unknown; one channel of 8 or 16 bits."""
     formats = "a PNG with one channel (8 or 16 bits), larger closer, 0 unknown"
     samples = decode_samples(data, source, "disparity map", formats)[1]
@@ -165,7 +169,9 @@ def decode_disparity(data, source):
     return samples.astype(np.int32)
 
 
-def decode_samples(data, source, noun="label map", formats=LABEL_FORMATS):
+def decode_samples(
+    data: bytes, source: str | Path, noun: str = "label map", formats: str = LABEL_FORMATS
+) -> tuple[PngHeader, np.ndarray]:
     """A map's PNG bytes -> (PngHeader, stored values).
 
     The values are uint8 or uint16 [H, W] (grey samples or palette indices, never scaled), or uint8
@@ -193,7 +199,7 @@ def decode_samples(data, source, noun="label map", formats=LABEL_FORMATS):
     return header, samples
 
 
-def unknown_ids_message(source, found, table):
+def unknown_ids_message(source: str | Path, found: Collection[int], table: ClassTable) -> str:
     """The error line for ids that the class table does not have."""
     unknown = [int(i) for i in found if table.class_of_id[i] == NO_CLASS]
     message = (
@@ -230,7 +236,7 @@ def _decode(data, how, source):
     return picture
 
 
-def check_pixels(width, height, source):
+def check_pixels(width: int, height: int, source: str | Path) -> None:
     """Refuses pictures without pixels and, before they are unpacked, huge ones."""
     if width < 1 or height < 1:
         raise DataError(f"{source}: damaged picture, its header says {width}x{height} pixels")

@@ -4,6 +4,9 @@ import json
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +19,7 @@ MAX_COLORS = 1024
 TOO_MANY = "a label map has one exact colour per class: are these photos, or are their edges smoothed?"
 
 
-def color_counts(path):
+def color_counts(path: str | Path) -> tuple[str, dict, np.ndarray | None]:
     """A label map's content: ("ids", {id: pixels}, palette or None) or ("colors", {rgb: pixels}, None)."""
     header, samples = decode_samples(read_bytes(path), path)
     if samples.ndim == 2:
@@ -28,9 +31,10 @@ def color_counts(path):
     return "colors", {tuple(v): int(n) for v, n in zip(values.tolist(), counts, strict=True)}, None
 
 
-def drafted_classes(paths):
+def drafted_classes(paths: Sequence[str]) -> list[dict[str, Any]]:
     """The classes' JSON entries from the ids or colours found in label maps."""
-    kinds, counts, palette = set(), Counter(), None
+    kinds, counts = set(), Counter()
+    palette: Any = None
     for kind, found, colors in map_files(color_counts, paths, "reading label maps"):
         kinds.add(kind)
         counts.update(found)
@@ -53,7 +57,7 @@ def drafted_classes(paths):
     return classes
 
 
-def description_text(description):
+def description_text(description: Mapping[str, Any]) -> str:
     """A description as JSON text with one class per line."""
     classes = ",\n".join("    " + json.dumps(entry) for entry in description["classes"])
     rest = json.dumps({**description, "classes": ["CLASSES"]}, indent=2)

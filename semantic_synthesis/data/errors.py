@@ -10,16 +10,16 @@ _MARKED = re.compile(r"DataError: (.+?)(?:\\n\]|\n|$)")  # tf.debugging.Assert e
 class DataError(ValueError):
     """A mistake in a dataset or a file; the message is one line for the user, whatever names of files hold."""
 
-    def __init__(self, message):
+    def __init__(self, message: str) -> None:
         super().__init__(printable(message))
 
 
-def printable(text):
+def printable(text: str) -> str:
     """Text that every terminal shows on one line: what cannot be printed is escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def user_error(exception):
+def user_error(exception: BaseException) -> str | None:
     """The one line to show the user, or None if the exception is not about their data.
 
     Inside tf.data and in graphs, exceptions arrive wrapped in tf.errors.*, with the original message

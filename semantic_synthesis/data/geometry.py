@@ -5,30 +5,36 @@ resizing that to 256x256: the same pictures up to the rounding of the box, witho
 Maps are resized to the nearest pixel centre, photos by area averaging (shrinking) or cubic (enlarging).
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from .errors import DataError
 
+if TYPE_CHECKING:
+    from semantic_synthesis.config import Config
+
 MOST_PIXELS = 2**22  # of one picture, where the size is free: several GB of features at full width
 
 
-def fit_label(label, height, width):
+def fit_label(label: np.ndarray, height: int, width: int) -> np.ndarray:
     """Integer map [h, w] -> [height, width], same dtype; the value at the nearest pixel centre."""
     if label.shape == (height, width):
         return label
     return label[_centres(label.shape[0], height)][:, _centres(label.shape[1], width)]
 
 
-def padded_size(height, width, stride):
+def padded_size(height: int, width: int, stride: int) -> tuple[int, int]:
     """(height, width) of the smallest map of multiples of stride that holds another."""
     return -(-height // stride) * stride, -(-width // stride) * stride
 
 
-def pad_map(array, stride):
+def pad_map(array: np.ndarray, stride: int) -> np.ndarray:
     """[h, w, ...] -> the same, continued below and on the right with its last row and column up to multiples of
     stride: how networks that paint any size get maps that they can halve. What is added is cut off the picture."""
     height, width = padded_size(*array.shape[:2], stride)
@@ -36,7 +42,7 @@ def pad_map(array, stride):
     return np.pad(array, missing, "edge") if (height, width) != array.shape[:2] else array
 
 
-def fit_image(image, height, width):
+def fit_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """uint8 [h, w, 3] -> uint8 [height, width, 3]: first axes that shrink are averaged, then others grow."""
     shrunk = min(image.shape[0], height), min(image.shape[1], width)
     image = _shrink(image, *shrunk)
@@ -72,7 +78,7 @@ class Geometry:
     flip_share: float = 0.5
 
     @classmethod
-    def of(cls, config):
+    def of(cls, config: Config) -> Geometry:
         """The geometry a resolved config asks for."""
         return cls(
             config.preprocess_mode,
@@ -83,13 +89,13 @@ class Geometry:
             0.0 if config.no_flip else 0.5,
         )
 
-    def source_size(self):
+    def source_size(self) -> tuple[int, int]:
         """(height, width) at which a picture made for this geometry needs no resize in training."""
         if self.preprocess_mode == "resize_and_crop":
             return self.load_height, self.load_width
         return self.height, self.width
 
-    def box(self, height, width, draws, source):
+    def box(self, height: int, width: int, draws: np.ndarray | None, source: str) -> Box:
         """Where a height x width sample goes.
 
         draws: three numbers in [0, 1) that decide the crop's place and the flip (flip if below
@@ -143,12 +149,12 @@ class Box:
     width: int
     flip: bool
 
-    def image(self, image):
+    def image(self, image: np.ndarray) -> np.ndarray:
         """uint8 [h, w, 3] -> uint8 [height, width, 3]."""
         image = fit_image(self._cut(image), self.height, self.width)
         return cv2.flip(image, 1) if self.flip else image
 
-    def map(self, label):
+    def map(self, label: np.ndarray) -> np.ndarray:
         """Integer map [h, w] -> [height, width], same dtype."""
         label = fit_label(self._cut(label), self.height, self.width)
         return cv2.flip(label, 1) if self.flip else label

@@ -5,14 +5,17 @@ Label maps follow the rules of `decoding.py`.
 Only the class table's numbers go into the graph: an export needs no file and no Python at serving time.
 """
 
+from __future__ import annotations
+
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from .decoding import LABEL_FORMATS, MAX_PIXELS
-from .tables import NO_CLASS, describe_ids, pack_colors
+from .tables import NO_CLASS, ClassTable, describe_ids, pack_colors
 
 _START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _SIZE_AT, _DEPTH_AT, _COLOR_TYPE_AT, _CHECKSUM_AT, _HEADER_END = 16, 24, 25, 29, 33
@@ -27,7 +30,9 @@ def _checksum_change():
     return np.frombuffer(struct.pack(">I", palette ^ grey), np.uint8)
 
 
-def decode_label_png(png, table, source="label_png", most_pixels=MAX_PIXELS):
+def decode_label_png(
+    png: tf.Tensor, table: ClassTable, source: str = "label_png", most_pixels: int = MAX_PIXELS
+) -> tf.Tensor:
     """PNG bytes, string [] -> int32 [H, W] of class indices in [0, C), inside a graph.
 
     Can do what `decode_label` does: ids of 1 to 16 bits in one channel, palette files (indices, or
@@ -70,7 +75,7 @@ def decode_label_png(png, table, source="label_png", most_pixels=MAX_PIXELS):
     return tf.switch_case(tf.where(depth == 16, 7, tf.minimum(color_type, 6)), readers)  # [H, W]
 
 
-def require(condition, *message):
+def require(condition: tf.Tensor, *message: Any) -> Any:
     """An operation that ends in InvalidArgument with the joined message unless the condition holds."""
     texts = [
         tf.strings.as_string(part) if tf.is_tensor(part) and part.dtype != tf.string else part
@@ -243,7 +248,7 @@ def _within(indices, colors, source):
 # Photos, instance maps, sizes
 
 
-def decode_photo(photo, name, most_pixels=MAX_PIXELS):
+def decode_photo(photo: tf.Tensor, name: str, most_pixels: int = MAX_PIXELS) -> tf.Tensor:
     """JPEG or PNG bytes, string [] -> uint8 [h,w,3]; sizes are checked before anything is unpacked."""
     start = tf.strings.substr(photo, 0, tf.minimum(8, tf.strings.length(photo)))
     is_png = start == _START[:8]
@@ -263,7 +268,7 @@ def decode_photo(photo, name, most_pixels=MAX_PIXELS):
     return tf.cond(is_jpeg, lambda: tf.io.decode_jpeg(photo, **jpeg), lambda: tf.io.decode_png(photo, 3))
 
 
-def decode_instance_png(png, name, most_pixels=MAX_PIXELS):
+def decode_instance_png(png: tf.Tensor, name: str, most_pixels: int = MAX_PIXELS) -> tf.Tensor:
     """PNG bytes, string [] -> int32 [h,w] of instance ids: one channel, or RGB as r + 256 g + 65536 b."""
     formats = "a PNG with instance ids in one channel (8 or 16 bits), or 8-bit RGB"
     png = _checked_png(png, name, formats, most_pixels)
@@ -284,7 +289,7 @@ def decode_instance_png(png, name, most_pixels=MAX_PIXELS):
     return tf.cond(kind == _RGB, colors, lambda: tf.cond(depth == 16, deep_ids, ids))
 
 
-def pad_maps(maps, stride):
+def pad_maps(maps: tf.Tensor, stride: int) -> tf.Tensor:
     """Integer [N,h,w] -> [N,H,W], multiples of stride, as `geometry.pad_map` of each; sizes may be unknown."""
     for axis in (1, 2):
         size = maps.shape[axis]
@@ -296,7 +301,7 @@ def pad_maps(maps, stride):
     return maps
 
 
-def fit_map(ids, height, width):
+def fit_map(ids: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
     """int32 [h,w] -> [height,width], the value at the nearest pixel centre: data.fit_label's pixels."""
     size = tf.shape(ids, tf.int64)
 
@@ -306,14 +311,14 @@ def fit_map(ids, height, width):
     return tf.gather(tf.gather(ids, centres(size[0], height)), centres(size[1], width), axis=1)
 
 
-def number_regions(label, instance):
+def number_regions(label: tf.Tensor, instance: tf.Tensor) -> tf.Tensor:
     """int32 [h,w] each -> int32 [h,w]: data.regions."""
     objects = tf.cast(instance, tf.int64) + 2**33  # after all classes
     keys = tf.reshape(tf.where(instance == 0, tf.cast(label, tf.int64), objects), [-1])
     return tf.reshape(tf.searchsorted(tf.sort(tf.unique(keys)[0]), keys), tf.shape(label))
 
 
-def fit_photo(image, height, width):
+def fit_photo(image: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
     """uint8 [h,w,3] -> uint8 [height,width,3]: axes that shrink are averaged, then the others enlarged.
 
     Close to data.fit_image, not equal to it; a photo of the right size keeps its pixels in both.

@@ -3,6 +3,8 @@
 OpenCV tells neither without decoding, and Pillow, which does, refuses kinds of TIFF that OpenCV reads.
 """
 
+from __future__ import annotations
+
 import re
 import struct
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ class Header:
     floats: bool = False
 
 
-def read_header(data, kind):
+def read_header(data: bytes, kind: str | None) -> Header | None:
     """The Header of a file's bytes; kind: "TIFF", "WebP", "BMP", "GIF", or None for PNM. None for other content."""
     readers = {
         "TIFF": _tiff,
@@ -31,7 +33,7 @@ def read_header(data, kind):
         "GIF": lambda data: Header(*struct.unpack_from("<HH", data, 6)),
     }
     try:
-        return readers.get(kind, _pnm)(data)
+        return readers.get(kind or "", _pnm)(data)
     except (struct.error, IndexError, KeyError):
         return None
 
@@ -67,7 +69,7 @@ def _pnm(data):
     return match and Header(int(match[1]), int(match[2]))
 
 
-def tiff_fields(data):
+def tiff_fields(data: bytes) -> dict[int, int]:
     """{tag: first value} of the first directory of TIFF bytes, which EXIF is, too; integers alone."""
     order = {b"II*\0": "<", b"MM\0*": ">"}[bytes(data[:4])]
     at = struct.unpack_from(order + "I", data, 4)[0]
@@ -82,10 +84,10 @@ def tiff_fields(data):
     return found
 
 
-def orientation(data, kind):
+def orientation(data: bytes, kind: str | None) -> int:
     """The EXIF orientation of a picture file, 1 to 8; 1, upright, where it has none."""
     exif = {"JPEG": _jpeg_exif, "PNG": _png_exif, "WebP": _webp_exif, "TIFF": bytes}.get(
-        kind, lambda data: b""
+        kind or "", lambda data: b""
     )(data)
     try:
         found = tiff_fields(exif.removeprefix(b"Exif\0\0")).get(_ORIENTATION_TAG, 1)

@@ -1,10 +1,13 @@
 """Instance maps: ids made consecutive per sample, and maps made from label maps."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import cv2
 import numpy as np
 
 
-def compact(instance, none_id=None):
+def compact(instance: np.ndarray, none_id: int | None = None) -> np.ndarray:
     """Raw ids int [H, W] -> int32 [H, W] of 1..I in the order of the raw ids; `none_id` becomes 0."""
     instance = np.asarray(instance)
     if instance.size and instance.min() >= 0 and instance.max() <= 65535:
@@ -16,15 +19,15 @@ def compact(instance, none_id=None):
         if none_id is not None and none_id < len(present):
             ranks[none_id] = 0
         return ranks[instance]
-    values, ranks = np.unique(instance, return_inverse=True)
-    ranks = ranks.reshape(instance.shape).astype(np.int32) + 1  # [H, W]
-    if none_id in values:
+    values, inverse = np.unique(instance, return_inverse=True)
+    ranks = inverse.reshape(instance.shape).astype(np.int32) + 1  # [H, W]
+    if none_id is not None and none_id in values:
         ranks -= ranks > np.searchsorted(values, none_id)
         ranks[instance == none_id] = 0
     return ranks
 
 
-def regions(label, instance=None):
+def regions(label: np.ndarray, instance: np.ndarray | None = None) -> np.ndarray:
     """Every pixel's region: its object, or its class where there is none. int32 [H, W] of 0..R-1.
 
     label: class ids int [H, W]; instance: raw ids [H, W] or None; 0 marks pixels of no object (in maps where
@@ -38,12 +41,12 @@ def regions(label, instance=None):
     return compact(np.where(objects > 0, label.max() + objects, label)) - 1
 
 
-def class_ranks(label):
+def class_ranks(label: np.ndarray) -> np.ndarray:
     """INADE's maps for datasets without objects: each class of the picture is one instance, 0..n-1."""
     return np.unique(label, return_inverse=True)[1].reshape(label.shape).astype(np.uint16)
 
 
-def connected_components(label):
+def connected_components(label: np.ndarray) -> np.ndarray:
     """Each 8-connected region of one class is an instance: int32 [H, W] of 1..I, no 0."""
     instance, count = np.zeros(label.shape, np.int32), 0
     for value in np.unique(label):
@@ -54,7 +57,7 @@ def connected_components(label):
     return instance
 
 
-def polygon_mask(points, height, width):
+def polygon_mask(points: np.ndarray, height: int, width: int) -> np.ndarray:
     """bool [height, width]: pixel centres inside a polygon by the even-odd rule, its edges included.
 
     points: float [N, 2] of x, y in pixels, where a pixel's centre has whole numbers.
@@ -74,7 +77,7 @@ def _is_polygons(annotation):
     return isinstance(annotation.get("segmentation"), list)
 
 
-def run_length_mask(shape, height, width):
+def run_length_mask(shape: Mapping[str, Any], height: int, width: int) -> np.ndarray:
     """bool [height, width] of COCO's {"size", "counts"}: runs of 0 and 1 by turns, down the columns.
 
     counts: a list, or the text that pycocotools packs it into. ValueError where they do not fill the picture.
@@ -103,7 +106,7 @@ def _unpacked(text):
     return counts
 
 
-def coco_polygons(label, annotations):
+def coco_polygons(label: np.ndarray, annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """SPADE's maps for COCO: the stuff-thing map, over it one number per object; crowds as run lengths are passed over.
 
     label: raw ids [H, W]. annotations: the picture's COCO annotations, in their order. Coordinates are

@@ -1,18 +1,26 @@
 """Goes through a dataset file by file and collects every problem instead of stopping at the first."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from .catalogue import STORED
+from .catalogue import STORED, Description
 from .decoding import decode_instance, decode_label, read_bytes, read_instance, read_label, read_photo_of_map
 from .errors import DataError, printable
 from .geometry import Geometry
 from .instances import compact
-from .pairing import find_samples
+from .pairing import Sample, find_samples
 from .pipeline import size_message
 from .scanning import map_files
+
+if TYPE_CHECKING:
+    from semantic_synthesis.data.tables import ClassTable
 
 PHOTO_LIKE = 0.3
 MIN_SHARE = 0.8
@@ -27,20 +35,20 @@ class Report:
     """
 
     split: str
-    table: object
+    table: ClassTable
     samples: int = 0
     problems: list = field(default_factory=list)
     notes: list = field(default_factory=list)
     sizes: dict = field(default_factory=dict)
-    pixels: np.ndarray = None
-    files: np.ndarray = None
+    pixels: Any = None
+    files: Any = None
 
-    def add(self, *messages):
+    def add(self, *messages: str) -> None:
         """Adds problems; a message begins with the file."""
         for message in map(printable, messages):
             self.problems.append({"file": message.split(": ")[0], "message": message})
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         total = max(1, int(self.pixels.sum()))
         classes = [
@@ -60,7 +68,7 @@ class Report:
             "sizes": self.sizes, "classes": classes,
         }  # fmt: skip
 
-    def lines(self, shown=20):
+    def lines(self, shown: int = 20) -> Iterator[str]:
         """The report as text for a terminal, at most `shown` problems."""
         yield f"split '{self.split}': {self.samples} samples, {len(self.problems)} problems"
         for problem in self.problems[:shown]:
@@ -83,7 +91,7 @@ class Report:
                 )
 
 
-def check_split(config, description, table, split):
+def check_split(config: Any, description: Description, table: ClassTable, split: str) -> Report:
     """The Report of a split; `config` is one that `resolving.fill_options` has filled."""
     report = Report(split, table)
     report.pixels = np.zeros(table.num_classes, np.int64)
@@ -128,7 +136,9 @@ def _add_notes(report, photo_like):
         report.notes.append(f"{len(unseen)} of {report.table.num_classes} classes never appear: {names}")
 
 
-def check_sample(sample, table, geometry, resize_maps, turned=False):
+def check_sample(
+    sample: Sample, table: ClassTable, geometry: Geometry, resize_maps: bool, turned: bool = False
+) -> tuple[list[str], str | None, np.ndarray | None, bool]:
     """One sample -> (problem lines, "WxH" or None, pixels per class int64 [C] or None, is like a photo)."""
     problems = []
 
@@ -153,19 +163,19 @@ def check_sample(sample, table, geometry, resize_maps, turned=False):
                 problems.append(size_message(path, map_, sample.image, image))
     instance = maps[-1][1] if len(maps) == 2 else None
     comparable = label is not None and instance is not None and label.shape == instance.shape
-    if comparable and (odd := odd_objects(label, instance)):
+    if comparable and (odd := odd_objects(label, np.asarray(instance))):
         problems.append(f"{sample.instance}: {odd}")
     size = None if image is None else f"{image.shape[1]}x{image.shape[0]}"
     pixels = None if label is None else np.bincount(label.ravel(), minlength=table.num_classes)
     return problems, size, pixels, label is not None and looks_like_photo(label)
 
 
-def looks_like_photo(label):
+def looks_like_photo(label: np.ndarray) -> bool:
     """Whether fewer than PHOTO_LIKE of horizontal neighbours are equal; label maps have mostly equal ones."""
     return label.shape[1] > 1 and np.mean(label[:, 1:] == label[:, :-1]) < PHOTO_LIKE
 
 
-def odd_objects(label, instance):
+def odd_objects(label: np.ndarray, instance: np.ndarray) -> str | None:
     """What is wrong with an instance map beside its label map, as a phrase for a message, or None.
 
     label, instance: int [H, W] of one size. An object lies within one class, but for its edges: if on average
@@ -190,7 +200,9 @@ def odd_objects(label, instance):
     return None
 
 
-def read_layout(label_path, table, instance_path=""):
+def read_layout(
+    label_path: str | Path, table: ClassTable, instance_path: str | Path | None = ""
+) -> tuple[np.ndarray, np.ndarray | None]:
     """A label map file and, unless "" or None, its instance map file -> int32 [H, W] classes and ids (or None).
 
     Errors: DataError, one line, for what is wrong with either, for unequal sizes and for `odd_objects`.
@@ -209,7 +221,7 @@ def read_layout(label_path, table, instance_path=""):
     return label, instance
 
 
-def draw_palette(table):
+def draw_palette(table: ClassTable) -> np.ndarray:
     """The classes' colours with index and name: uint8 RGB [H, W, 3]."""
     rows = min(40, table.num_classes)
     columns = -(-table.num_classes // rows)

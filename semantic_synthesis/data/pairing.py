@@ -1,17 +1,25 @@
 """Folders -> samples: finds the files of a split by the description's patterns and pairs them by stem."""
 
+from __future__ import annotations
+
 import os
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from absl import logging
 
 from ..files import check_regular
-from .catalogue import CUSTOM, EXTRA_MAPS, MAPS, patterns_of
+from .catalogue import CUSTOM, EXTRA_MAPS, MAPS, Description, patterns_of
 from .decoding import PICTURE_SUFFIXES
 from .errors import DataError, printable
+
+if TYPE_CHECKING:
+    from semantic_synthesis.config import Config
 
 NOUNS = {"image": "photo", "label": "label map", "instance": "instance map", "disparity": "disparity map"}
 _ANY = "**/{stem}.*"
@@ -24,21 +32,21 @@ class Sample:
     stem: str
     image: str
     label: str
-    instance: str = None
-    disparity: str = None
+    instance: str | None = None
+    disparity: str | None = None
 
 
-def stop(message):
+def stop(message: str) -> NoReturn:
     """Ends at the first problem; `prepare check` collects them instead."""
     raise DataError(message)
 
 
-def natural_order(text):
+def natural_order(text: str) -> list[tuple[int, int, str]]:
     """Sort key that reads digit runs as numbers: img2 before img10."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text)]
 
 
-def find_files(root, pattern, report=stop):
+def find_files(root: str | Path, pattern: str, report: Callable[[str], Any] = stop) -> dict[str, str]:
     """{stem: path} of the files that match a pattern; two files with one stem are reported.
 
     The stem counts the folders that `**` stands for, so equal names in two of them are two samples.
@@ -66,7 +74,7 @@ def find_files(root, pattern, report=stop):
     return found
 
 
-def path_of(root, pattern, stem):
+def path_of(root: str | Path, pattern: str, stem: str) -> str:
     """The file that a pattern names for a stem; `.*` becomes .png."""
     *parents, name = pattern.split("/")
     *inner, stem = stem.split("/")
@@ -87,7 +95,13 @@ def _name_rule(name):
     return re.compile(rule + endings, re.DOTALL)  # names may hold any character, also ends of lines
 
 
-def find_samples(config, description, split, report=stop, extra_maps=()):
+def find_samples(
+    config: Config,
+    description: Description,
+    split: str,
+    report: Callable[[str], Any] = stop,
+    extra_maps: Sequence[str] = (),
+) -> list[Sample]:
     """The list of Samples of a split, in natural order of their stems.
 
     config: dataroot, image_dir, label_dir, instance_dir, disparity_dir, no_instance, pairing_check and
@@ -108,7 +122,9 @@ def find_samples(config, description, split, report=stop, extra_maps=()):
     return samples[: config.max_dataset_size] if config.max_dataset_size > 0 else samples
 
 
-def find_places(config, description, split):
+def find_places(
+    config: Config, description: Description, split: str
+) -> tuple[dict[str, list[tuple[str, str]]], Any]:
     """({kind: [(root folder, pattern)]}, stems to keep or None) of a split."""
     if config.image_dir or config.label_dir or description.name == CUSTOM:
         return _custom_places(config), None
@@ -259,7 +275,9 @@ def _keep_listed(found, lines, kind):
     return kept
 
 
-def pair(found, check=True, report=stop):
+def pair(
+    found: Mapping[str, dict[str, str]], check: bool = True, report: Callable[[str], Any] = stop
+) -> list[Sample]:
     """{kind: {stem: path}} -> Samples, in natural order.
 
     With check, stems pair and a stem without partner is reported; without, the sorted lists are paired by

@@ -1,8 +1,13 @@
 """Batches of a dataset: a stream that is a pure function of the seed and the step."""
 
+from __future__ import annotations
+
 import functools
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -13,18 +18,27 @@ from .decoding import decode_disparity, decode_instance, decode_label, read_byte
 from .errors import DataError
 from .geometry import Geometry, fit_label
 from .instances import compact, regions
-from .pairing import find_samples
+from .pairing import Sample, find_samples
 from .rarity import Rarity
 from .scanning import usable_cores
 from .scenes import SIZE_RANGE, render_scene
 from .tables import ClassTable
+
+if TYPE_CHECKING:
+    from semantic_synthesis.config import Config
+    from semantic_synthesis.data.catalogue import Description
 
 HELD_OUT_SEED = 1_000_000
 SCENES_CACHE_BYTES = 1 << 30
 _EPOCHS, _CROPS = 1, 2
 
 
-def open_dataset(config, split="train", instance_maps="objects", extra_maps=()):
+def open_dataset(
+    config: Config,
+    split: str = "train",
+    instance_maps: str | None = "objects",
+    extra_maps: Sequence[str] = (),
+) -> Dataset:
     """The Dataset of a resolved config; split is "train", "val" or "test".
 
     instance_maps: what batches hold as instance maps: objects (if the config uses instance maps), regions
@@ -36,7 +50,9 @@ def open_dataset(config, split="train", instance_maps="objects", extra_maps=()):
     if description.name == catalogue.SCENES:
         first_seed = 0 if split == "train" else HELD_OUT_SEED
         count = config.max_dataset_size or config.scenes_count
-        source = RenderedScenes(first_seed, min(count, config.scenes_count), geometry, not config.no_instance)
+        source: Files | RenderedScenes = RenderedScenes(
+            first_seed, min(count, config.scenes_count), geometry, not config.no_instance
+        )
     else:
         samples = find_samples(config, description, split, extra_maps=extra_maps)
         source = Files(samples, table, description)
@@ -52,29 +68,29 @@ class Files:
     `load(i)` gives (image uint8 [h, w, 3], label [h, w], instance [h, w] or None, name).
     """
 
-    def __init__(self, samples, table, description):
+    def __init__(self, samples: list[Sample], table: ClassTable, description: Description) -> None:
         self.samples = samples
         self.table = table
         self.instance_none_id = description.instance_none_id
         self.has_instances = samples[0].instance is not None
         self._resize_maps, self._turned = description.resize_maps, description.exif == catalogue.STORED
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.samples)
 
-    def load(self, index):
+    def load(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, str]:
         """Sample `index`, decoded and validated."""
         sample = self.samples[index]
         image = read_photo_of_map(sample.image, self._turned)
         label = decode_label(read_bytes(sample.label), self.table, sample.label)
         label = self._fitted(label, sample.label, image, sample.image)
         instance = None
-        if self.has_instances:
+        if self.has_instances and sample.instance is not None:
             instance = decode_instance(read_bytes(sample.instance), sample.instance)
             instance = self._fitted(instance, sample.instance, image, sample.image)
         return image, label, instance, sample.image
 
-    def load_extra(self, kind, index, shape):
+    def load_extra(self, kind: str, index: int, shape: tuple[int, ...]) -> np.ndarray:
         """Another map of sample `index`, int32 [h, w] of the photo's shape."""
         path = getattr(self.samples[index], kind)
         map_ = decode_disparity(read_bytes(path), path)
@@ -94,7 +110,7 @@ class Files:
         raise DataError(size_message(path, map_, image_path, image))
 
 
-def size_message(path, map_, image_path, image):
+def size_message(path: str | Path, map_: np.ndarray, image_path: str | Path, image: np.ndarray) -> str:
     """The error line for a map whose size is not the photo's."""
     return (
         f"{path}: {map_.shape[1]}x{map_.shape[0]} pixels, but {image_path} has"
@@ -108,7 +124,7 @@ class RenderedScenes:
 
     instance_none_id = 0
 
-    def __init__(self, first_seed, count, geometry, has_instances):
+    def __init__(self, first_seed: int, count: int, geometry: Geometry, has_instances: bool) -> None:
         self.first_seed = first_seed
         self.count = count
         self.height, self.width = geometry.source_size()
@@ -122,15 +138,15 @@ class RenderedScenes:
         self._lock = threading.Lock()
         self._room = SCENES_CACHE_BYTES // (6 * self.height * self.width)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.count
 
-    def load(self, index):
+    def load(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, str]:
         """Scene `index`, rendered on first use."""
         scene = self._scene(index)
         return scene.image, scene.label, scene.instance, f"scene {self.first_seed + index}"
 
-    def load_extra(self, kind, index, shape):
+    def load_extra(self, kind: str, index: int, shape: tuple[int, ...]) -> np.ndarray:
         """Another map of scene `index`, int32 [h, w]."""
         return getattr(self._scene(index), kind).astype(np.int32)
 
@@ -148,8 +164,15 @@ class Dataset:
     """A split of a dataset: `table`, `size` (samples per epoch), `has_instances` and `batches`."""
 
     def __init__(
-        self, config, table, geometry, source, instance_maps="objects", rarity=None, extra_maps=()
-    ):  # fmt: skip
+        self,
+        config: Config,
+        table: ClassTable,
+        geometry: Geometry,
+        source: Files | RenderedScenes,
+        instance_maps: str | None = "objects",
+        rarity: Rarity | None = None,
+        extra_maps: Sequence[str] = (),
+    ) -> None:
         self.table = table
         self._regions = instance_maps == "regions"
         self.has_instances = self._regions or (source.has_instances and instance_maps is not None)
@@ -164,7 +187,7 @@ class Dataset:
         )
         self.source = source
 
-    def batches(self, batch_size, first_step=0, training=True):
+    def batches(self, batch_size: int, first_step: int = 0, training: bool = True) -> tf.data.Dataset:
         """The tf.data.Dataset of the batches of steps first_step, first_step + 1, ...
 
         Elements: image float32 [B, H, W, 3] in [-1, 1]; label int32 [B, H, W] in [0, C); instance int32
@@ -185,7 +208,7 @@ class Dataset:
         read = functools.partial(self._read, training=training)
         return rows.map(read, num_parallel_calls=2, deterministic=True).prefetch(2)
 
-    def drawn(self, row):
+    def drawn(self, row: int) -> int:
         """The sample that training draws for a row: by rarity, or entry row % size of a permutation per epoch."""
         if self._rarity:
             return self._rarity.drawn(row)

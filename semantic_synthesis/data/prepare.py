@@ -6,8 +6,10 @@ Each is a function from its options to an exit code, and COMMANDS lists them wit
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -53,7 +55,7 @@ class CheckOptions:
     report: str = option("", "JSON file for the report; the palette picture is written beside it.")
 
 
-def check(options):
+def check(options: Any) -> int:
     """Reports every problem of a split. Exit code 0 without problems, 1 with."""
     values = {name: getattr(options, name) for name in CheckOptions.__dataclass_fields__}
     report_path, split = values.pop("report"), values.pop("split")
@@ -102,7 +104,7 @@ class DescribeOptions:
     out: str = option("dataset.json", "The description to write.")
 
 
-def describe(options):
+def describe(options: Any) -> int:
     """Drafts a dataset description from folders: ids or colours found, default sizes, file patterns."""
     config = Config(
         dataset_mode=catalogue.CUSTOM, image_dir=options.image_dir, label_dir=options.label_dir,
@@ -145,7 +147,7 @@ class InstancesOptions:
     annotations: str = option("", "COCO's instances_<split>2017.json.")
 
 
-def make_instances(options):
+def make_instances(options: Any) -> int:
     """Writes an instance map for every label map of a split, by the dataset's rule."""
     description = catalogue.describe(options.dataset_mode or catalogue.CUSTOM)
     target = options.instance_dir
@@ -235,7 +237,7 @@ class CelebaOptions:
     test_count: int = option(2000, "The last N pictures become the test list, unless lists exist.")
 
 
-def celeba(options):
+def celeba(options: Any) -> int:
     """Merges CelebAMask-HQ's part masks into one 19-class map per picture: CelebAMaskHQ-mask/<id>.png."""
     root = Path(options.dataroot)
     parts = {}
@@ -274,7 +276,7 @@ def celeba(options):
     return 0
 
 
-def merge_parts(paths):
+def merge_parts(paths: Mapping[str, str]) -> np.ndarray:
     """{part: mask file} -> uint8 [512, 512]: part i of CELEBA_PARTS is id i + 1; later ones cover."""
     label = np.zeros((CELEBA_SIZE, CELEBA_SIZE), np.uint8)
     for index, part in enumerate(CELEBA_PARTS):
@@ -297,7 +299,7 @@ class ScenesOptions:
     first_seed: int = option(0, "Seed of the first landscape; 1000000 and up are the test landscapes.")
 
 
-def write_scenes(options):
+def write_scenes(options: Any) -> int:
     """Writes landscapes as files: images/, labels/, instances/, disparities/ where asked for, and dataset.json."""
     if not options.out or options.count < 1:
         raise DataError("prepare scenes needs --out FOLDER and a positive --count")

@@ -9,6 +9,7 @@ the n training samples in the order of their names, from above 0 to 1. One <...>
 import functools
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ class Rarity:
 
     size = EPOCH
 
-    def __init__(self, folder, count, numbers):
+    def __init__(self, folder: str | Path, count: int, numbers: Callable) -> None:
         self._numbers = numbers
         if not os.path.isdir(folder):
             raise FileNotFoundError(f"--rarity_dir {folder}: no such folder; check the path")
@@ -54,7 +55,7 @@ class Rarity:
             )
         self._items = functools.lru_cache(4)(self._draw_items)
 
-    def drawn(self, row):
+    def drawn(self, row: int) -> int:
         """The sample of row `row` of the stream: one of the items of its epoch, all equally likely."""
         pick = int(self._numbers(_PICKS, row, 1)[0] % ITEMS)
         return int(self._items(row // EPOCH)[pick])
@@ -66,7 +67,7 @@ class Rarity:
         found = [np.searchsorted(self._bins[t], u) for t, u in zip(turns, uniform, strict=True)]
         return np.minimum(found, len(self._bins[0]) - 1)
 
-    def mask(self, index):
+    def mask(self, index: int) -> np.ndarray:
         """float32 [H,W]: the rarity of each pixel of a sample."""
         mask = np.asarray(self._masks[index], np.float32)
         return mask.reshape(mask.shape[:2])

@@ -1,20 +1,29 @@
 """Fills the options a user left open from the dataset's description, and checks what is cheap to check."""
 
-import os
+from __future__ import annotations
 
-from ..config import known_options
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..config import Config, known_options
 from ..options import check_type, options_of
 from . import catalogue
 from .errors import DataError
-from .pairing import find_samples, stop
+from .pairing import Sample, find_samples, stop
 from .scanning import scan_classes
 from .tables import ClassTable
 
+if TYPE_CHECKING:
+    from semantic_synthesis.data.catalogue import Description
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
 MAX_SIZE = 16384
 LOAD_SHARE = 286 / 256
 
 
-def resolve(config):
+def resolve(config: AnyConfig) -> AnyConfig:
     """A config without open questions about the data.
 
     Fills dataset_mode, class_table, img_height, img_width and every option with a fallback where they are open.
@@ -32,7 +41,7 @@ def resolve(config):
     return config.replace(class_table=table.to_dict())
 
 
-def fill_options(config, description):
+def fill_options(config: AnyConfig, description: Description) -> AnyConfig:
     """The config with sizes and whatever else is open from the description's options, else the fallbacks.
 
     The description may hold any option of any method (those of others have no effect here). The load size
@@ -70,7 +79,9 @@ def _check_description(description, own):
             check_type(own[name], value, description.path)
 
 
-def class_table(config, description, samples, report=stop):
+def class_table(
+    config: Config, description: Description, samples: Sequence[Sample], report: Callable[[str], Any] = stop
+) -> ClassTable:
     """The dataset's ClassTable: the run's own, else by semantic_label_path, the description, or a scan."""
     if config.class_table is not None:
         return ClassTable.from_dict(config.class_table, "class_table of the run")
@@ -81,7 +92,7 @@ def class_table(config, description, samples, report=stop):
     return scan_classes([sample.label for sample in samples], description.name, report)
 
 
-def read_label_values(path):
+def read_label_values(path: str | Path) -> list[int]:
     """The comma-separated raw label values in a text file, as integers."""
     if not os.path.isfile(path):
         raise FileNotFoundError(
@@ -103,7 +114,7 @@ def read_label_values(path):
     return values
 
 
-def check_sizes(config):
+def check_sizes(config: Config) -> None:
     """Refuses sizes and shares of a complete config that no picture can have."""
     _check_crop(config)
     _check_numbers(config)

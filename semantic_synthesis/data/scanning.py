@@ -1,7 +1,10 @@
 """Finds the classes of a dataset without a class table by reading all its label maps once."""
 
 import os
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -15,7 +18,7 @@ UNKNOWN_ID = 255
 MAX_SCANNED_CLASSES = 1024
 
 
-def scan_classes(paths, name, report):
+def scan_classes(paths: Sequence[str], name: str, report: Callable[[str], Any]) -> ClassTable:
     """A ClassTable from label maps with one channel of ids: classes 0..largest id, 255 as unknown.
 
     255 counts as "unknown" unless the ids run up to it without a gap (254 is present). report: called with a line for
@@ -32,10 +35,11 @@ def scan_classes(paths, name, report):
                     " are not the same classes; save the maps as one-channel ids, or as RGB with a class table"
                 )
                 break
-    found = sorted(found)
-    known = [i for i in found if i != UNKNOWN_ID or UNKNOWN_ID - 1 in found]
+    ids = sorted(found)
+    known = [i for i in ids if i != UNKNOWN_ID or UNKNOWN_ID - 1 in found]
     raw_ids = list(range(max(known, default=-1) + 1))
-    names, unknown = [None] * len(raw_ids), None
+    names: list[str | None] = [None] * len(raw_ids)
+    unknown = None
     if UNKNOWN_ID in found and UNKNOWN_ID not in known:
         if UNKNOWN_ID not in raw_ids:
             raw_ids.append(UNKNOWN_ID)
@@ -43,17 +47,17 @@ def scan_classes(paths, name, report):
         unknown = raw_ids.index(UNKNOWN_ID)
     if len(raw_ids) > MAX_SCANNED_CLASSES:
         raise DataError(
-            f"{os.path.dirname(paths[0])}: ids up to {found[-1]}; more than {MAX_SCANNED_CLASSES} classes"
+            f"{os.path.dirname(paths[0])}: ids up to {ids[-1]}; more than {MAX_SCANNED_CLASSES} classes"
             " look like instance maps or photos; check --label_dir or list the ids in --semantic_label_path"
         )
     logging.info(
         "%s: %d classes from the label ids %s%s",
-        name, len(raw_ids), describe_ids(found), "; 255 is unknown" if unknown is not None else "",
+        name, len(raw_ids), describe_ids(ids), "; 255 is unknown" if unknown is not None else "",
     )  # fmt: skip
     return ClassTable.create(name, raw_ids, names, unknown=unknown)
 
 
-def label_ids(path):
+def label_ids(path: str | Path) -> tuple[set[int], dict[int, tuple[int, ...]]]:
     """The set of ids in a label map with one channel, and {id: colour} where it has a palette; RGB maps are errors."""
     header, samples = decode_samples(read_bytes(path), path)
     if samples.ndim == 3:
@@ -66,7 +70,7 @@ def label_ids(path):
     return set(ids), {i: tuple(palette[i]) for i in ids if i < len(palette)}
 
 
-def map_files(function, items, text):
+def map_files(function: Callable, items: Sequence[Any], text: str) -> Iterator[Any]:
     """Yields function(item) in order, computed by threads, with a progress bar."""
     threads = ThreadPoolExecutor(usable_cores() + 1)
     try:
@@ -75,7 +79,7 @@ def map_files(function, items, text):
         threads.shutdown(wait=True, cancel_futures=True)
 
 
-def usable_cores():
+def usable_cores() -> int:
     """The number of cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -1,7 +1,11 @@
 """Class tables: which raw label value is which class, and the class's name and colour."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -13,16 +17,16 @@ NO_CLASS = -1
 _SHOWN = 12
 
 
-def palette_color(index):
+def palette_color(index: int) -> tuple[int, int, int]:
     """RGB of entry `index` in the PASCAL VOC palette: distinct for every index below 2**24."""
     color = [0, 0, 0]
     for bit in range(8):
         for channel in range(3):
             color[channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
-    return tuple(color)
+    return color[0], color[1], color[2]
 
 
-def describe_ids(ids):
+def describe_ids(ids: Iterable[int]) -> str:
     """Ids as short text for messages: [0, 1, 2, 7] -> "0..2, 7"."""
     ids = sorted(int(i) for i in ids)
     runs = []
@@ -53,12 +57,19 @@ class ClassTable:
     unknown: int | None = None
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         """C, counting the unknown class where the dataset has one."""
         return len(self.names)
 
     @classmethod
-    def create(cls, name, raw_ids, names=None, colors=None, unknown=None):
+    def create(
+        cls,
+        name: str,
+        raw_ids: Sequence[int],
+        names: Sequence[str | None] | None = None,
+        colors: Sequence[Sequence[int] | None] | None = None,
+        unknown: int | None = None,
+    ) -> ClassTable:
         """A checked table; missing names and colours (None, also single ones) are filled in."""
         raw_ids = tuple(_checked_id(name, value) for value in raw_ids)
         if not 0 < len(raw_ids) <= MAX_CLASSES:
@@ -76,7 +87,7 @@ class ClassTable:
             raise DataError(f"class table '{name}': unknown is {unknown!r}; expected a class index or null")
         return cls(name, names, _fill_colors(name, colors, raw_ids), raw_ids, unknown)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` gives the table back."""
         return {
             "name": self.name,
@@ -87,7 +98,7 @@ class ClassTable:
         }
 
     @classmethod
-    def from_dict(cls, values, source="class table"):
+    def from_dict(cls, values: Mapping[str, Any], source: str = "class table") -> ClassTable:
         """A checked table from `to_dict`'s values; `source` names their origin in messages."""
         if not isinstance(values, dict):
             raise DataError(f"{source}: expected a JSON object, found {type(values).__name__}")
@@ -102,7 +113,7 @@ class ClassTable:
             str(values["name"]), values["raw_ids"], values["names"], values["colors"], values["unknown"]
         )
 
-    def with_unknown_last(self):
+    def with_unknown_last(self) -> ClassTable:
         """The same classes with the unknown one in the last place; ValueError where there is none."""
         if self.unknown is None:
             raise DataError(f"class table '{self.name}': has no unknown class to put last")
@@ -115,31 +126,31 @@ class ClassTable:
             self.num_classes - 1,
         )
 
-    def colorize(self, label):
+    def colorize(self, label: np.ndarray) -> np.ndarray:
         """label int [..., H, W] in [0, C) -> uint8 RGB [..., H, W, 3]."""
         return self.colors[np.asarray(label)]
 
     @cached_property
-    def class_of_id(self):
+    def class_of_id(self) -> np.ndarray:
         """int32 [65536]: raw value -> class index, NO_CLASS where the table has none."""
         classes = np.full(MAX_ID + 1, NO_CLASS, np.int32)
         classes[list(self.raw_ids)] = np.arange(self.num_classes)
         return classes
 
     @cached_property
-    def class_of_color(self):
+    def class_of_color(self) -> np.ndarray:
         """int16 [2**24]: 65536 r + 256 g + b -> class index, NO_CLASS for colours not in the table."""
         classes = np.full(1 << 24, NO_CLASS, np.int16)
         classes[pack_colors(self.colors)] = np.arange(self.num_classes)
         return classes
 
     @cached_property
-    def is_identity(self):
+    def is_identity(self) -> bool:
         """Whether raw values are the class indices themselves."""
         return self.raw_ids == tuple(range(self.num_classes))
 
 
-def pack_colors(rgb):
+def pack_colors(rgb: np.ndarray) -> np.ndarray:
     """uint8 [..., 3] -> int32 [...]: 65536 r + 256 g + b."""
     rgb = np.asarray(rgb).astype(np.int32)
     return (rgb[..., 0] << 16) | (rgb[..., 1] << 8) | rgb[..., 2]

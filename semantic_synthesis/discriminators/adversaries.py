@@ -1,7 +1,9 @@
 """What --netD names: a discriminator with the losses of its judgement, for any generator."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
@@ -11,6 +13,9 @@ from semantic_synthesis.discriminators.judged import Judged
 from semantic_synthesis.discriminators.multiscale import MultiscaleDiscriminator
 from semantic_synthesis.discriminators.segmentation import SegmentationDiscriminator, halvings
 from semantic_synthesis.networks import parse_norm
+
+if TYPE_CHECKING:
+    from semantic_synthesis.layers.initialization import Initializer
 
 _COINS = 3 << 32  # keeps the seeds of LabelMix apart from those of styles
 
@@ -37,14 +42,14 @@ class MultiscaleAdversary:
     Constructor: (config, num_classes C, semantic_channels S, init).
     """
 
-    def __init__(self, config, num_classes, semantic_channels, init):
+    def __init__(self, config: Any, num_classes: int, semantic_channels: int, init: Initializer) -> None:
         self.config = config
         self.discriminator = MultiscaleDiscriminator(
             semantic_channels, config.num_discriminator_filters, scales=config.num_discriminators,
             layers=config.num_discriminator_layers, norm=parse_norm(config.norm_D, "norm_D"), init=init,
         )  # fmt: skip
 
-    def terms(self, shown):
+    def terms(self, shown: Shown) -> dict[str, dict[str, tf.Tensor]]:
         """{objective: {loss: weighted scalar}}, fakes and reals judged by one call."""
         config = self.config
         fakes, reals = self.judge(shown)
@@ -64,7 +69,7 @@ class MultiscaleAdversary:
         }
         return {"generator": terms, "discriminator": judged}
 
-    def judge(self, shown) -> list[Judged]:
+    def judge(self, shown: Shown) -> list[Judged]:
         """The discriminator's view of fakes and of reals, both from one call on their concatenation."""
         images = tf.concat([shown.fake, shown.real], 0)  # [2B,H,W,3]
         return self.discriminator(shown.semantics(), images, training=True).split(2)
@@ -73,7 +78,7 @@ class MultiscaleAdversary:
 class PyramidAdversary(MultiscaleAdversary):
     """A feature pyramid (CC-FPSE's, as SCGAN trains against) with the same losses. Constructor as there."""
 
-    def __init__(self, config, num_classes, semantic_channels, init):
+    def __init__(self, config: Any, num_classes: int, semantic_channels: int, init: Initializer) -> None:
         self.config = config
         if min(config.crop_size, config.crop_height) < pyramid.SMALLEST:
             raise ValueError(
@@ -94,7 +99,7 @@ class SegmentationAdversary:
     "fake". Constructor as MultiscaleAdversary's.
     """
 
-    def __init__(self, config, num_classes, semantic_channels, init):
+    def __init__(self, config: Any, num_classes: int, semantic_channels: int, init: Initializer) -> None:
         self.config, self.num_classes = config, num_classes
         self.ignored = _ignored(config)
         self.discriminator = SegmentationDiscriminator(
@@ -102,7 +107,7 @@ class SegmentationAdversary:
             depth=halvings(config.crop_height, config.crop_size), init=init,
         )  # fmt: skip
 
-    def terms(self, shown):
+    def terms(self, shown: Shown) -> dict[str, dict[str, tf.Tensor]]:
         """{objective: {loss: weighted scalar}}."""
         config, from_real = self.config, None
         if not config.no_labelmix:
@@ -120,7 +125,7 @@ class SegmentationAdversary:
         generator = {"GAN": tf.reduce_mean(weights * losses.cross_entropy(of_fake, right))}
         return {"generator": generator, "discriminator": judged}
 
-    def judge(self, shown, from_real=None):
+    def judge(self, shown: Shown, from_real: tf.Tensor | None = None) -> list[tf.Tensor]:
         """float32 logits [B,H,W,C+1] of fakes, of reals and of mixes (None without from_real, bool [B,H,W]).
 
         All at the same spectral norms. Fakes have a call of their own, so that the generator's gradient does not run
@@ -133,13 +138,13 @@ class SegmentationAdversary:
         found = tf.cast(self.discriminator(tf.concat(others, 0)), tf.float32)
         return [of_fake, *tf.split(found, len(others), 0), None][:3]
 
-    def pixel_weights(self, label):
+    def pixel_weights(self, label: tf.Tensor) -> tf.Tensor:
         """The weight of each pixel's cross entropy, broadcastable to [B,H,W]."""
         if self.config.no_balancing_inloss:
             return tf.ones([1, 1, 1])
         return tf.gather(losses.class_weights(label, self.num_classes, self.ignored), label)
 
-    def mask(self, label, rows):
+    def mask(self, label: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """LabelMix's choice, bool [B,H,W]: True takes the real picture. One coin per class for all samples of a step.
 
         The coins are a function of (seed, step), with the step known from the numbers of the samples: replicas agree

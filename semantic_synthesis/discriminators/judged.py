@@ -1,5 +1,7 @@
 """What discriminators return."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -15,7 +17,7 @@ class Judged(NamedTuple):
     features: list
     judgements: list
 
-    def split(self, count):
+    def split(self, count: int) -> list[Judged]:
         """`count` Judged of equal parts of the batch."""
         parts = tf.nest.map_structure(lambda x: tf.split(x, count, 0), (self.features, self.judgements))
         return [

@@ -1,5 +1,9 @@
 """The multiscale PatchGAN discriminator of pix2pixHD and SPADE (Wang et al., CVPR 2018; Park et al., appendix A)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import keras
 import tensorflow as tf
 
@@ -8,11 +12,16 @@ from semantic_synthesis.layers import Conv, convolve
 from semantic_synthesis.layers.residual import SLOPE
 from semantic_synthesis.networks import NormedConv
 
+if TYPE_CHECKING:
+    from semantic_synthesis.layers.initialization import Initializer
+
 
 class _PatchDiscriminator(keras.layers.Layer):
     """One scale: 4x4 convolutions, padding 2 -> ([features [nB,h,w,f]], judgement [nB,h,w,1])."""
 
-    def __init__(self, condition_channels, filters, layers, norm, *, init, name):
+    def __init__(
+        self, condition_channels: int, filters: int, layers: int, norm: str, *, init: Initializer, name: str
+    ) -> None:
         super().__init__(name=name, autocast=False)
         self.condition_channels = condition_channels
         self.entry = Conv(condition_channels + 3, filters, 4, strides=2, padding=2, init=init, name="model0")
@@ -26,7 +35,9 @@ class _PatchDiscriminator(keras.layers.Layer):
         self.last = Conv(width, 1, 4, padding=2, init=init, name=f"model{layers}")
         self.built = True
 
-    def call(self, condition, images, training=False):
+    def call(
+        self, condition: tf.Tensor, images: tf.Tensor, training: bool = False
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
         x = tf.nn.leaky_relu(self._enter(condition, images), SLOPE)
         features = [x]
         for conv in self.middle:
@@ -58,8 +69,16 @@ class MultiscaleDiscriminator(keras.layers.Layer):
     """
 
     def __init__(
-        self, condition_channels, filters, *, scales=2, layers=4, norm="instance", init, name="discriminator"
-    ):
+        self,
+        condition_channels: int,
+        filters: int,
+        *,
+        scales: int = 2,
+        layers: int = 4,
+        norm: str = "instance",
+        init: Initializer,
+        name: str = "discriminator",
+    ) -> None:
         super().__init__(name=name, autocast=False)
         self.scales = [
             _PatchDiscriminator(
@@ -69,7 +88,7 @@ class MultiscaleDiscriminator(keras.layers.Layer):
         ]
         self.built = True
 
-    def call(self, condition, images, training=False):
+    def call(self, condition: tf.Tensor, images: tf.Tensor, training: bool = False) -> Judged:
         features, judgements = [], []
         for i, scale in enumerate(self.scales):
             if i > 0:
@@ -80,7 +99,7 @@ class MultiscaleDiscriminator(keras.layers.Layer):
         return Judged(features, judgements)
 
 
-def pool_by_two(x):
+def pool_by_two(x: tf.Tensor) -> tf.Tensor:
     """Mean over 3x3 windows at stride 2, one cell of padding that does not count: [B,H,W,F] -> [B,H',W',F].
 
     H' = (H - 1) // 2 + 1. SAME pooling would start one cell later on even sizes.

@@ -1,5 +1,9 @@
 """The feature pyramid discriminator (Liu et al., CC-FPSE, NeurIPS 2019, section 3.3), as SCGAN uses it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import keras
 import tensorflow as tf
 
@@ -7,6 +11,9 @@ from semantic_synthesis.discriminators.judged import Judged
 from semantic_synthesis.layers import Conv
 from semantic_synthesis.layers.residual import SLOPE
 from semantic_synthesis.networks import NormedConv
+
+if TYPE_CHECKING:
+    from semantic_synthesis.layers.initialization import Initializer
 
 STRIDE = 32  # of the coarsest features; width and height of the pictures are multiples of it
 SMALLEST = 64  # side of a picture: at 32 the coarsest features are one cell, and instance norm makes them 0
@@ -23,9 +30,18 @@ class PyramidDiscriminator(keras.layers.Layer):
     condition one after another -> Judged with four groups of one feature map (strides 4 to 32) and three judgements.
     """
 
-    def __init__(self, condition_channels, filters, *, norm="instance", init, name="discriminator"):
+    def __init__(
+        self,
+        condition_channels: int,
+        filters: int,
+        *,
+        norm: str = "instance",
+        init: Initializer,
+        name: str = "discriminator",
+    ) -> None:
         super().__init__(name=name, autocast=False)
-        f, conv = filters, {"init": init}
+        f = filters
+        conv: dict[str, Any] = {"init": init}
         widths = [3, f, 2 * f, 4 * f, 8 * f, 8 * f]
         self.up = [
             NormedConv(widths[i], widths[i + 1], 3, norm, strides=2, padding=1, **conv, name=f"enc{i + 1}")
@@ -44,7 +60,7 @@ class PyramidDiscriminator(keras.layers.Layer):
         self.embedding = Conv(condition_channels, 2 * f, 1, **conv, name="embedding")
         self.built = True
 
-    def call(self, condition, images, training=False):
+    def call(self, condition: tf.Tensor, images: tf.Tensor, training: bool = False) -> Judged:
         features, x = [], images
         for conv in self.up:
             x = _activate(conv(x, training=training))

@@ -3,12 +3,19 @@
 Deviation: pictures too small for six halvings get as many as they allow.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import keras
 import tensorflow as tf
 
 from semantic_synthesis.layers import Conv, convolve
 from semantic_synthesis.layers.residual import SLOPE
 from semantic_synthesis.networks import double
+
+if TYPE_CHECKING:
+    from semantic_synthesis.layers.initialization import Initializer
 
 HALVINGS = 6
 
@@ -22,16 +29,20 @@ class _Block(keras.layers.Layer):
     Call: x [B,h,w,in_channels] -> [B,h/2,w/2,filters] or [B,2h,2w,filters].
     """
 
-    def __init__(self, in_channels, filters, *, up, first=False, init, name):
+    def __init__(
+        self, in_channels: int, filters: int, *, up: bool, first: bool = False, init: Initializer, name: str
+    ) -> None:
         super().__init__(name=name, autocast=False)
-        conv = {"spectral": True, "init": init}
+        conv: dict[str, Any] = {"spectral": True, "init": init}
         self.up, self.first = up, first
         self.conv_1 = Conv(in_channels, filters, 3, padding=1, **conv, name="conv_1")
         self.conv_2 = Conv(filters, filters, 3, padding=1, **conv, name="conv_2")
-        self.conv_s = Conv(in_channels, filters, 1, **conv, name="conv_s") if in_channels != filters else None
+        self.conv_s: Any = (
+            Conv(in_channels, filters, 1, **conv, name="conv_s") if in_channels != filters else None
+        )
         self.built = True
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         y = x if self.first else tf.nn.leaky_relu(x, SLOPE)
         y = self.conv_1(double(y) if self.up else y)
         y = self.conv_2(tf.nn.leaky_relu(y, SLOPE))
@@ -50,7 +61,7 @@ def _halve(x):
     return tf.nn.avg_pool2d(x, 2, 2, "VALID")
 
 
-def halvings(height, width):
+def halvings(height: int, width: int) -> int:
     """How often the network halves pictures of this size: six times, or as often as both sides are even."""
     count = 0
     while count < HALVINGS and not (height | width) & (1 << count):
@@ -67,7 +78,15 @@ class SegmentationDiscriminator(keras.layers.Layer):
     channel 0 is "fake", channel k+1 class k.
     """
 
-    def __init__(self, num_classes, filters, *, depth=HALVINGS, init, name="discriminator"):
+    def __init__(
+        self,
+        num_classes: int,
+        filters: int,
+        *,
+        depth: int = HALVINGS,
+        init: Initializer,
+        name: str = "discriminator",
+    ) -> None:
         super().__init__(name=name, autocast=False)
         widths = [3] + [filters * 2 ** (1 + i // 2) for i in range(depth)]
         self.down = [
@@ -82,7 +101,7 @@ class SegmentationDiscriminator(keras.layers.Layer):
         self.last = Conv(filters, num_classes + 1, 1, init=init, name="last")
         self.built = True
 
-    def call(self, images):
+    def call(self, images: tf.Tensor) -> tf.Tensor:
         x, skips = tf.cast(images, self.compute_dtype), []
         for block in self.down:
             x = block(x)

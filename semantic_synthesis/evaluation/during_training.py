@@ -5,8 +5,12 @@ where training keeps them. Held-out samples are never augmented (`training=False
 sample alone, so the same weights give the same figures at any step and after any resume.
 """
 
+from __future__ import annotations
+
 import json
 import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +24,10 @@ from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import instance_maps
 from semantic_synthesis.pictures import to_uint8
 
+if TYPE_CHECKING:
+    from semantic_synthesis.config import Config
+    from semantic_synthesis.methods.method import Method
+
 BEST_FOLDER = "best"
 RECORD = "best.json"
 _LARGER_IS_BETTER = ("miou", "pixel accuracy", "miou / miou of real", "lpips diversity")
@@ -32,7 +40,7 @@ class TrainEval:
     batch_size, the networks' files and seed count; every: epochs between evaluations.
     """
 
-    def __init__(self, config, options=None, every=10):
+    def __init__(self, config: Config, options: EvaluateOptions | None = None, every: int = 10) -> None:
         self.config, self.options, self.every = config, options or EvaluateOptions(), every
         if every < 1:
             raise ValueError(f"--eval_epoch_freq {every}; expected 1 or more")
@@ -48,12 +56,14 @@ class TrainEval:
         self.method = runs.build_method(config, training=False, initial_weights=False)
         self._render = tf.function(lambda layout, rows: self._pictures(layout, rows), reduce_retracing=True)
 
-    def is_due(self, step, steps_per_epoch):
+    def is_due(self, step: int, steps_per_epoch: int) -> bool:
         """Whether an evaluation falls into this step: at the end of every `every`-th epoch."""
         length = self.every * steps_per_epoch
         return int(step / length + 1e-9) > int((step - 1) / length + 1e-9)
 
-    def __call__(self, step, method, averages=None):
+    def __call__(
+        self, step: int, method: Method, averages: Mapping[str, tf.Variable] | None = None
+    ) -> dict[str, float]:
         """{metric: value} of a method's weights; where they are the best so far, best/ is written.
 
         averages: {variable name: tf.Variable} that replace the method's own (EMA), or None.

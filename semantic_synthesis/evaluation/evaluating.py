@@ -4,8 +4,11 @@ Three kinds of input: --fake_dir with --real_dir (or --real_stats); a run with t
 (rendered held-out scenes for the scenes runs); a run with --image_dir and --label_dir.
 """
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from absl import logging
 
@@ -74,7 +77,7 @@ class EvaluateOptions:
     )  # fmt: skip
 
 
-def evaluate(options):
+def evaluate(options: EvaluateOptions) -> int:
     """Scores, prints the table, stores it; the exit code."""
     figures = score(options)
     if not figures:
@@ -88,12 +91,12 @@ def evaluate(options):
     return 0
 
 
-def score(options):
+def score(options: EvaluateOptions) -> list[dict[str, Any]]:
     """The figures: dicts with metric, value and protocol."""
     if options.batch_size < 1:
         raise ValueError(f"--batch_size {options.batch_size}; expected 1 or more")
     if options.checkpoint_dir:
-        stream = RunStream(options)
+        stream: RunStream | FolderStream = RunStream(options)
     elif options.fake_dir or options.fake_stats or options.save_real_stats:
         stream = FolderStream(options)
     else:
@@ -120,22 +123,22 @@ def _row(figure):
     return {name: short[name] for name in _SHOWN if name in short}
 
 
-def make_metrics(options, stream):
+def make_metrics(options: EvaluateOptions, stream: Any) -> list[Any]:
     """The metrics that the options ask for; of stream `is_scenes` and `table` (ClassTable or None) count."""
     names = [name for name in options.metrics.split(",") if name]
     names = names or (["miou", "judge"] if stream.is_scenes else ["fid", "kid"])
     unknown = [name for name in names if name not in METRICS]
     if unknown:
         raise ValueError(f"--metrics {unknown[0]}: unknown; expected some of {', '.join(METRICS)}")
-    metrics = []
+    metrics: list[Any] = []
     if {"fid", "kid"} & set(names):
         network = InceptionFeatures(options.inception_weights, int(options.eval_dims))
-        kinds = {"frechet": "fid" in names, "kernel": "kid" in names}
+        kinds: dict[str, Any] = {"frechet": "fid" in names, "kernel": "kid" in names}
         metrics.append(FeatureMetric(network, **kinds, **_given(options, network), seed=options.seed))
     if "judge" in names:
-        network = load_judge()
-        given = _given(options, network)
-        metrics.append(FeatureMetric(network, name="frechet distance (judge)", **given))
+        judge = load_judge()
+        given = _given(options, judge)
+        metrics.append(FeatureMetric(judge, name="frechet distance (judge)", **given))
     if "lpips" in names:
         metrics.append(DiversityMetric(LPIPS(options.lpips_net, options.lpips_weights, options.lpips_linear)))
     if "miou" in names:

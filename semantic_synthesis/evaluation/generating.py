@@ -1,5 +1,7 @@
 """`generate`: a folder of layouts to a folder of pictures, in parts and resumable."""
 
+from __future__ import annotations
+
 import json
 import os
 from dataclasses import dataclass
@@ -46,7 +48,7 @@ class GenerateOptions:
     precision: str = option("float32", "Arithmetic of the network.", choices=("float32", "bfloat16"))
 
 
-def generate(options):
+def generate(options: GenerateOptions) -> int:
     """Makes the pictures that are not there yet; the exit code.
 
     Pictures have the run's size, or that of their maps where the run paints any size.

@@ -107,7 +107,7 @@ class InceptionFeatures:
 
     resize = "299x299 bilinear without anti-aliasing (pytorch-fid)"
 
-    def __init__(self, weights="", dims=2048):
+    def __init__(self, weights: str = "", dims: int = 2048) -> None:
         if dims not in DIMS:
             raise ValueError(f"--eval_dims {dims}; expected one of {', '.join(map(str, DIMS))}")
         self.dims = dims
@@ -118,7 +118,7 @@ class InceptionFeatures:
             self._compute, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)]
         )
 
-    def __call__(self, pictures):
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """float32 [N,dims] of uint8 [N,H,W,3]."""
         return self._features(tf.constant(pictures)).numpy()
 

@@ -8,8 +8,13 @@ scenes alone, none of which any generator trains or is scored on (`TRAINING_SEED
     python benchmarks/scenes.py --train_judge
 """
 
+from __future__ import annotations
+
 import os
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -36,24 +41,24 @@ class Judge:
     name = "scenes judge"
     dims = sum(_WIDTHS)
 
-    def __init__(self, network, sha256=""):
+    def __init__(self, network: keras.Model, sha256: str = "") -> None:
         self.network, self.sha256 = network, sha256
         self.resize = f"{SIZE}x{SIZE}, area averaging or cubic"
         self._call = tf.function(lambda pictures: network(scale(pictures), training=False))
 
-    def __call__(self, pictures):
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """The features; so a judge is a feature network."""
         return self.features(pictures)
 
-    def classes(self, pictures):
+    def classes(self, pictures: np.ndarray) -> np.ndarray:
         """int32 [N,128,128]: the class of each pixel."""
         return np.argmax(self._outputs(pictures)[0], -1).astype(np.int32)
 
-    def features(self, pictures):
+    def features(self, pictures: np.ndarray) -> np.ndarray:
         """float32 [N,264]."""
         return np.concatenate([feature.mean((1, 2)) for feature in self.maps(pictures)], -1)
 
-    def maps(self, pictures):
+    def maps(self, pictures: np.ndarray) -> list[np.ndarray]:
         """float32 [N,h,w,F] for 64x64x24, 32x32x48, 16x16x80, 8x8x112."""
         return self._outputs(pictures)[1:]
 
@@ -62,12 +67,12 @@ class Judge:
         return [output.numpy() for output in self._call(fitted)]
 
 
-def scale(pictures):
+def scale(pictures: np.ndarray | tf.Tensor) -> tf.Tensor:
     """uint8 [N,H,W,3] -> float32 in [-1,1]."""
     return tf.cast(pictures, tf.float32) / 127.5 - 1.0
 
 
-def build_network():
+def build_network() -> keras.Model:
     """Keras model: float32 [N,128,128,3] in [-1,1] -> logits [N,128,128,C] and the encoder's four maps."""
     picture = keras.Input((SIZE, SIZE, 3))
     x = keras.layers.Lambda(lambda t: tf.nn.space_to_depth(t, 2), name="fold")(picture)  # [N,64,64,12]
@@ -94,7 +99,7 @@ def _block(x, width, name, size=3):
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 
-def load_judge(folder=FOLDER):
+def load_judge(folder: str | Path = FOLDER) -> Judge:
     """The Judge of a folder with weights.npz.
 
     Errors: FileNotFoundError without the file, ValueError if it is damaged.
@@ -114,7 +119,7 @@ def load_judge(folder=FOLDER):
     return Judge(network, file_sha256(path))
 
 
-def save_judge(network, folder):
+def save_judge(network: keras.Model, folder: str | Path) -> Any:
     """Writes weights.npz, float16 but for the norms' statistics, whole or not at all."""
     path = os.path.join(folder, _FILE)
     arrays = {}
@@ -125,7 +130,14 @@ def save_judge(network, folder):
     return path
 
 
-def train_judge(steps=1200, batch_size=8, scenes=4000, seed=0, learning_rate=3e-3, report=lambda text: None):
+def train_judge(
+    steps: int = 1200,
+    batch_size: int = 8,
+    scenes: int = 4000,
+    seed: int = 0,
+    learning_rate: float = 3e-3,
+    report: Callable[[str], Any] = lambda text: None,
+) -> Judge:
     """Trains a judge on rendered scenes; the Judge.
 
     Loss: cross-entropy, each class weighted by (its share of the pixels)^-0.35; Adam, linear warm-up over

@@ -55,7 +55,7 @@ class LPIPS:
 
     resize = "none"
 
-    def __init__(self, net="alex", weights="", linear=""):
+    def __init__(self, net: str = "alex", weights: str = "", linear: str = "") -> None:
         if net not in _NETWORKS:
             raise ValueError(f"--lpips_net {net}; expected vgg or alex")
         url, self._layers = _NETWORKS[net]
@@ -68,18 +68,18 @@ class LPIPS:
         self._features = tf.function(self._compute_features, reduce_retracing=True)
         self._compare = tf.function(self._compute_distance, reduce_retracing=True)
 
-    def __call__(self, first, second):
+    def __call__(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """float32 [N]."""
         return self._compare(self.features(first), self.features(second)).numpy()
 
-    def features(self, pictures):
+    def features(self, pictures: np.ndarray) -> list[tf.Tensor]:
         """List of float32 [N,h,w,F], of unit length over F; pictures uint8, or float in [-1,1]."""
         pictures = np.asarray(pictures)
         if pictures.dtype == np.uint8:
             pictures = pictures.astype(np.float32) / 127.5 - 1.0
         return self._features(tf.constant(pictures, tf.float32))
 
-    def diversity(self, samples):
+    def diversity(self, samples: np.ndarray) -> float:
         """Mean distance over all pairs of uint8 [S,H,W,3], S at least 2."""
         if len(samples) < 2:
             raise ValueError(f"{len(samples)} sample of a layout; diversity needs at least 2 (--num_samples)")

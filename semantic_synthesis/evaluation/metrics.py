@@ -5,11 +5,18 @@ Each has `figures() -> [{"metric", "value", ... protocol}]`. FeatureMetric and S
 DiversityMetric takes `add_samples`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from absl import logging
 
 from semantic_synthesis.evaluation import statistics
 from semantic_synthesis.evaluation.segmentation import Confusion, score_batch
+
+if TYPE_CHECKING:
+    from semantic_synthesis.data.tables import ClassTable
 
 
 class FeatureMetric:
@@ -19,7 +26,17 @@ class FeatureMetric:
     the figures; real, fake: a statistics.Gaussian read from files instead of pictures.
     """
 
-    def __init__(self, network, *, name="fid", frechet=True, kernel=False, real=None, fake=None, seed=0):
+    def __init__(
+        self,
+        network: Any,
+        *,
+        name: str = "fid",
+        frechet: bool = True,
+        kernel: bool = False,
+        real: statistics.Gaussian | None = None,
+        fake: statistics.Gaussian | None = None,
+        seed: int = 0,
+    ) -> None:
         self.network, self.name, self.frechet, self.kernel, self.seed = network, name, frechet, kernel, seed
         self.given = {"real": real, "fake": fake}
         self.moments, self.rows = {}, {}
@@ -28,11 +45,11 @@ class FeatureMetric:
         if kernel and (real or fake):
             raise ValueError("kid needs pictures on both sides; statistics files serve --metrics fid alone")
 
-    def add_real(self, pictures, first, labels=None):
+    def add_real(self, pictures: np.ndarray, first: int, labels: np.ndarray | None = None) -> None:
         """Adds real pictures."""
         self._add("real", pictures, first)
 
-    def add_fake(self, pictures, first, labels=None):
+    def add_fake(self, pictures: np.ndarray, first: int, labels: np.ndarray | None = None) -> None:
         """Adds synthesised pictures."""
         self._add("fake", pictures, first)
 
@@ -44,16 +61,16 @@ class FeatureMetric:
         if self.kernel:
             self.rows[side].update(features, np.arange(first, first + len(features)))
 
-    def clear(self, side):
+    def clear(self, side: str) -> None:
         """Forgets the pictures of "real" or "fake"."""
         self.moments[side] = statistics.Moments(self.network.dims)
         self.rows[side] = statistics.Reservoir(self.network.dims, seed=self.seed)
 
-    def gaussian(self, side):
+    def gaussian(self, side: str) -> statistics.Gaussian:
         """The statistics.Gaussian of "real" or "fake"."""
         return self.given[side] or statistics.Gaussian.of(self.moments[side])
 
-    def figures(self):
+    def figures(self) -> list[dict[str, Any]]:
         """The figures so far."""
         if any(self.given[side] is None and not self.moments[side].count for side in self.given):
             return []  # one side alone, to write its statistics
@@ -88,21 +105,21 @@ class FeatureMetric:
 class SegmentationMetric:
     """mIoU and pixel accuracy of synthesised pictures, and of real ones where they come with layouts."""
 
-    def __init__(self, segmenter, table):
+    def __init__(self, segmenter: Any, table: ClassTable) -> None:
         self.segmenter, self.table = segmenter, table
         self.confusion, self.images = {}, {}
         for side in ("real", "fake"):
             self.clear(side)
 
-    def clear(self, side):
+    def clear(self, side: str) -> None:
         """Forgets the pictures of "real" or "fake"."""
         self.confusion[side], self.images[side] = Confusion(self.table.num_classes, self.table.unknown), 0
 
-    def add_real(self, pictures, first, labels=None):
+    def add_real(self, pictures: np.ndarray, first: int, labels: np.ndarray | None = None) -> None:
         """Adds real pictures."""
         self._add("real", pictures, labels)
 
-    def add_fake(self, pictures, first, labels=None):
+    def add_fake(self, pictures: np.ndarray, first: int, labels: np.ndarray | None = None) -> None:
         """Adds synthesised pictures."""
         self._add("fake", pictures, labels)
 
@@ -111,7 +128,7 @@ class SegmentationMetric:
             score_batch(self.confusion[side], self.segmenter, pictures, labels)
             self.images[side] += len(pictures)
 
-    def figures(self):
+    def figures(self) -> list[dict[str, Any]]:
         """The figures so far."""
         protocol = {
             "network": self.segmenter.name,
@@ -141,15 +158,15 @@ class SegmentationMetric:
 class DiversityMetric:
     """Mean pairwise LPIPS between the samples of one layout, averaged over the layouts."""
 
-    def __init__(self, network):
+    def __init__(self, network: Any) -> None:
         self.network, self.values, self.samples = network, [], set()
 
-    def add_samples(self, samples):
+    def add_samples(self, samples: np.ndarray) -> None:
         """Adds the samples uint8 [S,H,W,3] of one layout."""
         self.values.append(self.network.diversity(samples))
         self.samples.add(len(samples))
 
-    def figures(self):
+    def figures(self) -> list[dict[str, Any]]:
         """The figures so far."""
         if not self.values:
             return []

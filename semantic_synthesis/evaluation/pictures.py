@@ -1,6 +1,7 @@
 """Folders of pictures as a stream of batches; errors about broken files and other sizes name the file."""
 
 import os
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from semantic_synthesis.data.pairing import find_files, natural_order
 ANY_PICTURE = "**/{stem}.*"
 
 
-def list_pictures(folder, flag):
+def list_pictures(folder: str, flag: str) -> dict[str, str]:
     """{stem: path} of all pictures below a folder, in natural order of the stems."""
     if not folder or not os.path.isdir(folder):
         raise FileNotFoundError(f"--{flag} {folder}: no such folder; check the path")
@@ -20,7 +21,7 @@ def list_pictures(folder, flag):
     return {stem: found[stem] for stem in sorted(found, key=natural_order)}
 
 
-def parse_shard(text):
+def parse_shard(text: str) -> tuple[int, int]:
     """ "i/n" -> (i, n) with 0 <= i < n; empty is (0, 1)."""
     try:
         index, count = (int(word) for word in (text or "0/1").split("/"))
@@ -31,7 +32,7 @@ def parse_shard(text):
     return index, count
 
 
-def parse_size(text):
+def parse_size(text: str) -> tuple[int, int] | None:
     """ "WxH" -> (height, width), or None where empty."""
     if not text:
         return None
@@ -44,7 +45,9 @@ def parse_size(text):
     return height, width
 
 
-def picture_batches(paths, batch_size, size=None):
+def picture_batches(
+    paths: Sequence[str], batch_size: int, size: tuple[int, int] | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
     """Batches (first index, uint8 [B,H,W,3]) of picture files, one batch in memory at a time.
 
     size: (height, width) all are resized to (area averaging or cubic), or None: all must be equal.
@@ -65,12 +68,12 @@ def picture_batches(paths, batch_size, size=None):
         yield start, np.stack(batch)
 
 
-def read_labels(paths, table: ClassTable, size):
+def read_labels(paths: Sequence[str], table: ClassTable, size: tuple[int, int]) -> np.ndarray:
     """int32 [B,H,W] of label map files, nearest neighbour to (height, width)."""
     return np.stack([fit_label(read_label(path, table), *size) for path in paths])
 
 
-def match_stems(pictures, others, what):
+def match_stems(pictures: Mapping[str, str], others: Mapping[str, str], what: str) -> list[str]:
     """Paths of `others` for the stems of `pictures`; an error names the first picture without partner."""
     missing = [stem for stem in pictures if stem not in others]
     if missing:

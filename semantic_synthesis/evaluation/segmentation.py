@@ -4,7 +4,10 @@ A segmenter is an object with `classes(pictures uint8 [N,H,W,3]) -> int [N,h,w]`
 `open_segmenter` makes one of "scenes" (the built-in judge), a SavedModel folder or an .onnx file.
 """
 
+from __future__ import annotations
+
 import os
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -22,11 +25,11 @@ class Confusion:
     ignore: a class of the layout that does not count ("unknown"), or None.
     """
 
-    def __init__(self, num_classes, ignore=None):
+    def __init__(self, num_classes: int, ignore: int | None = None) -> None:
         self.num_classes, self.ignore = num_classes, ignore
         self.counts = np.zeros((num_classes, num_classes), np.int64)
 
-    def update(self, label, predicted):
+    def update(self, label: np.ndarray, predicted: np.ndarray) -> None:
         """Adds maps int [...] of equal shape; ids of `predicted` outside [0,C) count as wrong."""
         label, predicted = np.asarray(label).ravel().astype(np.int64), np.asarray(predicted).ravel()
         kept = np.ones(label.shape, bool) if self.ignore is None else label != self.ignore
@@ -36,24 +39,24 @@ class Confusion:
         predicted = np.where(outside, (label + 1) % size, predicted)  # any wrong class
         self.counts += np.bincount(label * size + predicted, minlength=size * size).reshape(size, size)
 
-    def merge(self, other):
+    def merge(self, other: Confusion) -> None:
         """Adds what another Confusion saw."""
         self.counts += other.counts
 
     @property
-    def pixel_accuracy(self):
+    def pixel_accuracy(self) -> float:
         """Share of pixels whose class is the layout's."""
         return float(np.trace(self.counts) / max(self.counts.sum(), 1))
 
     @property
-    def class_iou(self):
+    def class_iou(self) -> np.ndarray:
         """float64 [C]: intersection over union; NaN for classes that no layout has."""
         hits, rows = np.diag(self.counts), self.counts.sum(1)
         union = rows + self.counts.sum(0) - hits
         return np.where(rows > 0, hits / np.maximum(union, 1), np.nan)
 
     @property
-    def mean_iou(self):
+    def mean_iou(self) -> float:
         """Mean of class_iou over the classes that occur in the layouts."""
         found = self.class_iou
         return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
@@ -67,7 +70,7 @@ class SavedModelSegmenter:
     Out: integers [N,h,w], the classes; or floats [N,h,w,K], scores of which the largest counts.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str) -> None:
         try:
             self._model = tf.saved_model.load(folder)
         except (OSError, ValueError, tf.errors.OpError) as error:
@@ -91,7 +94,7 @@ class SavedModelSegmenter:
         self.sha256 = _folder_sha256(folder)
         self.resize = _resize_rule(self._size)
 
-    def classes(self, pictures):
+    def classes(self, pictures: np.ndarray) -> np.ndarray:
         """int [N,h,w]."""
         fitted = tf.cast(_fitted(pictures, self._size), self._dtype)
         return _as_classes(self._function(**{self._input: fitted})[self._output].numpy(), self.name)
@@ -103,7 +106,7 @@ class OnnxSegmenter:
     Out: integers [N,h,w], or scores [N,h,w,K] ([N,K,h,w] where the input is [N,3,H,W]).
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         try:
             import onnxruntime
         except ImportError:
@@ -119,7 +122,7 @@ class OnnxSegmenter:
         self.name, self.sha256 = f"ONNX {os.path.basename(path)}", file_sha256(path)
         self.resize = _resize_rule(self._size)
 
-    def classes(self, pictures):
+    def classes(self, pictures: np.ndarray) -> np.ndarray:
         """int [N,h,w]."""
         fitted = _fitted(pictures, self._size).astype(self._dtype)
         fitted = fitted.transpose(0, 3, 1, 2) if self._first else fitted
@@ -129,7 +132,7 @@ class OnnxSegmenter:
         return _as_classes(output, self.name)
 
 
-def open_segmenter(name, num_classes=None):
+def open_segmenter(name: str, num_classes: int | None = None) -> Any:
     """The segmenter of --segmenter: "scenes", a SavedModel folder, or an .onnx file."""
     if name == SCENES:
         judge = load_judge()
@@ -149,7 +152,7 @@ def open_segmenter(name, num_classes=None):
     return OnnxSegmenter(name)
 
 
-def score_batch(confusion, segmenter, pictures, labels):
+def score_batch(confusion: Confusion, segmenter: Any, pictures: np.ndarray, labels: np.ndarray) -> None:
     """Adds a batch: the segmenter's classes, nearest neighbour to the layouts' size, against the layouts."""
     for label, predicted in zip(labels, segmenter.classes(pictures), strict=True):
         confusion.update(label, fit_label(predicted, *np.shape(label)))

@@ -6,9 +6,12 @@ equation 6. KID: Binkowski et al., Demystifying MMD GANs, ICLR 2018 (arXiv 1801.
 shards of both merge to what one stream would have given.
 """
 
+from __future__ import annotations
+
 import os
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 
@@ -25,10 +28,10 @@ class Moments:
     count is 0 for statistics read from a file that does not tell it.
     """
 
-    def __init__(self, dims):
+    def __init__(self, dims: int) -> None:
         self.count, self.mean, self.scatter = 0, np.zeros(dims), np.zeros((dims, dims))
 
-    def update(self, features):
+    def update(self, features: np.ndarray) -> None:
         """Adds rows float [N,F]."""
         rows = np.asarray(features, np.float64)
         if rows.ndim != 2 or rows.shape[1] != len(self.mean):
@@ -39,7 +42,7 @@ class Moments:
             mean = rows.mean(0)
             self._add(len(rows), mean, (rows - mean).T @ (rows - mean))
 
-    def merge(self, other):
+    def merge(self, other: Moments) -> None:
         """Adds what another Moments saw."""
         if len(other.mean) != len(self.mean):
             raise ValueError(f"statistics of {len(other.mean)} and {len(self.mean)} dimensions do not merge")
@@ -53,7 +56,7 @@ class Moments:
         self.count = total
 
     @property
-    def covariance(self):
+    def covariance(self) -> np.ndarray:
         """float64 [F,F], divided by count - 1 as numpy.cov and pytorch-fid do."""
         if self.count < 2:
             raise ValueError(
@@ -65,16 +68,16 @@ class Moments:
 class Gaussian:
     """Mean float64 [F] and covariance float64 [F,F]; what a pytorch-fid file holds."""
 
-    def __init__(self, mean, covariance, count=None):
+    def __init__(self, mean: np.ndarray, covariance: np.ndarray, count: int | None = None) -> None:
         self.mean, self.covariance, self.count = mean, covariance, count
 
     @classmethod
-    def of(cls, moments):
+    def of(cls, moments: Moments) -> Gaussian:
         """The Gaussian with a Moments' mean and covariance."""
         return cls(moments.mean, moments.covariance, moments.count)
 
 
-def frechet_distance(first, second):
+def frechet_distance(first: Gaussian | Moments, second: Gaussian | Moments) -> float:
     """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) of two objects with mean and covariance.
 
     With S = A^T A the trace of the root is the sum of the singular values of A1 A2^T. That needs no root
@@ -105,24 +108,24 @@ class Reservoir:
     `capacity` rows of float32; below that it holds every row.
     """
 
-    def __init__(self, dims, capacity=KEPT_ROWS, seed=0):
+    def __init__(self, dims: int, capacity: int = KEPT_ROWS, seed: int = 0) -> None:
         self.capacity, self.seed = capacity, seed
         self.keys, self.rows = np.zeros(0, np.uint64), np.zeros((0, dims), np.float32)
         self._waiting = []
 
-    def update(self, features, indices):
+    def update(self, features: np.ndarray, indices: np.ndarray) -> None:
         """Adds rows float [N,F] of the images with these numbers (int64 [N])."""
         self._waiting.append((_random_keys(self.seed, indices), np.asarray(features, np.float32)))
         if sum(len(keys) for keys, _ in self._waiting) > self.capacity // 4:
             self._settle()
 
-    def merge(self, other):
+    def merge(self, other: Reservoir) -> None:
         """Adds what another Reservoir of the same seed holds (of other images)."""
         other._settle()
         self._waiting.append((other.keys, other.rows))
         self._settle()
 
-    def sample(self):
+    def sample(self) -> np.ndarray:
         """float32 [N,F], in the order of the keys."""
         self._settle()
         return self.rows
@@ -145,7 +148,7 @@ def _random_keys(seed, indices):
     return x ^ (x >> np.uint64(31))
 
 
-def squared_mmd(first, second):
+def squared_mmd(first: np.ndarray, second: np.ndarray) -> float:
     """Unbiased estimate of the squared maximum mean discrepancy of rows [N,F] and [M,F].
 
     Kernel (x.y / F + 1)^3; the diagonals of the kernels within a set are left out, so the expectation is
@@ -166,7 +169,13 @@ def _kernel(x, y):
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
-def kernel_distance(first, second, subsets=KID_SUBSETS, subset_size=KID_SUBSET_SIZE, seed=0):
+def kernel_distance(
+    first: np.ndarray,
+    second: np.ndarray,
+    subsets: int = KID_SUBSETS,
+    subset_size: int = KID_SUBSET_SIZE,
+    seed: int = 0,
+) -> tuple[float, float]:
     """KID of rows [N,F] and [M,F]: (mean, standard deviation) of squared_mmd over random subsets.
 
     subset_size shrinks to the smaller set. Subsets are drawn without replacement.
@@ -182,25 +191,25 @@ def kernel_distance(first, second, subsets=KID_SUBSETS, subset_size=KID_SUBSET_S
     return float(np.mean(values)), float(np.std(values))
 
 
-def save_statistics(path, moments, network=""):
+def save_statistics(path: str | Path, moments: Moments, network: str = "") -> None:
     """Writes mu and sigma as pytorch-fid does, and count and network, so that shards can merge."""
     covariance = moments.covariance if moments.count > 1 else np.zeros_like(moments.scatter)  # a tiny shard
     arrays = {"mu": moments.mean, "sigma": covariance, "count": moments.count, "network": network}
     write_arrays(path, arrays, compressed=True)
 
 
-def load_statistics(paths, network=""):
+def load_statistics(paths: str, network: str = "") -> Gaussian:
     """The Gaussian of one file, or of several merged (comma-separated paths).
 
     Files of pytorch-fid and INADE (mu, sigma) are read too; only files with a count merge. network: what
     the features of the other side come from; a file that names another network is refused.
     """
-    paths = [path for path in paths.split(",") if path]
-    found = [_read_statistics(path, network) for path in paths]
+    files = [path for path in paths.split(",") if path]
+    found = [_read_statistics(path, network) for path in files]
     if len(found) == 1:
         return found[0]
     total = Moments(len(found[0].mean))
-    for path, part in zip(paths, found, strict=True):
+    for path, part in zip(files, found, strict=True):
         if not part.count:
             raise ValueError(f"{path}: holds no count of images, which merging needs; give this file alone")
         shard = Moments(len(part.mean))

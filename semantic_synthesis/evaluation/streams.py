@@ -1,7 +1,11 @@
 """Where scored pictures come from: folders, or a run beside the real pictures of its layouts."""
 
+from __future__ import annotations
+
 import os
 import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -13,13 +17,16 @@ from semantic_synthesis.evaluation.metrics import DiversityMetric
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.runs import run_sha256
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 
 class FolderStream:
     """Pictures from folders; layouts, for miou, by equal names (a sample's ending _0, _1, ... left out)."""
 
     is_scenes = False
 
-    def __init__(self, options):
+    def __init__(self, options: Any) -> None:
         self.options, self.size = options, pictures.parse_size(options.eval_size)
         self.index, self.count = pictures.parse_shard(options.shard)
         self.fakes = pictures.list_pictures(options.fake_dir, "fake_dir") if options.fake_dir else {}
@@ -29,9 +36,9 @@ class FolderStream:
         )
         if needed and not self.reals and not options.real_stats:
             raise ValueError("the real side is missing; give --real_dir or --real_stats")
-        self.table = catalogue.describe(options.dataset_mode).table if options.dataset_mode else None
+        self.table: Any = catalogue.describe(options.dataset_mode).table if options.dataset_mode else None
         self.labels = pictures.list_pictures(options.label_dir, "label_dir") if options.label_dir else {}
-        self._seen = None
+        self._seen: Any = None
         self._check_counts()
 
     def _check_counts(self):
@@ -45,7 +52,7 @@ class FolderStream:
                     f"{', '.join(sorted(names))} compare distributions and need at least 2 of each side"
                 )
 
-    def feed(self, metrics):
+    def feed(self, metrics: Sequence[Any]) -> None:
         """Runs all pictures through the metrics."""
         diverse, paired = split_kinds(metrics)
         for side, found in (("real", self.reals), ("fake", self.fakes)):
@@ -83,7 +90,7 @@ class FolderStream:
             for metric in metrics:
                 metric.add_samples(samples)
 
-    def protocol(self):
+    def protocol(self) -> dict[str, Any]:
         """What the figures of this stream depend on."""
         size = self._seen or self.size
         return {
@@ -99,7 +106,7 @@ class FolderStream:
 class RunStream:
     """A run's pictures beside the real ones, layout by layout; never augmented."""
 
-    def __init__(self, options):
+    def __init__(self, options: Any) -> None:
         self.options, self.size = options, pictures.parse_size(options.eval_size)
         if options.fake_dir or options.real_dir:
             raise ValueError("--checkpoint_dir makes its own pictures; leave --fake_dir and --real_dir out")
@@ -118,7 +125,7 @@ class RunStream:
         self.dataset = data.open_dataset(config, options.split, self.run.instance_maps)
         self.index, self.count = pictures.parse_shard(options.shard)
 
-    def feed(self, metrics):
+    def feed(self, metrics: Sequence[Any]) -> None:
         """Runs all layouts through the metrics."""
         diverse, paired = split_kinds(metrics)
         if diverse and not self.run.method.style_shapes:
@@ -155,7 +162,7 @@ class RunStream:
     def _sized(self, batch):
         return batch if self.size is None else np.stack([data.fit_image(p, *self.size) for p in batch])
 
-    def protocol(self):
+    def protocol(self) -> dict[str, Any]:
         """What the figures of this stream depend on."""
         size = self.size or self.run.size
         return {
@@ -172,12 +179,12 @@ class RunStream:
         }
 
 
-def float_to_uint8(images):
+def float_to_uint8(images: np.ndarray | tf.Tensor) -> np.ndarray:
     """The stored values of pictures float [-1,1] that came from uint8."""
     return np.rint((np.asarray(images) + 1) * 127.5).astype(np.uint8)
 
 
-def split_kinds(metrics):
+def split_kinds(metrics: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     """(metrics of several samples per layout, metrics of real and synthesised pictures)."""
     diverse = [metric for metric in metrics if isinstance(metric, DiversityMetric)]
     return diverse, [metric for metric in metrics if metric not in diverse]

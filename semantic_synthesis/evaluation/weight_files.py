@@ -1,22 +1,29 @@
 """Public weight files of feature networks: given, already on this computer, or downloaded."""
 
+from __future__ import annotations
+
 import hashlib
 import importlib.util
 import os
 import re
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import logging
 
 from semantic_synthesis.files import remove_parts
 
+if TYPE_CHECKING:
+    import numpy as np
+
 RANDOM = "random"
 _TIMEOUT_S = 30
 
 
-def find_file(flag, given, url):
+def find_file(flag: str, given: str, url: str) -> str:
     """The path of a weight file.
 
     given: the flag's value, a path or empty. Empty: the file of the URL's name in PyTorch's cache folder
@@ -63,7 +70,7 @@ def _download(url, path, flag):
             os.remove(partial)
 
 
-def file_in_package(package, inner):
+def file_in_package(package: str, inner: str) -> str | None:
     """A data file of an installed Python package, without importing it; None where it is not installed."""
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
@@ -72,7 +79,7 @@ def file_in_package(package, inner):
     return str(path) if path.is_file() else None
 
 
-def take(tensors, name, shape, path):
+def take(tensors: Mapping[str, np.ndarray], name: str, shape: Sequence[int], path: str) -> np.ndarray:
     """The tensor of a state dict with this name; ValueError unless it has this shape."""
     found = tensors.get(name)
     if found is None or tuple(found.shape) != tuple(shape):

@@ -4,6 +4,8 @@ What depends on a pixel's ids alone (class, pair of class and region, class in o
 cell and spread over the pixels (layers/spreading.py, layers/patches.py).
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -20,12 +22,12 @@ class Cells(NamedTuple):
     run_index: tf.Tensor | None = None
 
     @classmethod
-    def of(cls, index, static=False):
+    def of(cls, index: tf.Tensor, static: bool = False) -> Cells:
         """The Cells of an index map; static: without runs."""
         return cls(index) if static else cls(index, *find_runs(index))
 
 
-def number_cells(*maps):
+def number_cells(*maps: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
     """Numbers the combinations of ids that occur at one pixel, in the order of their first pixel.
 
     maps: int32 of one shape, ids from 0; the product of their largest ids must stay below 2^63.
@@ -44,12 +46,12 @@ def number_cells(*maps):
     return columns[::-1], tf.reshape(index, tf.shape(maps[0]))
 
 
-def pixel_cells(*maps):
+def pixel_cells(*maps: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
     """`number_cells` without numbering: every pixel is a cell of its own, so shapes follow from the maps' alone."""
     return [tf.reshape(m, [-1]) for m in maps], tf.reshape(tf.range(tf.size(maps[0])), tf.shape(maps[0]))
 
 
-def class_cells(label, num_classes):
+def class_cells(label: tf.Tensor, num_classes: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """All pairs of class and sample: (classes, samples int32 [B*C], index int32 [B,h,w]), whether they occur or not."""
     batch = tf.shape(label)[0]
     classes = tf.tile(tf.range(num_classes), [batch])
@@ -57,12 +59,12 @@ def class_cells(label, num_classes):
     return classes, samples, label + num_classes * sample_numbers(label)
 
 
-def sample_numbers(like):
+def sample_numbers(like: tf.Tensor) -> tf.Tensor:
     """int32, shape of `like` [B,h,w]: the number of the sample at each of its pixels."""
     return tf.zeros_like(like) + tf.range(tf.shape(like)[0])[:, None, None]
 
 
-def reduced(x, height, width):
+def reduced(x: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """A map [B,H,W,...] of another size, by PyTorch's nearest neighbours: row i is the old row floor(i * H / height).
 
     For whole multiples that is every n-th pixel, from the first on.

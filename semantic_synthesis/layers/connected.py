@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def connected_regions(label):
+def connected_regions(label: tf.Tensor) -> tf.Tensor:
     """Numbers the 8-connected regions of one class: int32 [B,H,W] -> int32 [B,H,W].
 
     A region's number is the smallest pixel number (reading order over the batch) in it. Numbers spread along
@@ -53,7 +53,7 @@ def _diagonal_minimum(numbers, label, largest):
     return numbers
 
 
-def region_offsets(label):
+def region_offsets(label: tf.Tensor) -> tf.Tensor:
     """Place of each pixel within its region, for CLADE-ICPE: int32 [B,H,W] -> float32 [B,H,W,2].
 
     Vertical and horizontal distance to the centroid of the pixel's 8-connected region, each divided by

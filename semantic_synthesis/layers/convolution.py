@@ -5,19 +5,27 @@ used is kernel / sigma with sigma = v . W u; u and v are constants for the gradi
 through the kernel and sigma. Deviation from Keras' own layer: the raw kernel is never overwritten.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
 from semantic_synthesis.layers.initialization import Initializer
 
+if TYPE_CHECKING:
+    import numpy as np
+
 # Input times output channels from which, and pixels of a batch up to which, a matrix product is the faster
 # convolution on CPUs.
 WIDE_CHANNELS, WIDE_PIXELS = 2**20, 1024
 
 
-def add_array(layer, name, array, trainable=True):
+def add_array(
+    layer: keras.layers.Layer, name: str, array: np.ndarray, trainable: bool = True
+) -> keras.Variable:
     """A float32-by-policy variable of `layer` that starts as `array` (NumPy)."""
     return layer.add_weight(
         name=name,
@@ -32,7 +40,16 @@ def add_array(layer, name, array, trainable=True):
 class _Linear(keras.layers.Layer):
     """A kernel [..., in, out] with optional bias and optional spectral norm; base of Conv and Dense."""
 
-    def __init__(self, shape, *, use_bias, spectral, init, name, dtype=None):
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        use_bias: bool,
+        spectral: bool,
+        init: Initializer,
+        name: str | None,
+        dtype: Any = None,
+    ) -> None:
         super().__init__(name=name, autocast=False, dtype=dtype)
         self.spectral = spectral
         self.kernel = add_array(self, "kernel", init(shape, spectral))
@@ -42,20 +59,20 @@ class _Linear(keras.layers.Layer):
             self.v = add_array(self, "v", init.unit(math.prod(shape[:-1])), trainable=False)
         self.built = True
 
-    def advance(self):
+    def advance(self) -> None:
         """One power iteration (training calls it once per step, outside the tape)."""
         matrix = tf.reshape(tf.cast(self.kernel.value, tf.float32), [-1, self.u.shape[0]])  # [rows, out]
         v = _unit(tf.linalg.matvec(matrix, self.u.value))  # [rows]
         self.v.assign(v)
         self.u.assign(_unit(tf.linalg.matvec(matrix, v, transpose_a=True)))  # [out]
 
-    def fold(self):
+    def fold(self) -> None:
         """Divides the kernel by sigma for good: same outputs, no work per call (inference only)."""
         if self.spectral:
             self.kernel.assign(self.effective_kernel())
             self.spectral = False
 
-    def effective_kernel(self):
+    def effective_kernel(self) -> tf.Tensor:
         """Tensor kernel / sigma (or the kernel itself) in the variable's dtype, shape of the kernel."""
         kernel = tf.convert_to_tensor(self.kernel.value)
         if not self.spectral:
@@ -81,22 +98,32 @@ class Conv(_Linear):
     """
 
     def __init__(
-        self, in_channels, filters, kernel_size, *, strides=1, padding=0, use_bias=True, spectral=False,
-        init=None, name=None, dtype=None,
-    ):  # fmt: skip
+        self,
+        in_channels: int,
+        filters: int,
+        kernel_size: int,
+        *,
+        strides: int = 1,
+        padding: int = 0,
+        use_bias: bool = True,
+        spectral: bool = False,
+        init: Initializer | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
         shape = (kernel_size, kernel_size, in_channels, filters)
         super().__init__(
             shape, use_bias=use_bias, spectral=spectral, init=init or Initializer(), name=name, dtype=dtype
         )
         self.strides, self.padding = strides, padding
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         x = tf.cast(x, self.compute_dtype)
         kernel = tf.cast(self.effective_kernel(), self.compute_dtype)
         return self._add_bias(convolve(x, kernel, self.strides, self.padding))
 
 
-def convolve(x, kernel, strides, padding):
+def convolve(x: tf.Tensor, kernel: tf.Tensor, strides: int, padding: int) -> tf.Tensor:
     """conv2d with `padding` zero cells on every side: [B,H,W,I], [k,k,I,O] -> [B,H',W',O].
 
     Never by TensorFlow's EXPLICIT padding: on CPUs its gradients leave oneDNN and are 2 (float32) to 100
@@ -133,11 +160,19 @@ def _convolve_wide(x, kernel, padding):
 class Dense(_Linear):
     """Fully connected layer. Call: x [B,in_channels] -> [B,filters] in the compute dtype."""
 
-    def __init__(self, in_channels, filters, *, spectral=False, init=None, name=None):
+    def __init__(
+        self,
+        in_channels: int,
+        filters: int,
+        *,
+        spectral: bool = False,
+        init: Initializer | None = None,
+        name: str | None = None,
+    ) -> None:
         super().__init__(
             (in_channels, filters), use_bias=True, spectral=spectral, init=init or Initializer(), name=name
         )
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         x = tf.cast(x, self.compute_dtype)
         return self._add_bias(tf.matmul(x, tf.cast(self.effective_kernel(), self.compute_dtype)))

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def edge_map(instance):
+def edge_map(instance: tf.Tensor) -> tf.Tensor:
     """1 where an instance id differs from its left, right, upper or lower neighbour.
 
     instance int [B,H,W] -> int32 [B,H,W] (spec section 1; the map's border is no edge).

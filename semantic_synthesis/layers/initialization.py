@@ -1,5 +1,7 @@
 """Initial values of kernels, drawn in building order from one seeded generator."""
 
+from __future__ import annotations
+
 import copy
 import math
 import os
@@ -10,7 +12,7 @@ import numpy as np
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of containers
 
 
-def memory_for_weights():
+def memory_for_weights() -> int:
     """Bytes that the weights of one model may take: a third of this machine's, or container's, memory."""
     found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")] if hasattr(os, "sysconf") else []
     for path in map(Path, _LIMITS):
@@ -32,7 +34,9 @@ class Initializer:
     MemoryError before weights are made that memory cannot hold: systems promise more than they have, and end programs.
     """
 
-    def __init__(self, init_type="xavier", gain=0.02, seed=0, spectral="default"):
+    def __init__(
+        self, init_type: str = "xavier", gain: float = 0.02, seed: int = 0, spectral: str = "default"
+    ) -> None:
         kinds = ("normal", "xavier", "xavier_uniform", "kaiming", "orthogonal", "none", "zeros")
         if init_type not in kinds:
             raise ValueError(f"init_type is {init_type!r}; expected one of {', '.join(kinds)}")
@@ -44,7 +48,7 @@ class Initializer:
         self._rng = np.random.default_rng(seed)
         self._free = [memory_for_weights()]  # shared with copies
 
-    def __call__(self, shape, spectral=False):
+    def __call__(self, shape: tuple[int, ...], spectral: bool = False) -> np.ndarray:
         self._take(shape)
         fan_in = int(np.prod(shape[:-1]))
         fan_out = int(np.prod(shape[:-2])) * shape[-1]
@@ -65,27 +69,27 @@ class Initializer:
             return self._orthogonal(shape)
         return self._uniform(shape, 1.0 / np.sqrt(fan_in))
 
-    def with_spectral(self, spectral):
+    def with_spectral(self, spectral: str) -> Initializer:
         """The same, drawing from the same generator, with another rule for spectrally normalised kernels."""
         other = copy.copy(self)
         other.spectral = spectral
         return other
 
-    def normal(self, shape, deviation):
+    def normal(self, shape: tuple[int, ...], deviation: float) -> np.ndarray:
         """Gaussian of the given standard deviation (zeros where the type says so)."""
         self._take(shape)
         if self.init_type == "zeros":
             return np.zeros(shape, np.float32)
         return self._normal(shape, deviation)
 
-    def uniform(self, shape):
+    def uniform(self, shape: tuple[int, ...]) -> np.ndarray:
         """Uniform in [0, 1) whatever the type (zeros where the type says so)."""
         self._take(shape)
         if self.init_type == "zeros":
             return np.zeros(shape, np.float32)
         return self._rng.random(shape, np.float32)
 
-    def unit(self, size):
+    def unit(self, size: int) -> np.ndarray:
         """A random direction: float32 [size] of length 1 (start of the power iteration)."""
         vector = self._rng.standard_normal(size, np.float32)
         return vector / np.linalg.norm(vector)

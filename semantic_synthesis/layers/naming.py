@@ -1,7 +1,14 @@
 """Names of variables: the paths under which checkpoints and weights.npz hold them."""
 
+from __future__ import annotations
 
-def named_variables(layer, prefix=""):
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+
+def named_variables(layer: keras.layers.Layer, prefix: str = "") -> dict[str, keras.Variable]:
     """{path: Keras variable} of a layer and all below it; paths join layer names with "/".
 
     Keras' own paths leave out the parents of layers that make their variables when constructed.

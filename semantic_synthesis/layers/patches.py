@@ -10,7 +10,9 @@ What a token stands for is free: its one-hot class (SPADE), or any vector, one r
 convolution of a map of such vectors is a sum of nine table rows as well, with the table rows * kernel.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
@@ -19,6 +21,9 @@ from absl import logging
 
 from semantic_synthesis.layers.convolution import add_array
 from semantic_synthesis.layers.spreading import find_runs, gather, spread
+
+if TYPE_CHECKING:
+    from semantic_synthesis.layers.initialization import Initializer
 
 # Above this share of distinct 5x5 patches the dense convolutions are faster (docs/performance.md).
 MOST_DISTINCT = 0.5
@@ -47,17 +52,17 @@ class LabelPlan(NamedTuple):
     patches: tf.Tensor | None = None
     triples: tf.Tensor | None = None
     columns: tf.Tensor | None = None
-    index: tf.Tensor | None = None
+    index: tf.Tensor | None = None  # type: ignore[assignment]  # hides tuple.index
     runs: tf.Tensor | None = None
     run_index: tf.Tensor | None = None
     use_patches: tf.Tensor | None = None
 
-    def repeated(self, count, num_tokens):
+    def repeated(self, count: int | tf.Tensor, num_tokens: int | tf.Tensor) -> LabelPlan:
         """The plan of `count` copies of this plan's layout whose tokens differ: those of copy i are
         num_tokens * i more. For styles that give each copy rows of its own."""
         copies = tf.range(count)
         tokens = self.tokens + num_tokens * copies[:, None, None]  # [count,h,w]
-        if self.patches is None:
+        if self.patches is None or self.triples is None or self.runs is None or self.run_index is None:
             return LabelPlan(tokens)
         patches, triples = tf.shape(self.patches)[0], tf.shape(self.triples)[0] - 1
         columns, runs = tf.shape(self.columns)[0], tf.shape(self.run_index)[0]
@@ -82,7 +87,7 @@ def _copies(ids, size, count):
     return tf.reshape(shifted, [-1, ids.shape[1]])
 
 
-def modulation_form(asked, kernel_size):
+def modulation_form(asked: str, kernel_size: int) -> str:
     """The form to plan with, from the option: auto, patches or dense. The choice is logged.
 
     auto is dense where a GPU is present (patches are measured on CPUs only) and for kernels other than 3x3,
@@ -101,12 +106,12 @@ def modulation_form(asked, kernel_size):
     return form
 
 
-def label_tokens(label, edges=None):
+def label_tokens(label: tf.Tensor, edges: tf.Tensor | None = None) -> tf.Tensor:
     """int32 [B,h,w] tokens from label ids and, where used, the edge map (0 or 1) of the same shape."""
     return label if edges is None else 2 * label + tf.cast(edges, tf.int32)
 
 
-def plan_label(tokens, num_tokens, form="auto"):
+def plan_label(tokens: tf.Tensor, num_tokens: int | tf.Tensor, form: str = "auto") -> LabelPlan:
     """The LabelPlan of int32 tokens [B,h,w] in [0, num_tokens), a number or scalar tensor.
 
     num_tokens: a number or an integer scalar tensor; form: patches, dense, or auto (patches where few
@@ -168,7 +173,17 @@ class LabelModulation(keras.layers.Layer):
     Variables: shared_kernel [k,k,C(+1),hidden], shared_bias, kernel [k,k,hidden,2F] (scale first), bias [2F].
     """
 
-    def __init__(self, num_classes, channels, hidden, *, edges=False, kernel_size=3, init, name=None):
+    def __init__(
+        self,
+        num_classes: int,
+        channels: int,
+        hidden: int,
+        *,
+        edges: bool = False,
+        kernel_size: int = 3,
+        init: Initializer,
+        name: str | None = None,
+    ) -> None:
         super().__init__(name=name, autocast=False)
         self.num_classes, self.edges, self.kernel_size = num_classes, edges, kernel_size
         semantic = num_classes + int(edges)
@@ -180,7 +195,9 @@ class LabelModulation(keras.layers.Layer):
         self.bias = add_array(self, "bias", np.zeros(2 * channels, np.float32))
         self.built = True
 
-    def call(self, x, plan, fold=None, rows=None):
+    def call(
+        self, x: tf.Tensor, plan: LabelPlan, fold: Any = None, rows: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """x * scale + shift at every pixel: x [N,h,w,F], plan of batch N or 1 -> the same shape and dtype.
 
         rows: float [T,D], the vector of each token, for plans of T tokens (and N samples, as each has rows of
@@ -204,7 +221,7 @@ class LabelModulation(keras.layers.Layer):
             values = self._folded(self.patch_values(plan, rows), fold)  # [Q,2F]
         return spread(x, values, plan.index, plan.runs, plan.run_index)
 
-    def patch_values(self, plan, rows=None):
+    def patch_values(self, plan: LabelPlan, rows: tf.Tensor | None = None) -> tf.Tensor:
         """[Q,2F]: scale and shift, biases included, of each distinct 5x5 patch."""
         table = self._table(rows)  # [9,T+1,hidden]
         tokens, width = tf.shape(table)[1] if rows is not None else table.shape[1], table.shape[2]
@@ -245,7 +262,7 @@ class LabelModulation(keras.layers.Layer):
         halves = tf.split(tf.cast(values, tf.float32), 2, -1)
         return tf.cast(tf.concat(fold(*halves), -1), values.dtype)
 
-    def fold_statistics(self, a, b):
+    def fold_statistics(self, a: tf.Tensor, b: tf.Tensor) -> None:
         """Makes this layer's own output scale * a and scale * b + shift, scale counted from 1: a, b [F].
 
         The kernel and bias take the place of `fold` in `call`; for inference only.
@@ -268,7 +285,7 @@ def _taps(kernel, edges, rows=None):
     return tf.pad(kernel, [[0, 0], [0, 1], [0, 0]])
 
 
-def label_convolution(plan, kernel, edges):
+def label_convolution(plan: LabelPlan, kernel: tf.Tensor, edges: bool) -> tf.Tensor:
     """3x3 convolution, zero padding, of the one-hot map that a plan was made from: kernel [3,3,C(+1),F] ->
     [B,h,w,F]. On distinct patches where the plan says so, else dense."""
 
@@ -290,7 +307,7 @@ def label_convolution(plan, kernel, edges):
     return by_patches() if plan.use_patches is None else tf.cond(plan.use_patches, by_patches, dense)
 
 
-def one_hot_semantics(tokens, num_classes, edges, dtype):
+def one_hot_semantics(tokens: tf.Tensor, num_classes: int, edges: bool, dtype: Any) -> tf.Tensor:
     """[B,h,w,C(+1)]: the one-hot label map, and the edge channel last where tokens carry it."""
     if not edges:
         return tf.one_hot(tokens, num_classes, dtype=dtype)

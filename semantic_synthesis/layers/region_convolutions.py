@@ -5,12 +5,17 @@ regions that is an ordinary convolution, so the ordinary one is computed everywh
 borders again, with their taps masked: the cost does not depend on the number of regions.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
 from semantic_synthesis.layers.convolution import Conv
 from semantic_synthesis.layers.spreading import gather
+
+if TYPE_CHECKING:
+    from semantic_synthesis.layers.initialization import Initializer
 
 _OUTSIDE = -1
 
@@ -27,7 +32,7 @@ class Borders(NamedTuple):
     same: tf.Tensor
 
     @classmethod
-    def of(cls, ids, strides=1):
+    def of(cls, ids: tf.Tensor, strides: int = 1) -> Borders:
         """The Borders of int32 ids [B,h,w] (none negative) for a convolution with padding 1."""
         around = _around(ids, _OUTSIDE, strides)  # [B,h',w',9]
         other = (around != around[..., 4:5]) & (around != _OUTSIDE)
@@ -55,10 +60,12 @@ class RegionConv(Conv):
     sides at strides 2, Borders of its ids at the same strides -> [B,H',W',filters].
     """
 
-    def __init__(self, in_channels, filters, *, strides=1, init, name):
+    def __init__(
+        self, in_channels: int, filters: int, *, strides: int = 1, init: Initializer, name: str
+    ) -> None:
         super().__init__(in_channels, filters, 3, strides=strides, padding=1, init=init, name=name)
 
-    def call(self, x, borders):
+    def call(self, x: tf.Tensor, borders: Borders) -> tf.Tensor:  # type: ignore[override]
         y = super().call(x)
         rows = tf.cast(tf.reshape(x, [-1, x.shape[-1]]), y.dtype)  # [B*H*W,I]
         taps = gather(rows, borders.taps) * tf.cast(borders.same, y.dtype)[..., None]  # [P,9,I]
@@ -81,7 +88,7 @@ class RegionMeans(NamedTuple):
     leaves: tf.Tensor
 
     @classmethod
-    def of(cls, ids, num_ids):
+    def of(cls, ids: tf.Tensor, num_ids: int | tf.Tensor) -> RegionMeans:
         """The RegionMeans of int32 ids."""
         samples = tf.range(tf.shape(ids)[0])[:, None, None]
         segments = tf.reshape(samples * num_ids + ids, [-1])
@@ -91,7 +98,7 @@ class RegionMeans(NamedTuple):
         rims = tf.cast(tf.where(tf.reduce_any(other, -1))[:, 0], tf.int32)
         return cls(segments, counts, rims, tf.gather(other, rims))
 
-    def neighbourhoods(self, x):
+    def neighbourhoods(self, x: tf.Tensor) -> tf.Tensor:
         """Mean over each region of the taps within it: x [B,h,w,F] -> float32 [B*I,9*F], 0 without pixels.
 
         A convolution's mean over a region is its kernel times this: all pixels once, then what each tap

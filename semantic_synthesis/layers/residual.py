@@ -1,9 +1,17 @@
 """The conditional residual block of the SPADE family (Park et al., figure 4 and appendix A)."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import keras
 import tensorflow as tf
 
 from semantic_synthesis.layers.convolution import Conv
+
+if TYPE_CHECKING:
+    from semantic_synthesis.layers.initialization import Initializer
 
 SLOPE = 0.2  # of every leaky ReLU
 
@@ -17,15 +25,25 @@ class ResidualBlock(keras.layers.Layer):
     Call: x [B,h,w,in_channels], condition as the normaliser takes it -> [B,h,w,filters].
     """
 
-    def __init__(self, in_channels, filters, make_norm, *, spectral=True, init, name=None):
+    def __init__(
+        self,
+        in_channels: int,
+        filters: int,
+        make_norm: Callable,
+        *,
+        spectral: bool = True,
+        init: Initializer,
+        name: str | None = None,
+    ) -> None:
         super().__init__(name=name, autocast=False)
         middle = min(in_channels, filters)
-        conv = {"padding": 1, "spectral": spectral, "init": init}
+        conv: dict[str, Any] = {"padding": 1, "spectral": spectral, "init": init}
         self.norm_0 = make_norm(in_channels, name="norm_0")
         self.conv_0 = Conv(self.norm_0.out_channels, middle, 3, **conv, name="conv_0")
         self.norm_1 = make_norm(middle, name="norm_1")
         self.conv_1 = Conv(self.norm_1.out_channels, filters, 3, **conv, name="conv_1")
-        self.norm_s = self.conv_s = None
+        self.norm_s: Any = None
+        self.conv_s: Any = None
         if in_channels != filters:
             self.norm_s = make_norm(in_channels, name="norm_s")
             self.conv_s = Conv(
@@ -39,7 +57,7 @@ class ResidualBlock(keras.layers.Layer):
             )
         self.built = True
 
-    def call(self, x, condition, training=False):
+    def call(self, x: tf.Tensor, condition: Any, training: bool = False) -> tf.Tensor:
         shortcut = x
         if self.conv_s is not None:
             shortcut = self.conv_s(self.norm_s(x, condition, training=training))

@@ -1,9 +1,11 @@
 """Values of a few distinct conditions spread over the pixels that share them, with fast exact gradients."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 
-def find_runs(index):
+def find_runs(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """(run of each pixel [B*h*w], index of each run [R]) of int32 index [B,h,w]."""
     flat = tf.reshape(index, [-1])
     starts = tf.concat([[True], flat[1:] != flat[:-1]], 0)
@@ -11,7 +13,7 @@ def find_runs(index):
 
 
 @tf.custom_gradient
-def gather(table, index):
+def gather(table: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """tf.gather(table [N,F], index) whose gradient is summed in float32, also for bfloat16 tables."""
 
     def backward(gradient):
@@ -22,7 +24,13 @@ def gather(table, index):
     return tf.gather(table, index), backward
 
 
-def spread(x, values, index, runs, run_index):
+def spread(
+    x: tf.Tensor,
+    values: tf.Tensor,
+    index: tf.Tensor,
+    runs: tf.Tensor | None,
+    run_index: tf.Tensor | None,
+) -> tf.Tensor:
     """x * scale + shift with (scale, shift) = values[index]: x [N,h,w,F], values [Q,2F], index and its runs as
     `find_runs` gives them; without runs (None) for inference only."""
     if runs is None:

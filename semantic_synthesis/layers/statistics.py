@@ -4,11 +4,18 @@ Both answer two questions: `affine(x)` gives the pair (a, b) with normalised = x
 normaliser can fold them into its own scale and shift; calling the layer applies them.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis.layers.convolution import add_array
+
+if TYPE_CHECKING:
+    from semantic_synthesis.layers.initialization import Initializer
 
 EPSILON = 1e-5
 MOMENTUM = 0.1  # PyTorch's sense: share of the new value
@@ -22,11 +29,11 @@ class InstanceNorm(keras.layers.Layer):
 
     per_sample = True
 
-    def __init__(self, channels, name=None):
+    def __init__(self, channels: int | None, name: str | None = None) -> None:
         super().__init__(name=name, autocast=False)
         self.built = True
 
-    def affine(self, x, training=False):
+    def affine(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """float32 (a, b), each [B,1,1,F]."""
         mean, variance = self._statistics(x)
         a = tf.math.rsqrt(variance + EPSILON)
@@ -36,7 +43,7 @@ class InstanceNorm(keras.layers.Layer):
     def _statistics(x):
         return tf.nn.moments(tf.cast(x, tf.float32), [1, 2], keepdims=True)
 
-    def call(self, x, training=False):
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         # Not x * a + b: that loses digits where the mean is large against the spread.
         mean, variance = self._statistics(x)
         return tf.cast((tf.cast(x, tf.float32) - mean) * tf.math.rsqrt(variance + EPSILON), x.dtype)
@@ -53,18 +60,27 @@ class BatchNorm(keras.layers.Layer):
 
     per_sample = False
 
-    def __init__(self, channels, trainable_affine=False, synchronized=True, init=None, name=None):
+    def __init__(
+        self,
+        channels: int,
+        trainable_affine: bool = False,
+        synchronized: bool = True,
+        init: Initializer | None = None,
+        name: str | None = None,
+    ) -> None:
         super().__init__(name=name, autocast=False, dtype="float32")
         self.synchronized = synchronized
         self.moving_mean = add_array(self, "moving_mean", np.zeros(channels, np.float32), False)
         self.moving_variance = add_array(self, "moving_variance", np.ones(channels, np.float32), False)
-        self.gamma = self.beta = None
+        self.gamma: Any = None
+        self.beta: Any = None
         if trainable_affine:
+            init = init or Initializer()
             self.gamma = add_array(self, "gamma", 1 + init.normal((channels,), 0.02))
             self.beta = add_array(self, "beta", np.zeros(channels, np.float32))
         self.built = True
 
-    def affine(self, x, training=False):
+    def affine(self, x: tf.Tensor | None, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """float32 (a, b), each [F]."""
         if training:
             mean, variance = self._batch_statistics(tf.cast(x, tf.float32))
@@ -97,6 +113,6 @@ class BatchNorm(keras.layers.Layer):
         value = tf.stop_gradient(value)
         variable.assign(variable.value * (1 - MOMENTUM) + value * MOMENTUM)
 
-    def call(self, x, training=False):
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         a, b = self.affine(x, training)
         return tf.cast(tf.cast(x, tf.float32) * a + b, x.dtype)

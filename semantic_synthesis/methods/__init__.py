@@ -4,7 +4,9 @@ A package that is installed beside this one adds a method with an entry point of
 method's, its object the Method subclass), see CONTRIBUTING.md.
 """
 
+from collections.abc import Sequence
 from importlib.metadata import entry_points
+from typing import Any
 
 from absl import logging
 
@@ -19,7 +21,7 @@ from semantic_synthesis.methods.sims import SIMS
 from semantic_synthesis.methods.spade import SPADE
 
 PLUGINS = "semantic_synthesis.methods"
-METHODS = {
+METHODS: dict[str, type[Method]] = {
     "spade": SPADE, "clade": CLADE, "inade": INADE, "clvae": CLVAE, "scgan": SCGAN, "oasis": OASIS, "sims": SIMS,
 }  # fmt: skip
 
@@ -48,23 +50,23 @@ def _add(point):
 _add_plugins()
 
 
-def method_class(config):
+def method_class(config: Config) -> type[Method]:
     """The class of config.method; ValueError if there is none of that name."""
     if config.method not in METHODS:
         raise ValueError(f"--method {config.method}: unknown; expected one of {', '.join(METHODS)}")
     return METHODS[config.method]
 
 
-def make_config(method="spade", **options):
+def make_config(method: str = "spade", **options: Any) -> Config:
     """A Config of the method's class; unresolved (data.resolve fills what the dataset decides)."""
     return Config.class_for(method)(**options)
 
 
-def extra_maps(config):
+def extra_maps(config: Config) -> Sequence[str]:
     """What other maps the method of a config trains with (see Method)."""
     return method_class(config).extra_maps(config)
 
 
-def instance_maps(config):
+def instance_maps(config: Config) -> str | None:
     """What instance maps the method of a config reads: None, "objects" or "regions" (see Method)."""
     return method_class(config).instance_maps(config)

@@ -1,8 +1,10 @@
 """What SPADE and the GANs that grew from it share: backbone, discriminator and the losses on its judgement."""
 
+from __future__ import annotations
+
 import functools
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 
@@ -23,6 +25,11 @@ from semantic_synthesis.networks.vgg import VGG19Features
 from semantic_synthesis.normalization import parse_norm_G
 from semantic_synthesis.options import option
 from semantic_synthesis.styles import Encoded, StyleSpec
+
+if TYPE_CHECKING:
+    import keras
+
+    from semantic_synthesis.networks.generator import Block
 
 _networks = functools.partial(option, group="Generator, encoder, discriminator", role="network")
 _losses = functools.partial(option, group="Losses", role="training")
@@ -129,7 +136,7 @@ class ConditionalGAN(Method):
     finish = staticmethod(tf.tanh)
     spectral_init = "default"  # initial values of spectrally normalised kernels, see Initializer
 
-    def __init__(self, config, training, initial_weights, name):
+    def __init__(self, config: Any, training: bool, initial_weights: bool, name: str) -> None:
         super().__init__(name=name)
         self.config = config
         self.init = Initializer(
@@ -149,7 +156,9 @@ class ConditionalGAN(Method):
         self.fc = self.make_entry()
         self.generator = Generator(layout, self.make_block, finish=self.finish, init=self.init)
         self.encoder = self.make_encoder() if config.use_vae else None
-        self.adversary = self.discriminator = self.vgg = None
+        self.adversary: Any = None
+        self.discriminator: Any = None
+        self.vgg: Any = None
         if training:
             self.adversary = ADVERSARIES[config.netD](
                 config, self.num_classes, self.semantic_channels, self.init
@@ -160,22 +169,22 @@ class ConditionalGAN(Method):
         self.built = True
 
     @classmethod
-    def without_features(cls, config):
+    def without_features(cls, config: Any) -> Any:
         """The same networks without VGG19."""
         return config.replace(no_vgg_loss=True)
 
     # What the constructor asks for
 
     @classmethod
-    def uses_edges(cls, config):
+    def uses_edges(cls, config: Any) -> bool:
         """Whether the networks see instance edges."""
         return not config.no_instance
 
-    def make_layout(self):
+    def make_layout(self) -> list[Block]:
         """The generator's Blocks."""
         return spade_layout(self.config.num_generator_filters, self.config.num_upsampling_layers)
 
-    def make_block(self, channels_in, channels_out, name):
+    def make_block(self, channels_in: int, channels_out: int, name: str) -> keras.layers.Layer:
         """One block of the generator."""
         spectral = parse_norm_G(self.config.norm_G).spectral
         return ResidualBlock(
@@ -183,12 +192,12 @@ class ConditionalGAN(Method):
         )
 
     @property
-    def stride(self):
+    def stride(self) -> int:
         """Width and height of layouts are multiples of it."""
         return self.strides[0]
 
     @classmethod
-    def sources(cls, config):
+    def sources(cls, config: Any) -> list[str]:
         """The VGG loss brings weights of its own, and rarity files decide what is drawn."""
         found = [] if config.no_vgg_loss else [f"VGG19 weights ({config.vgg_weights}) in the loss"]
         return found + (
@@ -196,7 +205,7 @@ class ConditionalGAN(Method):
         )
 
     @classmethod
-    def instance_maps(cls, config):
+    def instance_maps(cls, config: Any) -> str | None:
         """The instance edges are all that is made of the maps."""
         return "objects" if cls.uses_edges(config) else None
 
@@ -209,24 +218,32 @@ class ConditionalGAN(Method):
             )
 
     @property
-    def plan_form(self):
+    def plan_form(self) -> str:
         """The form in which labels are planned: patches have as many rows as values ask for."""
         return "dense" if self.static_shapes else self.form
 
     # The first features
 
-    def dense_entry(self):
+    def dense_entry(self) -> Dense:
         """From z to the first features."""
         height, width, channels = self.initial_shape
         return Dense(self.config.z_dim, height * width * channels, init=self.init, name="fc")
 
-    def enter(self, z):
+    def enter(self, z: tf.Tensor) -> tf.Tensor:
         """The first features of style vectors: z [N,Z] -> [N,h,w,16F]."""
         return tf.reshape(self.fc(z), [-1, *self.initial_shape])
 
     # Training
 
-    def adversarial_terms(self, layout, fake, real, unpaired=None, rows=None, pixels=None):
+    def adversarial_terms(
+        self,
+        layout: dict[str, tf.Tensor],
+        fake: tf.Tensor,
+        real: tf.Tensor,
+        unpaired: tf.Tensor | None = None,
+        rows: tf.Tensor | None = None,
+        pixels: tf.Tensor | None = None,
+    ) -> dict[str, dict[str, tf.Tensor]]:
         """{objective: {loss: weighted scalar}} of fakes and reals [B,H,W,3].
 
         unpaired: bool [B], the fakes that need not match their photo: their terms of feature matching and
@@ -241,9 +258,9 @@ class ConditionalGAN(Method):
             terms["generator"]["VGG"] = weight * self.vgg.loss(matched, real, config.vgg_layers, pixels)
         return terms
 
-    def compute_losses(self, batch):
+    def compute_losses(self, batch: dict[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
         """One forward pass for both objectives; see Method. Losses are already weighted."""
-        layout = {key: batch[key] for key in ("label", "instance") if key in batch}
+        layout: dict[str, tf.Tensor] = {key: batch[key] for key in ("label", "instance") if key in batch}
         style, divergence, unpaired = self.training_style(batch)
         fake = self.synthesize_planned(self.plan(layout), style, training=True)
         terms = self.adversarial_terms(
@@ -251,30 +268,37 @@ class ConditionalGAN(Method):
         )
         return terms | {"generator": divergence | terms["generator"]}
 
-    def shown(self, layout, fake, real, unpaired=None, rows=None):
+    def shown(
+        self,
+        layout: dict[str, tf.Tensor],
+        fake: tf.Tensor,
+        real: tf.Tensor,
+        unpaired: tf.Tensor | None = None,
+        rows: tf.Tensor | None = None,
+    ) -> Shown:
         """What discriminators get to see (`discriminators.Shown`)."""
         return Shown(fake, real, layout["label"], lambda: self.semantics(self.tokens(layout)), unpaired, rows)
 
-    def tokens(self, layout):
+    def tokens(self, layout: dict[str, tf.Tensor]) -> tf.Tensor:
         """int32 [B,H,W]: class ids, with the edge bit where edges are used (`label_tokens`)."""
         return label_tokens(layout["label"], edge_map(layout["instance"]) if self.edges else None)
 
     @property
-    def num_tokens(self):
+    def num_tokens(self) -> int:
         """Number of different tokens."""
         return self.num_classes * (2 if self.edges else 1)
 
-    def semantics(self, tokens):
+    def semantics(self, tokens: tf.Tensor) -> tf.Tensor:
         """One-hot classes and edges of tokens [B,h,w] -> [B,h,w,S]."""
         return one_hot_semantics(tokens, self.num_classes, self.edges, self.compute_dtype)
 
-    def objectives(self):
+    def objectives(self) -> dict[str, Objective]:
         """Generator (with entry and encoder) and discriminator, at rates and betas of their own (TTUR)."""
         config = self.config
         slow, fast = (1.0, 1.0) if config.no_TTUR else (0.5, 2.0)
         betas = (0.5, 0.999) if config.no_TTUR else (0.0, 0.9)
         asked = (config.beta1, config.beta2)
-        betas = tuple(b if a is None else a for a, b in zip(asked, betas, strict=True))
+        betas = (betas[0] if asked[0] is None else asked[0], betas[1] if asked[1] is None else asked[1])
         trained = [self.fc, self.generator] + ([self.encoder] if self.encoder else [])
         return {
             "generator": Objective(
@@ -284,7 +308,7 @@ class ConditionalGAN(Method):
         }
 
 
-def random_rows(rows, share):
+def random_rows(rows: tf.Tensor, share: float) -> tf.Tensor:
     """bool [B]: which samples (numbers int64 [B]) train with random styles, evenly spread; share in [0,1].
 
     Not in the papers' code; BicycleGAN (Zhu et al., NeurIPS 2017) trains on both kinds of style. Without
@@ -304,17 +328,17 @@ class GlobalStyleGAN(ConditionalGAN):
     """
 
     @classmethod
-    def fixed_size(cls, config):
+    def fixed_size(cls, config: Any) -> bool:
         """The dense layer after z decides the size; without z the networks are convolutional throughout."""
         return config.use_vae
 
-    def make_entry(self):
+    def make_entry(self) -> keras.layers.Layer:
         """z, or the label map itself, to the first features."""
         if self.config.use_vae:
             return self.dense_entry()
         return Conv(self.semantic_channels, self.initial_shape[-1], 3, padding=1, init=self.init, name="fc")
 
-    def make_encoder(self):
+    def make_encoder(self) -> keras.layers.Layer | None:
         """The encoder of photos (Park et al., figure 14)."""
         config = self.config
         return Encoder(
@@ -323,19 +347,19 @@ class GlobalStyleGAN(ConditionalGAN):
         )  # fmt: skip
 
     @property
-    def style_shapes(self):
+    def style_shapes(self) -> dict[str, StyleSpec]:
         """{name: StyleSpec}."""
         return {"z": StyleSpec((self.config.z_dim,), ("latent",), encoded=True)} if self.encoder else {}
 
-    def sample_style(self, layout, seed):
+    def sample_style(self, layout: dict[str, tf.Tensor] | None, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """One random style per seed: seed int64 [N] -> {"z": [N,Z]} ({} without an encoder)."""
         return {"z": row_normal(seed, self.config.z_dim)} if self.encoder else {}
 
-    def encode_style(self, image, layout=None):
+    def encode_style(self, image: tf.Tensor, layout: dict[str, tf.Tensor] | None = None) -> Encoded:
         """The mean style of photos: image float32 [N,H,W,3] in [-1,1] -> Encoded {"z": [N,Z]} (or empty)."""
         return Encoded({"z": self.encoder(image)[0]} if self.encoder else {})
 
-    def synthesize_planned(self, plan, style, training=False):
+    def synthesize_planned(self, plan: Any, style: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Pictures float32 [N,H,W,3] in [-1,1] for a plan of batch 1 or N and a style of batch N."""
         conditions = [plan[stride] for stride in self.strides]
         if self.encoder:
@@ -344,7 +368,9 @@ class GlobalStyleGAN(ConditionalGAN):
             initial = self.fc(self.semantics(self.tokens_of(conditions[0])))
         return self.generator(initial, conditions, training=training)
 
-    def training_style(self, batch):
+    def training_style(
+        self, batch: dict[str, tf.Tensor]
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], tf.Tensor | None]:
         """(style to train with, {"KLD": weighted term}, which samples are unpaired: bool [B] or None)."""
         if self.encoder is None:
             return {}, {}, None

@@ -1,9 +1,11 @@
 """What every method is to trainer, inference, export and evaluation."""
 
+from __future__ import annotations
+
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -78,34 +80,34 @@ class Method(keras.Model):
     why_not_static: ClassVar[str] = ""
 
     @classmethod
-    def converter(cls):
+    def converter(cls) -> Any:
         """What turns the original's files into runs, or None."""
         return None
 
     @classmethod
-    def extra_maps(cls, config):
+    def extra_maps(cls, config: Any) -> Sequence[str]:
         """Kinds of maps that training needs besides label and instance maps."""
         return ()
 
     @classmethod
-    def sources(cls, config):
+    def sources(cls, config: Any) -> list[str]:
         """Texts that name weights or data other than the dataset that training used."""
         return []
 
     @classmethod
-    def without_features(cls, config):
+    def without_features(cls, config: Any) -> Any:
         """The config with which the constructor loads no frozen features: all variables, nothing from outside."""
         return config
 
-    def call(self, layout, style):
+    def call(self, layout: dict[str, tf.Tensor], style: dict[str, tf.Tensor]) -> tf.Tensor:
         return self.synthesize(layout, style)
 
-    def synthesize(self, layout, style):
+    def synthesize(self, layout: dict[str, tf.Tensor], style: dict[str, tf.Tensor]) -> tf.Tensor:
         """Pictures float32 [N,H,W,3] in [-1,1]: a pure function of layout and style."""
         return self.synthesize_planned(self.plan(layout), style)
 
     @contextlib.contextmanager
-    def with_static_shapes(self):
+    def with_static_shapes(self) -> Iterator[None]:
         """Within it, graphs are traced in the form whose shapes do not depend on a layout's values."""
         self.static_shapes = True
         try:
@@ -113,20 +115,22 @@ class Method(keras.Model):
         finally:
             self.static_shapes = False
 
-    def provenance(self, plan, style):
+    def provenance(self, plan: Any, style: dict[str, tf.Tensor]) -> list[Provenance] | None:
         """Where the parts of pictures come from, or None."""
         return None
 
-    def style_of(self, layout, seed, image=None):
+    def style_of(
+        self, layout: dict[str, tf.Tensor], seed: tf.Tensor, image: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
         """The style of seeds int64 [N]; with photos of the same layout, what these decide in its place."""
         style = self.sample_style(layout, seed)
         return style if image is None else merge_style(style, self.encode_style(image, layout))
 
-    def objective_variables(self, objective):
+    def objective_variables(self, objective: str) -> list[keras.Variable]:
         """Trainable Keras variables of one objective."""
         return [v for layer in self.objectives()[objective].layers for v in layer.trainable_variables]
 
-    def averaged_variables(self):
+    def averaged_variables(self) -> dict[str, keras.Variable]:
         """{path: Keras variable} of which averages are worth keeping: of the objectives that ask for it, what is
         trained and the running statistics; not the vectors of power iterations, which belong to one kernel."""
         chosen = {
@@ -137,23 +141,23 @@ class Method(keras.Model):
         iterated = {id(v) for layer in self.spectral_layers() for v in (layer.u, layer.v)}
         return {n: v for n, v in named_variables(self).items() if id(v) in chosen - iterated}
 
-    def spectral_layers(self):
+    def spectral_layers(self) -> list[Any]:
         """The layers with a spectral norm."""
         return [layer for layer in self._flatten_layers() if getattr(layer, "spectral", False)]
 
-    def advance_spectral_norms(self):
+    def advance_spectral_norms(self) -> None:
         """One power iteration everywhere; training does this once at the start of a step."""
         for layer in self.spectral_layers():
             layer.advance()
 
-    def fold(self):
+    def fold(self) -> None:
         """Folds spectral norms and running statistics into kernels; the model is for inference from here on."""
         for layer in self._flatten_layers(include_self=False):
             if hasattr(layer, "fold"):
                 layer.fold()
 
 
-def decaying_rate(config, factor=1.0):
+def decaying_rate(config: Config, factor: float = 1.0) -> Callable[[float], float]:
     """epoch -> lr * factor, constant until decay_epoch, then falling linearly to zero at total_epochs.
 
     Deviation: the originals lower the rate once per epoch.
@@ -168,7 +172,7 @@ def decaying_rate(config, factor=1.0):
     return rate
 
 
-def row_normal(rows, size, seed=0):
+def row_normal(rows: list[int] | tf.Tensor, size: int | tf.Tensor, seed: int = 0) -> tf.Tensor:
     """Gaussian noise float32 [N,size], a function of (seed, row) alone: same row, same noise, in any batch.
 
     rows: int64 [N], for example global sample numbers or request seeds; size may be a tensor, and a longer

@@ -1,6 +1,9 @@
 """Generator backbone of the SPADE family (Park et al., appendix A)."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -8,10 +11,13 @@ import tensorflow as tf
 from semantic_synthesis.layers import Conv
 from semantic_synthesis.layers.residual import SLOPE
 
+if TYPE_CHECKING:
+    from semantic_synthesis.layers.initialization import Initializer
+
 DOUBLINGS = {"normal": 5, "more": 6, "most": 7}
 
 
-def generator_strides(depth):
+def generator_strides(depth: str) -> tuple[int, ...]:
     """Output pixels per feature cell for each residual block, coarsest first.
 
     depth: normal, more or most. The first value is the stride of the initial features.
@@ -33,7 +39,7 @@ class Block(NamedTuple):
     stride: int
 
 
-def spade_layout(filters, depth):
+def spade_layout(filters: int, depth: str) -> list[Block]:
     """The Blocks of SPADE's generator: 16F channels down to F (F/2 at depth most)."""
     names = ["head_0", "G_middle_0", "G_middle_1", "up_0", "up_1", "up_2", "up_3"]
     widths = [16 * filters] * 4 + [8 * filters, 4 * filters, 2 * filters, filters]
@@ -41,7 +47,7 @@ def spade_layout(filters, depth):
         names.append("up_4")
         widths.append(filters // 2)
     strides = generator_strides(depth)
-    return [Block(n, *widths[i : i + 2], strides[i]) for i, n in enumerate(names)]
+    return [Block(n, widths[i], widths[i + 1], strides[i]) for i, n in enumerate(names)]
 
 
 class Generator(keras.layers.Layer):
@@ -53,14 +59,22 @@ class Generator(keras.layers.Layer):
     the blocks' strides -> [B,h*s,w*s,3] float32 in [-1,1], s the first stride over the last.
     """
 
-    def __init__(self, layout, make_block, *, finish=tf.tanh, init, name="generator"):
+    def __init__(
+        self,
+        layout: Sequence[Block],
+        make_block: Callable,
+        *,
+        finish: Callable[[tf.Tensor], tf.Tensor] = tf.tanh,
+        init: Initializer,
+        name: str = "generator",
+    ) -> None:
         super().__init__(name=name, autocast=False)
         self.strides, self.finish = tuple(place.stride for place in layout), finish
         self.blocks = [make_block(place.channels_in, place.channels_out, place.name) for place in layout]
         self.conv_img = Conv(layout[-1].channels_out, 3, 3, padding=1, init=init, name="conv_img")
         self.built = True
 
-    def call(self, initial, conditions, training=False):
+    def call(self, initial: tf.Tensor, conditions: Any, training: bool = False) -> tf.Tensor:
         x, stride = initial, self.strides[0]
         for block, block_stride, condition in zip(self.blocks, self.strides, conditions, strict=True):
             while block_stride < stride:
@@ -70,6 +84,6 @@ class Generator(keras.layers.Layer):
         return self.finish(tf.cast(x, tf.float32))
 
 
-def double(x):
+def double(x: tf.Tensor) -> tf.Tensor:
     """Nearest-neighbour enlargement by two: [B,h,w,F] -> [B,2h,2w,F]."""
     return tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)

@@ -7,6 +7,7 @@ larger, hence the smaller default weight.
 """
 
 import os
+from typing import Any
 
 import keras
 import numpy as np
@@ -35,7 +36,9 @@ class VGG19Features(keras.layers.Layer):
 
     frozen = True
 
-    def __init__(self, weights="imagenet", taps=FIRST, average=False, name="vgg19"):
+    def __init__(
+        self, weights: str = "imagenet", taps: Any = FIRST, average: bool = False, name: str = "vgg19"
+    ) -> None:
         super().__init__(name=name, autocast=False, trainable=False)
         self.taps, self.average = taps, average
         self.counts = [count for _, count in _BLOCKS[:-1]] + [
@@ -49,7 +52,7 @@ class VGG19Features(keras.layers.Layer):
         ]
         self.built = True
 
-    def call(self, image):
+    def call(self, image: tf.Tensor) -> list[tf.Tensor]:
         x = tf.cast(image, tf.float32)
         if self.caffe:
             x = (x[..., ::-1] + 1.0) * 127.5 - tf.constant(_CAFFE_MEAN_BGR)
@@ -66,7 +69,9 @@ class VGG19Features(keras.layers.Layer):
                     features.append(x)
         return features
 
-    def loss(self, fake, real, taps="all", pixels=None):
+    def loss(
+        self, fake: tf.Tensor, real: tf.Tensor, taps: Any = "all", pixels: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Weighted sum over the five taps of mean |features(fake) - features(real)|; real is a constant.
 
         taps: a key of TAP_WEIGHTS; pixels: float32 [B,H,W], weights of the pixels, reduced to each tap's size by

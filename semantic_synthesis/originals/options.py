@@ -1,18 +1,35 @@
 """From evidence, flags and dataset description to a complete Config."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
 from semantic_synthesis.data import ClassTable, catalogue
 from semantic_synthesis.data.resolving import fill_options, read_label_values
 from semantic_synthesis.options import options_of
 
+if TYPE_CHECKING:
+    from semantic_synthesis.config import Config
+    from semantic_synthesis.data.catalogue import Description
+    from semantic_synthesis.originals.evidence import Evidence
+
 UNKNOWN_ID = 255
 
 
-def describe_options(options):
+def describe_options(options: Any) -> Description:
     """The dataset's description."""
     return catalogue.describe(options.dataset_mode or catalogue.CUSTOM)
 
 
-def complete_config(config, evidence, flags, description, options, settle):
+def complete_config(
+    config: Config,
+    evidence: Evidence,
+    flags: Mapping[str, Any],
+    description: Description,
+    options: Any,
+    settle: Callable[..., None],
+) -> Config:
     """A Config without open questions.
 
     config: of the method's class; flags: {its option: value or None}; options: the ConvertOptions;
@@ -43,7 +60,7 @@ def complete_config(config, evidence, flags, description, options, settle):
     return fill_options(config, description).replace(class_table=table.to_dict())
 
 
-def known_classes(description, options):
+def known_classes(description: Description, options: Any) -> int | None:
     """C of the dataset, None where it is not known."""
     table = _known_table(description, options)
     return None if table is None else table.num_classes

@@ -5,8 +5,10 @@ its axes move. `apply_rules` uses every tensor of the source exactly once (or dr
 reason), fills every variable of ours, and raises one error that lists whatever is left over.
 """
 
+from __future__ import annotations
+
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,17 +46,17 @@ class Source(NamedTuple):
     rules: list
 
 
-def convolution(array):
+def convolution(array: np.ndarray) -> np.ndarray:
     """(O,I,kh,kw) -> (kh,kw,I,O); of a transposed convolution (I,O,kh,kw) -> (kh,kw,O,I)."""
     return array.transpose(2, 3, 1, 0)
 
 
-def linear(array):
+def linear(array: np.ndarray) -> np.ndarray:
     """(out,in) -> (in,out)."""
     return array.transpose()
 
 
-def right_vector(size):
+def right_vector(size: int) -> Callable[[np.ndarray], np.ndarray]:
     """weight_v of a size x size convolution: (I*kh*kw) -> (kh*kw*I), the rows of our kernel."""
 
     def to_ours(array):
@@ -63,7 +65,7 @@ def right_vector(size):
     return to_ours
 
 
-def spectral_convolution(source, target, size):
+def spectral_convolution(source: str, target: str, size: int) -> list[Rule | Ignored]:
     """The rules of a convolution with or without spectral norm (old-style PyTorch hook)."""
     return [
         Rule(rf"{source}\.weight(?:_orig)?", rf"{target}/kernel", convolution),
@@ -73,7 +75,9 @@ def spectral_convolution(source, target, size):
     ]
 
 
-def apply_rules(sources, shapes):
+def apply_rules(
+    sources: Sequence[Source], shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Converts the tensors of all files of one original.
 
     sources: list of Source; shapes: {variable name: shape} of the model to fill.

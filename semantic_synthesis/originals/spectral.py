@@ -1,9 +1,13 @@
 """Completes the spectral norms of files from PyTorch before 1.0.1 (spec section 9.4, rule 6)."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 
-def complete_spectral_norms(tensors, path):
+def complete_spectral_norms(
+    tensors: Mapping[str, np.ndarray], path: str
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """State dict with weight_orig, weight_u and weight_v for every spectral norm.
 
     Old files also hold `weight` = weight_orig / sigma and lack weight_v; v is then the shortest

@@ -4,6 +4,8 @@ A browser lets any page send requests to an address on this machine. So the Host
 server can point here, and pages of other origins need --allow_origin.
 """
 
+from __future__ import annotations
+
 import contextlib
 import hmac
 import ipaddress
@@ -14,6 +16,8 @@ import os
 import queue
 import re
 import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 TOKEN_VARIABLE = "SEMANTIC_SYNTHESIS_API_TOKEN"
@@ -21,7 +25,7 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+")
 _MOST_PATH = 200  # characters of a path in the log
 
 
-def read_token(options):
+def read_token(options: Any) -> str:
     """The token that clients must send: of --api_token, --api_token_file or the environment; "" for none."""
     if options.api_token and options.api_token_file:
         raise ValueError("--api_token and --api_token_file; expected one of them")
@@ -40,7 +44,7 @@ def read_token(options):
 class Access:
     """The rules. Refusals are (HTTP status, text), None for who may pass."""
 
-    def __init__(self, options):
+    def __init__(self, options: Any) -> None:
         self.token = read_token(options).encode()
         self.origins = list(options.allow_origin)
         self.hosts = {name.lower() for name in (options.host, *options.allow_host)}
@@ -48,7 +52,7 @@ class Access:
             if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"--allow_origin {origin!r}; expected such as http://localhost:3000, or *")
 
-    def refusal(self, scope):
+    def refusal(self, scope: Mapping[str, Any]) -> tuple[int, str] | None:
         """Of Host and Origin."""
         hosts, origins = (_values(scope, name) for name in (b"host", b"origin"))
         if len(hosts) > 1 or (not hosts and scope["http_version"] != "1.0"):
@@ -84,7 +88,7 @@ class Access:
                 or (bool(re.fullmatch(r"[a-z0-9_-]+", name)))
             )
 
-    def token_refusal(self, scope):
+    def token_refusal(self, scope: Mapping[str, Any]) -> tuple[int, str] | None:
         """Of the token."""
         if not self.token:
             return None
@@ -102,7 +106,9 @@ def _values(scope, name):
     return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
 
 
-async def send_json(send, status, body, headers=()):
+async def send_json(
+    send: Callable, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
     """An ASGI answer of JSON bytes."""
     about = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *headers]
     await send({"type": "http.response.start", "status": status, "headers": about})
@@ -112,10 +118,10 @@ async def send_json(send, status, body, headers=()):
 class Gate:
     """ASGI: refuses foreign hosts and origins, and logs every request in one line."""
 
-    def __init__(self, app, access, log):
+    def __init__(self, app: Any, access: Access, log: Any) -> None:
         self.app, self.access, self.log = app, access, log
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Callable, send: Callable) -> None:
         """One request."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
@@ -156,7 +162,7 @@ class Gate:
 class _NeverWaits(logging.handlers.QueueHandler):
     """Hands lines to a thread; where nobody reads them, they are dropped and the server goes on."""
 
-    def enqueue(self, record):
+    def enqueue(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(queue.Full):
             self.queue.put_nowait(record)
 
@@ -164,12 +170,12 @@ class _NeverWaits(logging.handlers.QueueHandler):
 class _Unbuffered(logging.Handler):
     """Lines to standard error without Python's buffer, on which the end of the process would wait."""
 
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(OSError):
             os.write(2, (self.format(record) + "\n").encode(errors="backslashreplace"))
 
 
-def open_log(shown):
+def open_log(shown: bool) -> tuple[logging.Logger, Any]:
     """The server's logger: requests if `shown`, errors always, to standard error."""
     logger, lines = logging.getLogger("semantic_synthesis.serving"), queue.Queue(1000)
     writer = _Unbuffered()

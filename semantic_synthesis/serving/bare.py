@@ -4,6 +4,10 @@ No checks, strings, loops over rows or 64-bit arithmetic, and no shape depends o
 XLA convert it as it is. Label patches have as many rows as a layout asks for, so modulation is dense here.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import tensorflow as tf
 
 from semantic_synthesis.data.graph_decoding import pad_maps
@@ -12,7 +16,7 @@ SIGNATURE = "picture"
 REGION_INPUT = "region"
 
 
-def check_static(method, what):
+def check_static(method: Any, what: str) -> None:
     """ValueError, one line, for a method whose graph cannot have the bare form; what: what asked for it."""
     if method.why_not_static:
         raise ValueError(
@@ -20,7 +24,16 @@ def check_static(method, what):
         )
 
 
-def picture_function(config, method, size, label_dtype, *, rows=None, image_dtype=tf.uint8, jit_compile=None):
+def picture_function(
+    config: Any,
+    method: Any,
+    size: tuple[int | None, int | None],
+    label_dtype: tf.DType,
+    *,
+    rows: int | None = None,
+    image_dtype: tf.DType = tf.uint8,
+    jit_compile: bool | None = None,
+) -> tuple[Any, dict[str, tf.TensorSpec]]:
     """(tf.function of one dict, its {input name: TensorSpec}).
 
     size: (height, width) of the pictures, (None, None) where free; rows: of a call, None where free; image_dtype:

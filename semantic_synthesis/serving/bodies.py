@@ -7,6 +7,7 @@ of bytes; where it is spent, the one that has been arriving for longest is given
 import asyncio
 import time
 import zlib
+from typing import Any
 
 from semantic_synthesis.serving.rest_protocol import RequestError
 
@@ -20,18 +21,18 @@ _SMALL = 64  # a body of a 64th of the largest is taken without asking for the b
 class _Body:
     """One that arrives: what is there of it, bytes seen so far, whether it had to make room for others."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.content, self.size, self.given_up = bytearray(), 0, False
 
 
 class Bodies:
     """Reads bodies of at most `most_bytes`."""
 
-    def __init__(self, most_bytes):
+    def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
         self._held, self._arriving = 0, []  # bytes of large bodies in the house; _Body, the oldest first
 
-    async def read(self, request):
+    async def read(self, request: Any) -> bytes:
         """The body's bytes. RequestError: 408, 413, or 429 where the house is full of large ones.
 
         The caller calls `release` with their number when they are gone.
@@ -56,7 +57,7 @@ class Bodies:
             if not whole:
                 self._drop(body)
 
-    def release(self, size):
+    def release(self, size: int) -> None:
         """Gives the bytes of a body back."""
         self._held -= self._counted(size)
 
@@ -101,7 +102,7 @@ async def _chunks(request):
             raise RequestError(408, text) from None
 
 
-def unpacked(body, encoding, most_bytes):
+def unpacked(body: bytes, encoding: str, most_bytes: int) -> bytes:
     """A body without its Content-Encoding, gzip or none. RequestError 400, 413 or 415."""
     if encoding.strip().lower() in ("", "identity"):
         return body

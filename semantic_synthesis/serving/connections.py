@@ -5,6 +5,9 @@ uvicorn has none of these. Whoever is late or silent is dropped, the longest sil
 
 import asyncio
 import resource
+import socket
+from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -20,7 +23,7 @@ _HEADER_S = 10  # seconds until a request's headers are there
 _STALLED_S = 10  # seconds in which a client must have read a part of its answer
 
 
-def most_connections(asked):
+def most_connections(asked: int) -> int:
     """As many as asked for, or as the process may open files."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return max(min(asked, files - _OWN_FILES - ACCEPTED_AT_ONCE), 8)
@@ -29,16 +32,17 @@ def most_connections(asked):
 class Connection(HttpToolsProtocol):
     """A client's connection; `most`: how many of them there may be."""
 
-    def __init__(self, most, **arguments):
+    def __init__(self, most: int, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.most, self.since, self.unread, self.overhead = most, self.loop.time(), None, 0
+        self.most, self.since, self.overhead = most, self.loop.time(), 0
+        self.unread: tuple[int, float] | None = None
 
     @property
-    def waits(self):
+    def waits(self) -> bool:
         """Whether it waits for its client: for headers, or for the rest of a body."""
         return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
-    def connection_made(self, transport):
+    def connection_made(self, transport: Any) -> None:
         """Makes room for itself among the others."""
         super().connection_made(transport)
         if len(self.connections) > self.most:
@@ -48,57 +52,57 @@ class Connection(HttpToolsProtocol):
             self.connections.discard(oldest)
 
     @property
-    def busy_with_a_body(self):
+    def busy_with_a_body(self) -> bool:
         """Whether headers are there and a body arrives."""
         return self.cycle is not None and not self.cycle.response_complete
 
-    def data_received(self, data):
+    def data_received(self, data: bytes) -> None:
         """Bytes of requests; what is not their body is bounded."""
         self.overhead += len(data)
         super().data_received(data)
         if self.overhead > _MOST_HEADER and not self.transport.is_closing():
             self.refuse(431, f"headers of more than {_MOST_HEADER} bytes")
 
-    def on_message_begin(self):
+    def on_message_begin(self) -> None:
         """A request begins."""
         self.since, self.overhead = self.loop.time(), 0
         super().on_message_begin()
 
-    def on_headers_complete(self):
+    def on_headers_complete(self) -> None:
         """The headers are there; the request runs, or waits for those before it."""
         if len(self.pipeline) >= _MOST_AHEAD:
             raise ValueError("too many requests ahead of their answers")  # ends in send_400_response
         super().on_headers_complete()
 
-    def on_body(self, body):
+    def on_body(self, body: bytes) -> None:
         """A piece of a body."""
         self.overhead -= 9 * len(body)
         super().on_body(body)
 
-    def on_response_complete(self):
+    def on_response_complete(self) -> None:
         """The next request may come."""
         self.since = self.loop.time()
         super().on_response_complete()
 
-    def eof_received(self):
+    def eof_received(self) -> bool:
         """A client that has said all still gets its answer."""
         if self.waits:
             return False
         self.cycle.keep_alive = False
         return True
 
-    def send_400_response(self, msg):
+    def send_400_response(self, msg: str) -> None:
         """The answer to what is no HTTP."""
         self.refuse(400, "Malformed request: not HTTP, or too many requests ahead of their answers")
 
-    def refuse(self, status, text):
+    def refuse(self, status: int, text: str) -> None:
         """An answer in front of any route; the connection ends."""
         body = encode_error(text)
         head = f"HTTP/1.1 {status} \r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
         self.transport.close()
 
-    def check(self, now):
+    def check(self, now: float) -> None:
         """Called every second: drops who is late."""
         if self.transport.is_closing():
             return
@@ -115,17 +119,17 @@ class Connection(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """uvicorn's server; `end` is called when running requests have had drain_s seconds."""
 
-    def __init__(self, config, drain_s, end):
+    def __init__(self, config: uvicorn.Config, drain_s: float, end: Callable[[], None]) -> None:
         super().__init__(config)
         self._drain_s, self._end = drain_s, end
 
-    async def startup(self, sockets=None):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Also lets the system hold more connections than are accepted at once."""
         await super().startup(sockets)
         for one in sockets or ():
             one.listen(_WAITING_AT_THE_DOOR)
 
-    async def on_tick(self, counter):
+    async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""
         if counter % 10 == 0:
             now = asyncio.get_running_loop().time()
@@ -133,7 +137,7 @@ class Server(uvicorn.Server):
                 connection.check(now)
         return await super().on_tick(counter)
 
-    async def shutdown(self, sockets=None):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """SIGTERM came."""
         asyncio.get_running_loop().call_later(self._drain_s, self._end)
         await super().shutdown(sockets)

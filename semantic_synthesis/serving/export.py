@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, make_dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
@@ -97,7 +98,7 @@ class Export:
     style: dict
 
 
-def export(options):
+def export(options: Any) -> str:
     """Writes <export_dir>/<model name>/<version>/ whole or not at all; its path.
 
     options: ExportOptions. Beside the models: models.config and batching.config for TF Serving.

@@ -6,13 +6,16 @@ package with their classes is large and TensorFlow does not need it.
 
 import json
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from semantic_synthesis.data import ClassTable
 from semantic_synthesis.data import regions as data_regions
 from semantic_synthesis.files import write_text
 from semantic_synthesis.serving.model_card import model_card
@@ -40,7 +43,7 @@ num_batch_threads { value: 2 }
 """
 
 
-def versions(folder):
+def versions(folder: str | Path) -> list[int]:
     """The version numbers in a model's folder, ascending."""
     try:
         entries = os.listdir(folder)
@@ -49,13 +52,13 @@ def versions(folder):
     return sorted(int(entry) for entry in entries if entry.isdecimal() and (Path(folder) / entry).is_dir())
 
 
-def models(export_dir):
+def models(export_dir: str | Path) -> dict[str, list[int]]:
     """{model name: version numbers} of the models in a folder."""
     found = {name: versions(Path(export_dir) / name) for name in sorted(os.listdir(export_dir))}
     return {name: numbers for name, numbers in found.items() if numbers}
 
 
-def write_extras(export, run_dir, folder):
+def write_extras(export: Any, run_dir: str | Path, folder: Path) -> None:
     """Writes warm-up requests, class table and model card into `assets.extra`, which TF Serving passes by."""
     folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / WARMUP_FILE)) as writer:
@@ -64,14 +67,14 @@ def write_extras(export, run_dir, folder):
     write_described(export.table, model_card(export, run_dir), folder)
 
 
-def write_described(table, card, folder):
+def write_described(table: ClassTable, card: str, folder: Path) -> None:
     """Writes class table and model card into a folder."""
     described = {"num_classes": table.num_classes, **table.to_dict()}
     (folder / CLASS_FILE).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
 
-def write_server_configs(export_dir, batch_rows):
+def write_server_configs(export_dir: Path, batch_rows: bool) -> None:
     """models.config (every model in the folder) and batching.config, unless the user made them their own."""
     entries = [_MODEL_ENTRY.format(name=name) for name in models(export_dir)]
     _write_ours(export_dir / "models.config", "model_config_list {\n" + "".join(entries) + "}\n")
@@ -94,7 +97,7 @@ def _write_ours(path, text):
 
 
 @contextmanager
-def errors_only():
+def errors_only() -> Iterator[None]:
     """Nothing below errors in the log: saving and loading list captured tensors and gradients nobody needs."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
@@ -107,7 +110,7 @@ def errors_only():
 # Warm-up requests
 
 
-def example_inputs(export):
+def example_inputs(export: Any) -> dict[str, dict[str, np.ndarray]]:
     """{signature: {input: array}}: one row of bands of all classes, at the size of the pictures."""
     config = export.config
     height, width = export.size if export.size[0] else (config.crop_height, config.crop_size)
@@ -136,7 +139,7 @@ def example_inputs(export):
     return found
 
 
-def prediction_log(model, signature, inputs):
+def prediction_log(model: str, signature: str, inputs: dict[str, np.ndarray]) -> bytes:
     """Bytes of a PredictionLog with one Predict request; inputs {name: NumPy array}."""
     spec = _field(_MODEL_NAME, model.encode()) + _field(_SIGNATURE_NAME, signature.encode())
     request = _field(_MODEL_SPEC, spec)

@@ -6,6 +6,11 @@ depend on the rows it travels with, because rows are computed one after another 
 Whatever a client can get wrong ends as InvalidArgument with a text that starts with "DataError: ".
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import tensorflow as tf
 
 from semantic_synthesis import data
@@ -23,6 +28,9 @@ from semantic_synthesis.data.graph_decoding import (
 from semantic_synthesis.serving.bare import picture_function
 from semantic_synthesis.styles import REGION, encoded_names, merge_style, needs_regions, transfer
 
+if TYPE_CHECKING:
+    from semantic_synthesis.methods.method import Method
+
 _MAP_SIZES, _PHOTO_SIZES = 64, 1024  # of the model's own picture: the largest files that are unpacked
 _SHOWN_IDS = 20
 
@@ -36,13 +44,21 @@ class ServingGraph:
     image_dtype: of the bare signature (bare.py).
     """
 
-    def __init__(self, config, method, size, label_dtype, batch_rows=False, image_dtype=tf.uint8):
+    def __init__(
+        self,
+        config: Any,
+        method: Method,
+        size: tuple[int | None, int | None],
+        label_dtype: tf.DType,
+        batch_rows: bool = False,
+        image_dtype: tf.DType = tf.uint8,
+    ) -> None:
         self.config, self.method, self.label_dtype = config, method, label_dtype
         self.batch_rows, self.image_dtype = batch_rows, image_dtype
         self.table = data.ClassTable.from_dict(config.class_table)
         self.native = (config.crop_height, config.crop_size)
         self.height, self.width = size
-        self.most_map = _MAP_SIZES * self.height * self.width if self.height else MOST_PIXELS
+        self.most_map = _MAP_SIZES * self.height * self.width if self.height and self.width else MOST_PIXELS
         self.most_photo = _PHOTO_SIZES * self.native[0] * self.native[1]
         self.stride = method.stride
         maps = method.instance_maps(config)
@@ -57,7 +73,7 @@ class ServingGraph:
 
     # Signatures
 
-    def signatures(self):
+    def signatures(self) -> dict[str, Callable]:
         """{signature name: ConcreteFunction}; those of styles only for runs that have them."""
         maps = {"label": tf.TensorSpec([None, self.height, self.width], self.label_dtype, "label")}
         files = {"label_png_bytes": tf.TensorSpec([None], tf.string, "label_png_bytes")}

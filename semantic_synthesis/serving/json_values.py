@@ -9,23 +9,26 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Generator
 from itertools import chain
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
+Value = TypeVar("Value")
 _BY_PYTHON = 3  # outer levels: the object, its instances or inputs, their rows
 _SPACE = re.compile(r"[ \t\n\r]*")
 _WHITE = b" \t\n\r\f\v"
 _TURN = 1 << 18  # characters, or numbers, read before others get their turn
-_scan = json.JSONDecoder().scan_once
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 class ValueProblem(ValueError):
     """What is wrong with a request's values, as one line for the client."""
 
 
-def finished(steps):
+def finished(steps: Generator[Any, Any, Value]) -> Value:
     """What a generator of turns returns, all in one go."""
     while True:
         try:
@@ -34,12 +37,12 @@ def finished(steps):
             return end.value
 
 
-def parse(body):
+def parse(body: bytes) -> Any:
     """json.loads(body). ValueProblem for what is no JSON."""
     return finished(parse_steps(body))
 
 
-def parse_steps(body):
+def parse_steps(body: bytes) -> Generator[None, None, Any]:
     """Generator that pauses within long bodies and returns json.loads(body)."""
     try:
         reader = _Reader(body.decode(json.detect_encoding(body), "surrogatepass"))
@@ -54,16 +57,17 @@ def parse_steps(body):
 class _Reader:
     """Reads JSON text; each method takes a position, the generators return (value, end)."""
 
-    def __init__(self, text):
+    def __init__(self, text: str) -> None:
         self.text, self.paused = text, 0
 
-    def skip(self, at):
-        return _SPACE.match(self.text, at).end()
+    def skip(self, at: int) -> int:
+        found = _SPACE.match(self.text, at)  # always one, of no length where there is no space
+        return found.end() if found else at
 
-    def problem(self, text, at):
+    def problem(self, text: str, at: int) -> json.JSONDecodeError:
         return json.JSONDecodeError(text, self.text, at)
 
-    def value(self, at, levels):
+    def value(self, at: int, levels: int) -> Generator[None, None, tuple[Any, int]]:
         opening = self.text[at : at + 1]
         if levels and opening == "[":
             return (yield from self.array(at, levels))
@@ -74,7 +78,7 @@ class _Reader:
         except StopIteration as error:
             raise self.problem("Expecting value", error.value) from None
 
-    def array(self, at, levels):
+    def array(self, at: int, levels: int) -> Generator[None, None, tuple[list, int]]:
         found, at = [], self.skip(at + 1)
         if self.text[at : at + 1] == "]":
             return found, at + 1
@@ -88,7 +92,7 @@ class _Reader:
                 self.paused = at
                 yield
 
-    def object(self, at, levels):
+    def object(self, at: int, levels: int) -> Generator[None, None, tuple[dict, int]]:
         found, at = {}, self.skip(at + 1)
         if self.text[at : at + 1] == "}":
             return found, at + 1
@@ -104,7 +108,7 @@ class _Reader:
             if not more:
                 return found, at
 
-    def next(self, at, closing):
+    def next(self, at: int, closing: str) -> tuple[int, bool]:
         """(position, whether another item follows) after an item."""
         at = self.skip(at)
         if self.text[at : at + 1] == closing:
@@ -117,12 +121,12 @@ class _Reader:
 # Arrays
 
 
-def is_b64(value):
+def is_b64(value: object) -> bool:
     """Whether a value is {"b64": ...}."""
     return isinstance(value, dict) and set(value) == {"b64"}
 
 
-def array_steps(name, value, spec):
+def array_steps(name: str, value: Any, spec: Any) -> Generator[None, None, np.ndarray]:
     """Generator that returns a JSON value as array of the TensorInfo's dtype and rank; ValueProblem names the input."""
     dtype, rank = tf.as_dtype(spec.dtype), len(spec.tensor_shape.dim)
     convert = _bytes if dtype == tf.string else _numbers
@@ -130,7 +134,8 @@ def array_steps(name, value, spec):
         raise ValueProblem(f"{name}: found 0 dimensions; expected {rank}")
     rows, done = [], 0
     for row in value:
-        rows.append(convert(name, *_leaves(name, row, rank), dtype))
+        leaves, shape = _leaves(name, row, rank)
+        rows.append(convert(name, leaves, shape, dtype))
         done += rows[-1].size
         if done > _TURN:
             done = 0
@@ -217,7 +222,7 @@ def _content(name, leaf):
         raise ValueProblem(f"{name}: the text after b64 is not base64") from None
 
 
-def unpack_base64(text):
+def unpack_base64(text: str) -> bytes:
     """Bytes of base64 as TF Serving reads it: white space is skipped, padding may be left out."""
     packed = text.encode("ascii").translate(None, _WHITE)
     bare = packed.rstrip(b"=")

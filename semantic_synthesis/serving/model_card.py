@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from semantic_synthesis import __version__
 from semantic_synthesis.files import shipped
@@ -80,7 +81,7 @@ _PRESENT_RULE = """ What a photo does not
   decide is that of seed 0; `encode_style` tells it apart (`..._present`)."""
 
 
-def model_card(export, run_dir):
+def model_card(export: Any, run_dir: str | Path) -> str:
     """Markdown text for an export.Export."""
     config, table = export.config, export.table
     random = "synthesize_style" in export.signatures
@@ -99,7 +100,7 @@ def model_card(export, run_dir):
     )  # fmt: skip
 
 
-def data_of(config):
+def data_of(config: Any) -> str:
     """What a run was trained on."""
     text = f"`{config.dataset_mode}`, class table '{config.class_table['name']}'"
     path = shipped("datasets", f"{config.dataset_mode}.json")
@@ -121,7 +122,7 @@ def _style_rules(export):
     return text
 
 
-def style_axes_rules(style, regions=True):
+def style_axes_rules(style: dict[str, Any], regions: bool = True) -> str:
     """What rows of style tensors belong to; style: {name: StyleSpec}; regions: also for those of regions."""
     text = ""
     for axis, rule in ((REGION, _REGION_RULE), (CLASS, _CLASS_RULE)):
@@ -130,7 +131,7 @@ def style_axes_rules(style, regions=True):
     return text
 
 
-def licence_of(config):
+def licence_of(config: Any) -> str:
     """Under which terms its weights stand."""
     sources = method_class(config).sources(config)
     if config.dataset_mode == "scenes" and not sources:
@@ -147,7 +148,7 @@ def _signature_rows(export):
             yield f"| | out `{name}` | {describe(name, spec, export.style)} |"
 
 
-def describe(name, spec, style, rows="N"):
+def describe(name: str, spec: Any, style: dict[str, Any], rows: str | int = "N") -> str:
     """Type and shape; axes of a style tensor by their names."""
     sizes = spec.shape[1:]
     of_style = style.get(name) or style.get(name.removesuffix("_present"))
@@ -177,7 +178,7 @@ def _metrics(run_dir):
     return f"From the run's `{_METRICS_FILE}`:\n\n```json\n{values}\n```"
 
 
-def options_of_run(config):
+def options_of_run(config: Any) -> dict[str, Any]:
     """The options without folders of the training machine and without the class table."""
     values = dataclasses.asdict(config)
     return {name: value for name, value in values.items() if name not in _PLACES and name != "class_table"}

@@ -4,11 +4,15 @@ Follows tensorflow.org/tfx/serving/api_rest: `instances` (rows) or `inputs` (col
 bytes, base64 answers for outputs whose name ends in _bytes, and no name where an output is the only one.
 """
 
+from __future__ import annotations
+
 import base64
 import json
 import math
 import os
-from typing import NamedTuple
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -39,7 +43,7 @@ HTTP_STATUS = {
 class RequestError(Exception):
     """An answer other than 200: HTTP status and text of the error body."""
 
-    def __init__(self, status, text):
+    def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
 
@@ -52,7 +56,7 @@ class Request(NamedTuple):
     by_rows: bool
 
 
-def read_signatures(folder):
+def read_signatures(folder: str | Path) -> dict[str, Any]:
     """{name: SignatureDef} of a SavedModel, as in saved_model.pb, without the loader's own."""
     model = saved_model_pb2.SavedModel()
     with open(os.path.join(folder, "saved_model.pb"), "rb") as file:
@@ -61,7 +65,7 @@ def read_signatures(folder):
     return {name: signatures[name] for name in signatures if not name.startswith("__")}
 
 
-def parse_request(body, signatures, most_rows=None):
+def parse_request(body: bytes, signatures: Mapping[str, Any], most_rows: int | None = None) -> Request:
     """JSON bytes -> Request with arrays of the signature's types. RequestError 400 for anything else.
 
     most_rows: rows that a request may have, None for any number.
@@ -69,7 +73,9 @@ def parse_request(body, signatures, most_rows=None):
     return json_values.finished(request_steps(body, signatures, most_rows))
 
 
-def request_steps(body, signatures, most_rows=None):
+def request_steps(
+    body: bytes, signatures: Mapping[str, Any], most_rows: int | None = None
+) -> Generator[None, None, Request]:
     """Generator that pauses within long bodies and returns what `parse_request` does."""
     try:
         return (yield from _request_steps(body, signatures, most_rows))
@@ -158,7 +164,7 @@ def _check_names(columns, specs, where=""):
         )
 
 
-def to_array(name, value, spec):
+def to_array(name: str, value: Any, spec: Any) -> np.ndarray:
     """A JSON value -> array of the TensorInfo's dtype and rank. RequestError 400 for anything else."""
     try:
         return json_values.finished(json_values.array_steps(name, value, spec))
@@ -166,12 +172,12 @@ def to_array(name, value, spec):
         raise RequestError(400, str(problem)) from None
 
 
-def encode_answer(outputs, by_rows):
+def encode_answer(outputs: Mapping[str, np.ndarray], by_rows: bool) -> bytes:
     """{name: array} -> JSON bytes with `predictions` (rows) or `outputs` (columns)."""
     return b"".join(answer_pieces(outputs, by_rows))
 
 
-def answer_pieces(outputs, by_rows):
+def answer_pieces(outputs: Mapping[str, np.ndarray], by_rows: bool) -> Iterator[bytes]:
     """The bytes of encode_answer, a row at a time, because nothing else runs while one is encoded."""
     start, alone = ("predictions" if by_rows else "outputs"), len(outputs) == 1
     if alone or not by_rows:
@@ -203,7 +209,7 @@ def _text(name, row):
     return json.dumps(_plain(name, row))
 
 
-def joined(parts):
+def joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """[{name: rows}, ...] of one request, computed one after another -> {name: rows}.
 
     Rows with fewer regions than others are filled up with zeros, as the graph does with rows of one call.
@@ -232,13 +238,13 @@ def _plain(name, row):
     return np.frompyfunc(text, 1, 1)(row).tolist() if row.dtype == object else row.tolist()
 
 
-def encode_error(text):
+def encode_error(text: str) -> bytes:
     """The body of every answer other than 200."""
     shown = text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]} ..."
     return json.dumps({"error": shown}).encode()
 
 
-def status(model):
+def status(model: Any) -> bytes:
     """GET /v1/models/NAME of a ServedModel."""
     state = {
         "version": str(model.version),
@@ -248,7 +254,7 @@ def status(model):
     return json.dumps({"model_version_status": [state]}).encode()
 
 
-def metadata(model):
+def metadata(model: Any) -> bytes:
     """GET /v1/models/NAME/metadata of a ServedModel."""
     signatures = {name: _signature(definition) for name, definition in model.signatures.items()}
     spec = {"name": model.name, "signature_name": "", "version": str(model.version)}

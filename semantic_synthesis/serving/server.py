@@ -12,8 +12,11 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -63,7 +66,9 @@ class ServeOptions:
 class ServedModel:
     """One version of one model; requests are parsed, computed and answered row by row."""
 
-    def __init__(self, name, version, folder, most_rows=None, turn_rows=1):
+    def __init__(
+        self, name: str, version: int, folder: str, most_rows: int | None = None, turn_rows: int = 1
+    ) -> None:
         self.name, self.version, self.most_rows, self.turn_rows = name, version, most_rows, turn_rows
         try:
             with errors_only():
@@ -72,13 +77,13 @@ class ServedModel:
             raise ValueError(f"{folder}: cannot be loaded ({error}); export it again") from None
         self.signatures = rest_protocol.read_signatures(folder)
 
-    def predict(self, body):
+    def predict(self, body: bytes) -> bytes:
         """JSON bytes of a predict request -> JSON bytes of the answer. RequestError for whatever is wrong."""
         for found in self.steps(body):
             answer = found
         return answer
 
-    def steps(self, body):
+    def steps(self, body: bytes) -> Iterator[Any]:
         """Iterator over the turns of a request, whose last item is what `predict` returns."""
         request = yield from rest_protocol.request_steps(body, self.signatures, self.most_rows)
         del body  # as large as all the rest
@@ -117,8 +122,9 @@ class ServedModel:
         return {name: x.numpy() for name, x in outputs.items()}
 
 
-def make_app(service, access, log):
+def make_app(service: Service, access: Access, log: Any) -> Gate:
     """The ASGI application."""
+    # FastAPI reads the routes' annotations as it meets them: no `from __future__ import annotations` in this file.
     from fastapi import FastAPI, Request
     from fastapi.middleware.cors import CORSMiddleware
     from fastapi.responses import Response
@@ -157,7 +163,7 @@ def make_app(service, access, log):
     return Gate(app, access, log)
 
 
-def check(options):
+def check(options: ServeOptions) -> None:
     """ValueError for limits that allow nothing."""
     for name in ("max_rows", "turn_rows", "max_queue", "max_connections", "num_threads"):
         if getattr(options, name) < 1:
@@ -168,7 +174,7 @@ def check(options):
         raise ValueError(f"--drain_s {options.drain_s}; expected seconds, 0 or more")
 
 
-def serve(options):
+def serve(options: ServeOptions) -> int:
     """Serves the newest version of every model in the folder until SIGTERM or SIGINT; the exit code.
 
     Running requests are answered before it ends. Errors: ValueError or OSError, one line, before it listens.
@@ -216,7 +222,9 @@ def _end(service, lines):
         os._exit(0)
 
 
-def load_models(export_dir, most_rows=None, turn_rows=1):
+def load_models(
+    export_dir: str | Path, most_rows: int | None = None, turn_rows: int = 1
+) -> dict[str, ServedModel]:
     """{name: ServedModel}, the newest version of each. ValueError or OSError if there is none."""
     found = models(export_dir) if os.path.isdir(export_dir) else {}
     if not found:

@@ -3,7 +3,9 @@
 import asyncio
 import re
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import nullcontext
+from typing import Any
 
 from semantic_synthesis.serving import rest_protocol
 from semantic_synthesis.serving.bodies import Bodies, unpacked
@@ -17,14 +19,14 @@ _URL = re.compile(r"/v1/models/([^/:]+)(?:/versions/([0-9]{1,19}))?(?:(/metadata
 class Service:
     """Answers requests. options: ServeOptions; served: {name: ServedModel}."""
 
-    def __init__(self, options, served):
+    def __init__(self, options: Any, served: Mapping[str, Any]) -> None:
         self.served, self.most_requests = served, options.max_queue
         self.bodies, self.turns = Bodies(int(options.max_body_mb * 1e6)), Turns(options.num_threads)
         self._large = asyncio.Semaphore(options.num_threads)
         self.in_house = Counter()  # {client's address: requests computed or waiting}
         self._running, self.ended = set(), False
 
-    async def answer(self, request):
+    async def answer(self, request: Any) -> tuple[int, bytes]:
         """Any request -> (HTTP status, JSON bytes)."""
         task = asyncio.ensure_future(self._dispatch(request))
         self._running.add(task)
@@ -42,7 +44,7 @@ class Service:
             task.cancel()
             self._running.discard(task)
 
-    def end(self):
+    def end(self) -> None:
         """Answers whatever still runs with 503, now."""
         self.ended = True
         for task in self._running:

@@ -1,7 +1,12 @@
 """The model card of a picture function for another program: how to call it and what is known about it."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
 
 from semantic_synthesis import __version__
 from semantic_synthesis.serving.bare import REGION_INPUT, SIGNATURE
@@ -77,7 +82,18 @@ _STYLE = """
   run's export for serving give."""
 
 
-def target_card(target, name, file, run_dir, config, specs, styles, image, weights, difference):
+def target_card(
+    target: str,
+    name: str,
+    file: str,
+    run_dir: str,
+    config: Any,
+    specs: dict[str, tf.TensorSpec],
+    styles: dict[str, Any],
+    image: tf.TensorSpec,
+    weights: str,
+    difference: int,
+) -> str:
     """Markdown text. specs: {input: TensorSpec}; styles: {name: StyleSpec}; image: TensorSpec of the output."""
     arguments = ", ".join(f"{key}={key}" for key in specs)
     items = ", ".join(f'"{key}": {key}' for key in specs)

@@ -4,10 +4,14 @@ Each is written from the bare signature (bare.py) for one picture of a fixed siz
 compared with what test_one.py makes of the same map and style.
 """
 
+from __future__ import annotations
+
 import logging as python_logging
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +27,7 @@ _ONNX_PACKAGES = 'pip install "semantic-synthesis[onnx]"'
 _SMALL = 2**10  # values; tensors below stay in float32
 
 
-def check_programs(target):
+def check_programs(target: str) -> None:
     """ValueError, one line, if what writes and checks a target is not installed."""
     if target != "onnx":
         return
@@ -34,7 +38,14 @@ def check_programs(target):
         raise ValueError(f"--target onnx: {error}; expected {_ONNX_PACKAGES}") from None
 
 
-def write(target, folder, name, function, specs, weights="float32"):
+def write(
+    target: str,
+    folder: Path,
+    name: str,
+    function: Any,
+    specs: dict[str, tf.TensorSpec],
+    weights: str = "float32",
+) -> Path:
     """Writes the model into an existing folder; its path.
 
     function, specs: of bare.picture_function with rows=1 and a fixed size; weights: how they are stored.
@@ -47,7 +58,7 @@ def write(target, folder, name, function, specs, weights="float32"):
     return path
 
 
-def save_graph(folder, function, specs):
+def save_graph(folder: str | Path, function: Any, specs: dict[str, tf.TensorSpec]) -> None:
     """A SavedModel of the one signature."""
     module, concrete = tf.Module(), function.get_concrete_function(specs)
     module.weights = list(concrete.variables)
@@ -103,7 +114,7 @@ def _halve(graph):
 # Running them again
 
 
-def call_lite(path):
+def call_lite(path: str | Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
     """A function of {input: array} -> image, by the TensorFlow Lite interpreter."""
     with warnings.catch_warnings():
         warnings.simplefilter(
@@ -121,7 +132,7 @@ def _lite_interpreter():
     return Interpreter
 
 
-def call_onnx(path):
+def call_onnx(path: str | Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
     """A function of {input: array} -> image, by onnxruntime on the CPU."""
     import onnxruntime
 
@@ -129,7 +140,7 @@ def call_onnx(path):
     return lambda inputs: session.run(["image"], inputs)[0]
 
 
-def call_xla(path):
+def call_xla(path: str | Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
     """A function of {input: array} -> image, by XLA."""
     model = tf.saved_model.load(str(path))
     picture = getattr(model, SIGNATURE)
@@ -143,7 +154,9 @@ def call_xla(path):
 CALLS = {"lite": call_lite, "onnx": call_onnx, "xla": call_xla}
 
 
-def example(run, size, specs, seed=0):
+def example(
+    run: Any, size: tuple[int, int], specs: dict[str, tf.TensorSpec], seed: int = 0
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """(inputs {name: array} of the bare signature, picture uint8 [1,H,W,3] that test_one.py makes of them)."""
     rows, columns = np.indices(size)
     step = max(1, min(size) // 6)
@@ -160,7 +173,9 @@ def example(run, size, specs, seed=0):
     return inputs, run.synthesize(layout, style)
 
 
-def largest_difference(target, path, run_dir, size, specs):
+def largest_difference(
+    target: str, path: Path, run_dir: str, size: tuple[int, int], specs: dict[str, tf.TensorSpec]
+) -> int:
     """The largest difference between the written model's picture and test_one.py's, of 255."""
     inputs, right = example(load_run(run_dir), size, specs)
     found = CALLS[target](path)(inputs)

@@ -6,18 +6,20 @@ request of one row passes the long ones of others, and nobody waits for ever, wh
 
 import asyncio
 import itertools
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 
 class Turns:
     """Runs steps of requests in `count` worker threads, fairly. For one event loop."""
 
-    def __init__(self, count):
+    def __init__(self, count: int) -> None:
         self._pool = ThreadPoolExecutor(count, "predict")
         self._free, self._waiting = count, []
         self._numbers, self._longest = itertools.count(), False
 
-    async def run(self, steps):
+    async def run(self, steps: Iterator[Any]) -> Any:
         """The last value of an iterator whose items are each computed in a turn of their own."""
         loop, value, end = asyncio.get_running_loop(), None, object()
         for taken in itertools.count():

@@ -1,9 +1,13 @@
 """What a training run shows: TensorBoard scalars and pictures, PNG samples, a progress bar."""
 
+from __future__ import annotations
+
 import contextlib
 import math
 import os
 import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -12,6 +16,11 @@ from tqdm import tqdm
 from semantic_synthesis.checkpoint_files import as_os_errors
 from semantic_synthesis.pictures import contact_sheet, write_png
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from semantic_synthesis.config import Config
+
 
 class Monitor:
     """Writes summaries; every value's step is the global step.
@@ -19,7 +28,7 @@ class Monitor:
     active=False (workers other than the chief) shows and writes nothing.
     """
 
-    def __init__(self, config, total, first, active=True):
+    def __init__(self, config: Config, total: int, first: int, active: bool = True) -> None:
         self.config, self.active = config, active
         self._since, self._count = time.monotonic(), 0
         self.bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True, disable=not active)
@@ -31,7 +40,9 @@ class Monitor:
                 self.writer = tf.summary.create_file_writer(config.log_folder)
                 _start_session(self.writer, first + 1)
 
-    def scalars(self, step, losses, rates):
+    def scalars(
+        self, step: int, losses: Mapping[str, Mapping[str, float]], rates: Mapping[str, float]
+    ) -> None:
         """losses {objective: {name: float}}, rates {objective: float}; ValueError on NaN or infinity."""
         flat = {name: value for terms in losses.values() for name, value in terms.items()}
         broken = [name for name, value in flat.items() if not math.isfinite(value)]
@@ -50,7 +61,7 @@ class Monitor:
         shown = {name: f"{value:.3f}" for name, value in flat.items()}
         self.bar.set_postfix(**shown, images_per_s=f"{speed:.1f}", refresh=False)
 
-    def pictures(self, step, columns):
+    def pictures(self, step: int, columns: dict[str, np.ndarray]) -> None:
         """columns {name: uint8 [B,H,W,3]}: one PNG, rows of samples, and TensorBoard images."""
         if not self.active:
             return
@@ -61,7 +72,7 @@ class Monitor:
             for name, images in columns.items():
                 tf.summary.image(name, images, max_outputs=4)
 
-    def figures(self, step, values):
+    def figures(self, step: int, values: Mapping[str, float]) -> None:
         """values {name: float} of an evaluation, as eval/<name>."""
         if not self.active:
             return
@@ -74,12 +85,12 @@ class Monitor:
         with as_os_errors(self.config.log_folder), self.writer.as_default(step=step):
             yield
 
-    def advance(self):
+    def advance(self) -> None:
         """One step done."""
         self._count += 1
         self.bar.update(1)
 
-    def close(self):
+    def close(self) -> None:
         """Flushes everything to disk."""
         self.bar.close()
         if self.writer:
@@ -97,7 +108,7 @@ def _start_session(writer, step):
     writer.flush()
 
 
-def not_finite(step, what, config):
+def not_finite(step: int, what: str, config: Config) -> str:
     """The error line for a loss or a weight that is NaN or infinite."""
     return (
         f"step {step}: {what} is not finite; lower --lr, or use --precision float32; "

@@ -5,12 +5,15 @@ along. Here the batch normalisations of a model get the plain means over some ba
 by (as Schönfeld et al., ICLR 2021, do before they look at averaged weights, there with running values).
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from semantic_synthesis.layers.statistics import MOMENTUM
 
 
-def measure_statistics(statistics, run, batches):
+def measure_statistics(statistics: Sequence[tf.Variable], run: Callable, batches: Any) -> None:
     """Gives running statistics the means over batches of the statistics of each batch.
 
     statistics: tf.Variables that a forward pass in training moves by MOMENTUM of the way to the batch's;

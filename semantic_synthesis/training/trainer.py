@@ -1,9 +1,13 @@
 """The training loop: strategy, optimisers, schedule, checkpoints, summaries. It knows no method."""
 
+from __future__ import annotations
+
 import itertools
 import os
 import signal
 import tempfile
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,11 +28,15 @@ from semantic_synthesis.training.monitoring import Monitor, not_finite
 from semantic_synthesis.training.optimizer import make_optimizer, schedule_epoch, total_steps
 from semantic_synthesis.training.recalibration import measure_statistics
 
+if TYPE_CHECKING:
+    from semantic_synthesis.config import Config
+    from semantic_synthesis.data.pipeline import Dataset
+
 KEPT_CHECKPOINTS = 3
 _PREVIEWS = 4
 
 
-def make_strategy(distribute):
+def make_strategy(distribute: str) -> tf.distribute.Strategy:
     """The tf.distribute strategy of --distribute; for multi_worker call it before anything else."""
     if distribute == "multi_worker":
         if "TF_CONFIG" not in os.environ:
@@ -44,7 +52,7 @@ def make_strategy(distribute):
     return tf.distribute.get_strategy()
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes files (always, but for multi_worker)."""
     resolver = strategy.cluster_resolver
     if resolver is None:
@@ -60,7 +68,9 @@ class Trainer:
     evaluation.during_training.TrainEval; their figures go to TensorBoard.
     """
 
-    def __init__(self, config, dataset, strategy, hooks=()):
+    def __init__(
+        self, config: Config, dataset: Dataset, strategy: tf.distribute.Strategy, hooks: Sequence[Any] = ()
+    ) -> None:
         self.config, self.dataset, self.strategy = config, dataset, strategy
         replicas = strategy.num_replicas_in_sync
         if config.batch_size % replicas:
@@ -145,12 +155,12 @@ class Trainer:
             average.assign(named[name].value)
 
     @property
-    def steps_done(self):
+    def steps_done(self) -> int:
         """Steps trained so far."""
         return int(self.step.numpy())  # a variable mirrored over devices is no number itself
 
     @property
-    def is_chief(self):
+    def is_chief(self) -> bool:
         """Whether this process writes files (always, but for multi_worker)."""
         return is_chief(self.strategy)
 
@@ -216,7 +226,7 @@ class Trainer:
         for name, average in self.ema.items():
             average.assign_sub((1 - self.config.ema_decay) * (average - named[name].value))
 
-    def train_step(self, batch):
+    def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
         """One optimisation step on a distributed batch; {objective: {loss: tensor}}."""
         step = self.steps_done
         objectives = tuple(n for n, o in self.objectives.items() if o.period and step % o.period == 0)
@@ -226,14 +236,14 @@ class Trainer:
             self._functions[objectives] = self._step_function(objectives)
         return self._functions[objectives](batch)
 
-    def rates(self, step):
+    def rates(self, step: int) -> dict[str, float]:
         """{objective: learning rate} at a step."""
         epoch = schedule_epoch(self.config, step, self.steps_per_epoch)
         return {name: objective.rate(epoch) for name, objective in self.objectives.items()}
 
     # The loop
 
-    def batches(self):
+    def batches(self) -> Any:
         """Distributed batches from the current step on."""
         first, size = self.steps_done, self.config.batch_size
 
@@ -248,7 +258,7 @@ class Trainer:
 
         return self.strategy.distribute_datasets_from_function(local)
 
-    def fit(self):
+    def fit(self) -> int:
         """Trains to the end; returns 0, or 128 + the signal's number when told to stop (state is saved)."""
         config = self.config
         first = self.steps_done

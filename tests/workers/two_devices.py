@@ -15,6 +15,9 @@ tf.config.set_logical_device_configuration(
 )
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
+# Seconds of rewriting each traced step would not come back in three steps.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
 import contextlib
 
 import helpers

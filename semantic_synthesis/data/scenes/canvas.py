@@ -8,7 +8,8 @@ height, sizes of objects in shares of the shorter side, y downwards.
 
 import functools
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -44,7 +45,7 @@ SURFACES = {
 _HAZE, _CLEARING = 0.34, 0.14  # haze of objects at the horizon, and how fast it goes towards the viewer
 
 
-def depth_of_haze(haze):
+def depth_of_haze(haze: float | np.ndarray) -> float | np.ndarray:
     """The inverse of `Canvas.haze_at` for arrays, as a share of the ground: 0 at the horizon, 1 at the lower edge."""
     return np.clip(-_CLEARING * np.log(haze / _HAZE), 0, 1)
 
@@ -73,7 +74,7 @@ class Canvas:
     front of it.
     """
 
-    def __init__(self, height: int, width: int, rng: np.random.Generator):
+    def __init__(self, height: int, width: int, rng: np.random.Generator) -> None:
         self.height, self.width, self.unit = height, width, float(min(height, width))
         self.rng = rng
         self.ids = np.zeros((height, width), np.int32)
@@ -107,14 +108,31 @@ class Canvas:
         self.instances += 1
         return self.instances
 
-    def piece(self, cls, colour, shade=0.68, instance=0, haze=-1.0, lamp=0.0, cover=None) -> int:
+    def piece(
+        self,
+        cls,
+        colour: Any,
+        shade: float = 0.68,
+        instance: int = 0,
+        haze: float = -1.0,
+        lamp: float = 0.0,
+        cover: float | None = None,
+    ) -> int:
         """Adds a paint to the table and returns its number; for the arguments see `Piece`."""
         relief = 0.0 if cls in (HOUSE, TREE, ROCK) else 1.0
         cover = SURFACES[cls][2] if cover is None else cover
-        self.pieces.append(Piece(*colour, shade, relief, haze, cover, lamp, cls, instance))
+        red, green, blue = colour
+        self.pieces.append(Piece(red, green, blue, shade, relief, haze, cover, lamp, cls, instance))
         return len(self.pieces) - 1
 
-    def where(self, mask: np.ndarray, piece: int, form=0.0, mist=None, rows=slice(None)) -> None:
+    def where(
+        self,
+        mask: np.ndarray,
+        piece: int,
+        form: float | np.ndarray = 0.0,
+        mist: float | np.ndarray | None = None,
+        rows: slice = slice(None),
+    ) -> None:
         """Puts a piece on the pixels of `mask`, with its `form` and `mist` (default: the ground's).
 
         The three are [h,W], or of a shape that broadcasts to it, where h is the number of `rows`.
@@ -179,7 +197,7 @@ def _line(octaves: int, start: float, cells: float, xs: np.ndarray) -> np.ndarra
     return total
 
 
-def jitter(rng, colour, amount=0.06) -> np.ndarray:
+def jitter(rng: np.random.Generator, colour: Sequence[float], amount: float = 0.06) -> np.ndarray:
     """A colour with random brightness and hue."""
     shift = 1 + rng.uniform(-amount, amount, 3) + rng.uniform(-amount, amount)
     return np.clip(np.array(colour) * shift, 0, 1.0)

@@ -9,6 +9,7 @@ H, W: height and width; P: pieces; K: texture kinds; colours are RGB in [0,1] un
 
 import dataclasses
 import functools
+from typing import Any
 
 import cv2
 import numpy as np
@@ -79,7 +80,7 @@ LOOKS = {
 # ---------------------------------------------------------------- textures, once per picture size
 
 
-def fractal(key: int, height: int, width: int, cell: tuple[float, float], octaves: int):
+def fractal(key: int, height: int, width: int, cell: tuple[float, float], octaves: int) -> np.ndarray:
     """Fractal value noise, about [-1,1]: float32 [height,width]; `cell` (y, x) in pixels.
 
     Each octave has its own seed, so a larger picture gets the same coarse octaves plus finer ones.
@@ -110,7 +111,7 @@ def _banded(key: int, height: int, width: int, unit: float, cell, octaves: int) 
     level = np.log2(np.maximum(distance / unit, 0.02) / 0.05)[:, None]  # 0 far ... 3.3 near
     total = np.zeros((height, width), np.float32)
     for band in range(4):
-        size = [max(c * unit * 2.0 ** (band - 1), 1.0) for c in cell]
+        size = (max(cell[0] * unit * 2.0 ** (band - 1), 1.0), max(cell[1] * unit * 2.0 ** (band - 1), 1.0))
         weight = np.clip(1 - np.abs(np.clip(level, 0, 3) - band), 0, 1)
         total += weight * fractal(key + 7 * band, height, width, size, octaves)
     return total * np.clip(0.35 + level * 0.3, 0.35, 1.0)
@@ -214,7 +215,7 @@ def _look_for(seed: int, name: str) -> Look:
     tint = np.array([1 + warm, 1.0, 1 - warm]) * dim
     look = LOOKS[name]
     names = ("top", "middle", "low", "light", "haze", "cloud_light")
-    return dataclasses.replace(look, **{n: tuple(getattr(look, n) * tint) for n in names})
+    return dataclasses.replace(look, **dict[str, Any]({n: tuple(getattr(look, n) * tint) for n in names}))
 
 
 def _glow(sketch: Sketch, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:

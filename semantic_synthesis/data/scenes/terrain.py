@@ -60,7 +60,7 @@ def _cloud(c: Canvas, draw: list[float]) -> None:
         np.maximum(density, bump, out=density)
     noise = c.tile("cloud", draw[16], draw[17])[rows]
     base = np.clip((ys - 0.42) * 4, 0, 3)  # clouds have a flat base
-    density = density + 0.85 * noise - 0.15 - base
+    density = np.asarray(density + 0.85 * noise - 0.15 - base)
     _draw_cloud(c, rows, density, ys, noise)
 
 

@@ -8,8 +8,10 @@ networks see, not read from files made at the photo's original size, so they are
 (the code mirrors them upside down). As there, class 0 has no places, whatever class that is.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 
@@ -21,6 +23,9 @@ from semantic_synthesis.methods.conditional_gan import ConditionalGANConfig, Glo
 from semantic_synthesis.normalization import CLADE as CLADENorm
 from semantic_synthesis.normalization import LabelCells, parse_norm_G
 from semantic_synthesis.options import option, redeclared
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
@@ -39,24 +44,24 @@ class CLADE(GlobalStyleGAN):
 
     config_class: ClassVar[type[Config]] = CLADEConfig
 
-    def __init__(self, config, training=True, initial_weights=True):
+    def __init__(self, config: CLADEConfig, training: bool = True, initial_weights: bool = True) -> None:
         super().__init__(config, training, initial_weights, name="clade")
 
     @classmethod
-    def converter(cls):
+    def converter(cls) -> Any:
         """Files of tzt101/CLADE."""
         from semantic_synthesis.methods.clade import conversion
 
         return conversion
 
-    def make_norm(self, channels, name):
+    def make_norm(self, channels: int, name: str) -> keras.layers.Layer:
         """The normaliser of one place in the generator."""
         return CLADENorm(
             channels, self.num_classes, edges=self.edges, positions=self.config.class_positions,
             statistics=parse_norm_G(self.config.norm_G).statistics, init=self.init, name=name,
         )  # fmt: skip
 
-    def plan(self, layout):
+    def plan(self, layout: dict[str, tf.Tensor]) -> Any:
         """What depends on the layout alone: {stride: LabelCells}. Any number of styles can share it."""
         tokens = self.tokens(layout)
         offsets = region_offsets(layout["label"]) if self.config.class_positions else None
@@ -74,7 +79,7 @@ class CLADE(GlobalStyleGAN):
         return {stride: condition(stride) for stride in sorted(set(self.strides))}
 
     @staticmethod
-    def tokens_of(condition):
+    def tokens_of(condition: LabelCells) -> tf.Tensor:
         """The tokens that a condition was made from."""
         edges = None if condition.edges is None else condition.edges[..., 0]
         return label_tokens(condition.cells.index, edges)

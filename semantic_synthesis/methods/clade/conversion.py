@@ -1,10 +1,15 @@
 """Rules for CLADE and CLADE-ICPE (tzt101/CLADE): a SPADE with other normalisers (spec of INADE, section 12)."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 
 from semantic_synthesis.methods.spade import conversion as spade
 from semantic_synthesis.originals.evidence import Evidence, shape_of
-from semantic_synthesis.originals.rules import Rule
+from semantic_synthesis.originals.rules import Ignored, Rule
 
 ROLES = {**spade.ROLES, "source": ("generator", r"head_0\.norm_0\.class_specified_affine\.weight")}
 TRAINING = spade.TRAINING
@@ -12,7 +17,7 @@ TRAINING = spade.TRAINING
 settle = spade.settle
 
 
-def rules(role, config):
+def rules(role: str, config: Any) -> list[Rule | Ignored]:
     """The rules for one file of a run with these options."""
     if role != "source":
         return spade.rules(role, config)
@@ -34,7 +39,7 @@ def rules(role, config):
     return found
 
 
-def infer(files, asked):
+def infer(files: Mapping[str, tuple[str, dict[str, np.ndarray]]], asked: Callable[[str], Any]) -> Evidence:
     """What the tensor shapes say, see methods/spade/conversion.py."""
     evidence = Evidence()
     path, tensors = files["source"]

@@ -13,9 +13,11 @@ not depend on the batch, so training runs on any number of devices; the encoder 
 (use_vae false) latents are random in training too.
 """
 
+from __future__ import annotations
+
 import functools
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -25,19 +27,22 @@ from semantic_synthesis.config import Config
 from semantic_synthesis.layers import ResidualBlock, add_array, modulation_form, plan_label
 from semantic_synthesis.layers.cells import class_cells, number_cells, sample_numbers
 from semantic_synthesis.layers.spreading import gather
-from semantic_synthesis.methods.clvae.encoder import LEVELS, ClassEncoder
+from semantic_synthesis.methods.clvae.encoder import LEVELS, ClassEncoder, PhotoStyle
 from semantic_synthesis.methods.conditional_gan import (
     ConditionalGAN,
     ConditionalGANConfig,
     ModulatedGANConfig,
     random_rows,
 )
-from semantic_synthesis.methods.method import row_normal
+from semantic_synthesis.methods.method import Objective, row_normal
 from semantic_synthesis.networks import parse_norm
 from semantic_synthesis.normalization import SPADE as SPADENorm
 from semantic_synthesis.normalization import LabelRows, parse_norm_G
 from semantic_synthesis.options import option, redeclared
 from semantic_synthesis.styles import CLASS, LAYER, Encoded, StyleSpec
+
+if TYPE_CHECKING:
+    from semantic_synthesis.layers.initialization import Initializer
 
 # The level whose latents a block sees, 0 the finest; other blocks see the one-hot label map. By block, not by
 # stride: at depth "more" the strides differ and the levels do not.
@@ -70,12 +75,12 @@ class CLVAEConfig(ModulatedGANConfig):
 class ClassEmbedding(keras.layers.Layer):
     """A learned vector per class, at all levels the same: embedding [C,Z]; standard normal at the start."""
 
-    def __init__(self, num_classes, size, *, init, name="embedding"):
+    def __init__(self, num_classes: int, size: int, *, init: Initializer, name: str = "embedding") -> None:
         super().__init__(name=name, autocast=False)
         self.weight = add_array(self, "weight", init.normal((num_classes, size), 1.0))
         self.built = True
 
-    def call(self, classes):
+    def call(self, classes: tf.Tensor) -> tf.Tensor:
         """The vectors of class ids int32 [T]: float32 [T,Z]."""
         return gather(tf.cast(self.weight.value, tf.float32), classes)
 
@@ -91,7 +96,7 @@ class CLVAE(ConditionalGAN):
     config_class: ClassVar[type[Config]] = CLVAEConfig
     encoder_sees_layout: ClassVar[bool] = True
 
-    def __init__(self, config, training=True, initial_weights=True):
+    def __init__(self, config: CLVAEConfig, training: bool = True, initial_weights: bool = True) -> None:
         if config.latent_dim is not None and config.latent_dim < 1:
             raise ValueError(f"--latent_dim {config.latent_dim}; expected 1 or more")
         super().__init__(config, training, initial_weights, name="clvae")
@@ -100,23 +105,23 @@ class CLVAE(ConditionalGAN):
         self.levels = tuple(BLOCK_LEVELS.get(place.name) for place in self.make_layout())
 
     @classmethod
-    def converter(cls):
+    def converter(cls) -> Any:
         """Files of endo-yuki-t/DiversifyingSMIS."""
         from semantic_synthesis.methods.clvae import conversion
 
         return conversion
 
     @classmethod
-    def fixed_size(cls, config):
+    def fixed_size(cls, config: Any) -> bool:
         """The dense layer after z decides the size."""
         return True
 
     @property
-    def latent_dim(self):
+    def latent_dim(self) -> int:
         """Z: the length of the latent of a class at a level."""
         return self.config.latent_dim or self.config.num_classes
 
-    def make_block(self, channels_in, channels_out, name):
+    def make_block(self, channels_in: int, channels_out: int, name: str) -> keras.layers.Layer:
         """A block that sees rows of classes, or the one-hot map."""
         styled = name in BLOCK_LEVELS
         make_norm = functools.partial(
@@ -129,7 +134,7 @@ class CLVAE(ConditionalGAN):
             channels_in, channels_out, make_norm, spectral=spectral, init=self.init, name=name
         )
 
-    def make_norm(self, channels, name, size, edges):
+    def make_norm(self, channels: int, name: str, size: int, edges: bool) -> keras.layers.Layer:
         """The normaliser of one place in the generator; size: of the vectors it sees at the pixels."""
         grammar = parse_norm_G(self.config.norm_G)
         return SPADENorm(
@@ -137,11 +142,11 @@ class CLVAE(ConditionalGAN):
             kernel_size=grammar.kernel_size, statistics=grammar.statistics, init=self.init, name=name,
         )  # fmt: skip
 
-    def make_entry(self):
+    def make_entry(self) -> keras.layers.Layer:
         """z to the first features."""
         return self.dense_entry()
 
-    def make_encoder(self):
+    def make_encoder(self) -> keras.layers.Layer | None:
         """The encoder of photos and their label maps."""
         config = self.config
         return ClassEncoder(
@@ -152,7 +157,7 @@ class CLVAE(ConditionalGAN):
     # Styles
 
     @property
-    def style_shapes(self):
+    def style_shapes(self) -> dict[str, StyleSpec]:
         """{name: StyleSpec}; photos decide z, and at all levels the latents of the classes they show."""
         encoded, shape = self.encoder is not None, (LEVELS, self.num_classes, self.latent_dim)
         return {
@@ -160,7 +165,7 @@ class CLVAE(ConditionalGAN):
             "z": StyleSpec((self.config.z_dim,), ("latent",), encoded),
         }
 
-    def sample_style(self, layout, seed):
+    def sample_style(self, layout: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """One random style per seed, of all classes: seed int64 [N] -> {"class_latents", "z"}."""
         return self._draw(seed, 0)
 
@@ -172,7 +177,7 @@ class CLVAE(ConditionalGAN):
             "z": row_normal(rows, self.config.z_dim, seed),
         }
 
-    def encode_style(self, image, layout):
+    def encode_style(self, image: tf.Tensor, layout: dict[str, tf.Tensor]) -> Encoded:
         """The mean style of photos of these layouts: image float32 [N,H,W,3] in [-1,1] -> Encoded.
 
         A class that the photo shows but that has no pixel at some coarse level is decided there, too: 0, as in the
@@ -186,7 +191,7 @@ class CLVAE(ConditionalGAN):
 
     # Pictures
 
-    def plan(self, layout):
+    def plan(self, layout: dict[str, tf.Tensor]) -> Any:
         """What depends on the layout alone; any number of styles can share it.
 
         {"classes", "samples": int32 [Q], the pairs of class and sample that occur; "cells": {stride: LabelPlan of
@@ -211,7 +216,7 @@ class CLVAE(ConditionalGAN):
             },
         }
 
-    def synthesize_planned(self, plan, style, training=False):
+    def synthesize_planned(self, plan: Any, style: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Pictures float32 [N,H,W,3] in [-1,1] for a plan of batch 1 or N and a style of batch N."""
         latents, pairs = style["class_latents"], tf.size(plan["classes"])
         batch = tf.shape(next(iter(plan["cells"].values())).tokens)[0]
@@ -233,13 +238,15 @@ class CLVAE(ConditionalGAN):
 
     # Training
 
-    def objectives(self):
+    def objectives(self) -> dict[str, Objective]:
         """Those of SPADE; the generator's moves the embedding as well."""
         found = super().objectives()
         mine = found["generator"]
         return found | {"generator": replace(mine, layers=[*mine.layers, self.embedding])}
 
-    def training_style(self, batch):
+    def training_style(
+        self, batch: dict[str, tf.Tensor]
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], None]:
         """(style to train with, {"KLD": weighted term}, which samples are unpaired: bool [B] or None)."""
         config, unpaired = self.config, None
         noise = self._draw(batch["row"], config.seed)
@@ -259,7 +266,7 @@ class CLVAE(ConditionalGAN):
         return style, {"KLD": config.lambda_kld * class_divergence(found)}, unpaired
 
 
-def class_divergence(found):
+def class_divergence(found: PhotoStyle) -> tf.Tensor:
     """The KL term of a PhotoStyle: that of z, and for each level the mean over the classes present there.
 
     Sums over latents and levels, a mean over the batch (spec, section 5.1).

@@ -1,9 +1,18 @@
 """Rules for clVAE (endo-yuki-t/DiversifyingSMIS): generator, encoder and discriminator files (spec, section 10)."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
 from semantic_synthesis.methods.clvae.encoder import LEVELS
 from semantic_synthesis.methods.spade import conversion as spade
 from semantic_synthesis.originals.evidence import Evidence, shape_of
-from semantic_synthesis.originals.rules import Rule, linear
+from semantic_synthesis.originals.rules import Ignored, Rule, linear
+
+if TYPE_CHECKING:
+    import numpy as np
+
 
 ROLES = {
     "source": ("generator with class latents (trained with --use_vae)", r"embedding\.weight"),
@@ -15,7 +24,7 @@ TRAINING = ("discriminator",)
 settle = spade.settle
 
 
-def rules(role, config):
+def rules(role: str, config: Any) -> list[Rule | Ignored]:
     """The rules for one file of a run with these options."""
     return {"source": _generator, "encoder": _encoder, "discriminator": spade.discriminator}[role](config)
 
@@ -39,7 +48,7 @@ def _encoder(config):
     return found
 
 
-def infer(files, asked):
+def infer(files: Mapping[str, tuple[str, dict[str, np.ndarray]]], asked: Callable[[str], Any]) -> Evidence:
     """What the tensor shapes say, see methods/spade/conversion.py."""
     evidence = Evidence()
     path, tensors = files["source"]

@@ -5,7 +5,9 @@ each of its first five convolutions the largest value of every channel within ea
 layers, one pair per level, shared by all classes.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
@@ -13,6 +15,9 @@ from semantic_synthesis.layers import Dense
 from semantic_synthesis.layers.cells import reduced, sample_numbers
 from semantic_synthesis.layers.residual import SLOPE
 from semantic_synthesis.networks import Encoder
+
+if TYPE_CHECKING:
+    from semantic_synthesis.layers.initialization import Initializer
 
 LEVELS = 5
 SMALLEST = 128  # with less there are no five levels above the 4x4 that z is read from
@@ -41,7 +46,17 @@ class ClassEncoder(Encoder):
     Call: image float32 [B,H,W,3] in [-1,1], label int32 [B,H,W] in [0,C) -> PhotoStyle.
     """
 
-    def __init__(self, filters, z_dim, num_classes, latent_dim, *, size=256, norm="instance", init):
+    def __init__(
+        self,
+        filters: int,
+        z_dim: int,
+        num_classes: int,
+        latent_dim: int,
+        *,
+        size: int = 256,
+        norm: str = "instance",
+        init: Initializer,
+    ) -> None:
         if size < SMALLEST:
             raise ValueError(f"encoder_size is {size}; expected a power of two of {SMALLEST} or more")
         super().__init__(filters, z_dim, size=size, norm=norm, init=init)
@@ -55,7 +70,7 @@ class ClassEncoder(Encoder):
             for level, width in enumerate(widths)
         ]
 
-    def call(self, image, label, training=False):
+    def call(self, image: tf.Tensor, label: tf.Tensor, training: bool = False) -> PhotoStyle:  # type: ignore[override]
         x = image
         if image.shape[1] != self.size or image.shape[2] != self.size:
             x = tf.image.resize(image, [self.size, self.size])  # bilinear

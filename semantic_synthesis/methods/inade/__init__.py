@@ -10,8 +10,10 @@ is a mean over the batch (the code sums: its lambda_kld at n samples per GPU is 
 style is the Gaussian's mean, scale and shift kept apart (the authors' demo mixes them up).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 
@@ -26,6 +28,9 @@ from semantic_synthesis.normalization import INADE as INADENorm
 from semantic_synthesis.normalization import RegionCells, RegionMaps, parse_norm_G
 from semantic_synthesis.options import option, redeclared
 from semantic_synthesis.styles import REGION, Encoded, StyleSpec
+
+if TYPE_CHECKING:
+    import keras
 
 _NOISE = 1 << 32  # keeps the seeds of instance noise apart from those of z
 
@@ -54,38 +59,38 @@ class INADE(ConditionalGAN):
     config_class: ClassVar[type[Config]] = INADEConfig
     encoder_sees_layout: ClassVar[bool] = True
 
-    def __init__(self, config, training=True, initial_weights=True):
+    def __init__(self, config: INADEConfig, training: bool = True, initial_weights: bool = True) -> None:
         super().__init__(config, training, initial_weights, name="inade")
 
     @classmethod
-    def converter(cls):
+    def converter(cls) -> Any:
         """Files of tzt101/INADE."""
         from semantic_synthesis.methods.inade import conversion
 
         return conversion
 
     @classmethod
-    def instance_maps(cls, config):
+    def instance_maps(cls, config: Any) -> str:
         """Every pixel belongs to an instance."""
         return "regions"
 
     @classmethod
-    def fixed_size(cls, config):
+    def fixed_size(cls, config: Any) -> bool:
         """The dense layer after z decides the size."""
         return True
 
-    def make_norm(self, channels, name):
+    def make_norm(self, channels: int, name: str) -> keras.layers.Layer:
         """The normaliser of one place in the generator."""
         return INADENorm(
             channels, self.num_classes, noise_dim=self.config.noise_dim,
             statistics=parse_norm_G(self.config.norm_G).statistics, init=self.init, name=name,
         )  # fmt: skip
 
-    def make_entry(self):
+    def make_entry(self) -> keras.layers.Layer:
         """z to the first features."""
         return self.dense_entry()
 
-    def make_encoder(self):
+    def make_encoder(self) -> keras.layers.Layer | None:
         """The encoder of photos and their instances."""
         config, norm = self.config, parse_norm(self.config.norm_E, "norm_E")
         if norm not in ("instance", "none"):
@@ -97,7 +102,7 @@ class INADE(ConditionalGAN):
     # Styles
 
     @property
-    def style_shapes(self):
+    def style_shapes(self) -> dict[str, StyleSpec]:
         """{name: StyleSpec}; photos decide the noise of their instances, not z."""
         return {
             "noise": StyleSpec(
@@ -107,7 +112,7 @@ class INADE(ConditionalGAN):
             "z": StyleSpec((self.config.z_dim,), ("latent",)),
         }  # fmt: skip
 
-    def sample_style(self, layout, seed):
+    def sample_style(self, layout: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """One random style per seed: seed int64 [N] -> {"noise", "z"}; instance i has the same noise in
         every layout."""
         return self._draw(layout, seed, 0)
@@ -123,7 +128,7 @@ class INADE(ConditionalGAN):
         """I: one more than the largest instance id."""
         return tf.reduce_max(layout["instance"]) + 1
 
-    def encode_style(self, image, layout):
+    def encode_style(self, image: tf.Tensor, layout: dict[str, tf.Tensor]) -> Encoded:
         """The mean noise of the photo's instances: image float32 [N,H,W,3] in [-1,1] -> Encoded {"noise"}.
 
         Empty without encoder. z is not read from photos.
@@ -137,7 +142,7 @@ class INADE(ConditionalGAN):
 
     # Pictures
 
-    def plan(self, layout):
+    def plan(self, layout: dict[str, tf.Tensor]) -> Any:
         """The Q pairs of class and instance in the layouts, and which of them each pixel is.
 
         {"classes": int32 [Q], "instances": int32 [Q], "index": int32 [B,H,W]}. With static shapes the layout itself.
@@ -147,7 +152,7 @@ class INADE(ConditionalGAN):
         (classes, instances), index = number_cells(layout["label"], layout["instance"])
         return {"classes": classes, "instances": instances, "index": index}
 
-    def synthesize_planned(self, plan, style, training=False):
+    def synthesize_planned(self, plan: Any, style: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Pictures float32 [N,H,W,3] in [-1,1] for a plan of batch 1 or N and a style of batch N."""
         conditions = self._conditions(plan, style["noise"])
         ordered = [conditions[stride] for stride in self.strides]
@@ -169,7 +174,9 @@ class INADE(ConditionalGAN):
 
     # Training
 
-    def training_style(self, batch):
+    def training_style(
+        self, batch: dict[str, tf.Tensor]
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], tf.Tensor | None]:
         """(style to train with, {"KLD": weighted term}, which samples are unpaired: bool [B] or None)."""
         config, unpaired = self.config, None
         style = self._draw(batch, batch["row"], config.seed)

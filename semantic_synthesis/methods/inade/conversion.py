@@ -4,9 +4,18 @@ The released encoder is called best_net_IE.pth, though the authors' code looks f
 name will do, since files are told apart by their tensors.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
 from semantic_synthesis.methods.spade import conversion as spade
 from semantic_synthesis.originals.evidence import Evidence, shape_of, tensor_names
-from semantic_synthesis.originals.rules import Rule, convolution, linear
+from semantic_synthesis.originals.rules import Ignored, Rule, convolution, linear
+
+if TYPE_CHECKING:
+    import numpy as np
+
 
 ROLES = {
     "source": ("generator", r"head_0\.norm_0\.fc_noise\.weight"),
@@ -25,7 +34,7 @@ _HEADS = {
 settle = spade.settle
 
 
-def rules(role, config):
+def rules(role: str, config: Any) -> list[Rule | Ignored]:
     """The rules for one file of a run with these options."""
     return {"source": _generator, "encoder": _encoder, "discriminator": spade.discriminator}[role](config)
 
@@ -60,7 +69,7 @@ def _encoder(_config):
     ]
 
 
-def infer(files, asked):
+def infer(files: Mapping[str, tuple[str, dict[str, np.ndarray]]], asked: Callable[[str], Any]) -> Evidence:
     """What the tensor shapes say, see methods/spade/conversion.py."""
     evidence = Evidence()
     path, tensors = files["source"]

@@ -5,7 +5,9 @@ over instances are used, so the means are taken first and the heads' kernels app
 numbers for a small part of the work.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -13,6 +15,9 @@ import tensorflow as tf
 from semantic_synthesis.layers import Conv, InstanceNorm
 from semantic_synthesis.layers.region_convolutions import Borders, RegionConv, RegionMeans
 from semantic_synthesis.layers.residual import SLOPE
+
+if TYPE_CHECKING:
+    from semantic_synthesis.layers.initialization import Initializer
 
 STRIDE = 16  # sides of the photos are multiples of this
 _HEADS = ("scale_mean", "scale_log_variance", "shift_mean", "shift_log_variance")
@@ -24,7 +29,7 @@ class InstanceGaussian(NamedTuple):
     mean: tf.Tensor
     log_variance: tf.Tensor
 
-    def sample(self, noise):
+    def sample(self, noise: tf.Tensor) -> tf.Tensor:
         """mean + standard deviation * noise, all [B,I,2,Z]."""
         return self.mean + tf.exp(0.5 * self.log_variance) * noise
 
@@ -39,9 +44,18 @@ class InstanceEncoder(keras.layers.Layer):
     multiples of 16 -> InstanceGaussian.
     """
 
-    def __init__(self, filters, noise_dim, *, norm="instance", init, name="encoder"):
+    def __init__(
+        self,
+        filters: int,
+        noise_dim: int,
+        *,
+        norm: str = "instance",
+        init: Initializer,
+        name: str = "encoder",
+    ) -> None:
         super().__init__(name=name, autocast=False)
-        f, options = filters, {"init": init}
+        f = filters
+        options: dict[str, Any] = {"init": init}
         widths = [3, f, 2 * f, 4 * f, 8 * f]
         self.down = [
             RegionConv(widths[i], widths[i + 1], strides=2, **options, name=f"layer{i + 1}") for i in range(4)
@@ -56,7 +70,7 @@ class InstanceEncoder(keras.layers.Layer):
         self.heads = [Conv(f, noise_dim, 3, padding=1, **options, name=name) for name in _HEADS]
         self.built = True
 
-    def call(self, image, instance, num_instances):
+    def call(self, image: tf.Tensor, instance: tf.Tensor, num_instances: tf.Tensor) -> InstanceGaussian:
         norms, x, skips = iter(self.norms), tf.cast(image, self.compute_dtype), []
         stride = 1
         for conv in self.down:

@@ -14,8 +14,10 @@ move on by tenths over 51 batches); nothing crops unless the dataset's options s
 Noise that differs between regions (section 3.3, resampling) is a style here; the authors' code does not have it.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 
@@ -34,6 +36,9 @@ from semantic_synthesis.normalization import SPADE as SPADENorm
 from semantic_synthesis.normalization import LabelRows, parse_norm_G
 from semantic_synthesis.options import option, redeclared
 from semantic_synthesis.styles import REGION, Encoded, StyleSpec
+
+if TYPE_CHECKING:
+    import keras
 
 _NEVER = 1_000_000  # epochs: later than any training ends
 
@@ -57,10 +62,10 @@ class OASISConfig(ModulatedGANConfig):
     recalibration_batches: int = redeclared(Config, "recalibration_batches", 50)
 
 
-def oasis_layout(filters):
+def oasis_layout(filters: int) -> list[Block]:
     """The Blocks of the generator: 16F channels down to F."""
     widths = [filters * width for width in (16, 16, 16, 8, 4, 2, 1)]
-    return [Block(f"body_{i}", *widths[i : i + 2], 32 >> i) for i in range(6)]
+    return [Block(f"body_{i}", widths[i], widths[i + 1], 32 >> i) for i in range(6)]
 
 
 class OASIS(ConditionalGAN):
@@ -74,45 +79,45 @@ class OASIS(ConditionalGAN):
     config_class: ClassVar[type[Config]] = OASISConfig
     spectral_init = "same"
 
-    def __init__(self, config, training=True, initial_weights=True):
+    def __init__(self, config: OASISConfig, training: bool = True, initial_weights: bool = True) -> None:
         super().__init__(config, training, initial_weights, name="oasis")
         self.form = modulation_form(config.modulation, parse_norm_G(config.norm_G).kernel_size)
 
     @classmethod
-    def converter(cls):
+    def converter(cls) -> Any:
         """Files of boschresearch/OASIS."""
         from semantic_synthesis.methods.oasis import conversion
 
         return conversion
 
     @classmethod
-    def instance_maps(cls, config):
+    def instance_maps(cls, config: Any) -> str | None:
         """Every pixel belongs to a region, which may have noise of its own."""
         return None if config.no_3dnoise else "regions"
 
     @classmethod
-    def fixed_size(cls, config):
+    def fixed_size(cls, config: Any) -> bool:
         """The networks are convolutional throughout."""
         return False
 
     # The networks
 
     @property
-    def noise_dim(self):
+    def noise_dim(self) -> int:
         """Z, 0 without noise."""
         return 0 if self.config.no_3dnoise else self.config.z_dim
 
     @property
-    def row_length(self):
+    def row_length(self) -> int:
         """Z + C."""
         return self.noise_dim + self.num_classes
 
     @classmethod
-    def uses_edges(cls, config):
+    def uses_edges(cls, config: Any) -> bool:
         """Instance edges are no input."""
         return False
 
-    def make_layout(self):
+    def make_layout(self) -> list[Block]:
         """Six blocks: SPADE's without the second middle one."""
         if self.config.num_upsampling_layers != "normal":
             raise ValueError(
@@ -120,7 +125,7 @@ class OASIS(ConditionalGAN):
             )
         return oasis_layout(self.config.num_generator_filters)
 
-    def make_norm(self, channels, name):
+    def make_norm(self, channels: int, name: str) -> keras.layers.Layer:
         """The normaliser of one place in the generator."""
         grammar = parse_norm_G(self.config.norm_G)
         return SPADENorm(
@@ -128,15 +133,15 @@ class OASIS(ConditionalGAN):
             statistics=grammar.statistics, init=self.init, name=name,
         )  # fmt: skip
 
-    def make_entry(self):
+    def make_entry(self) -> keras.layers.Layer:
         """The map of vectors to the first features."""
         return Conv(self.row_length, self.initial_shape[-1], 3, padding=1, init=self.init, name="fc")
 
-    def make_encoder(self):
+    def make_encoder(self) -> None:
         """There is none."""
         raise ValueError("--use_vae: oasis has no encoder of photos; leave it out")
 
-    def advance_spectral_norms(self):
+    def advance_spectral_norms(self) -> None:
         """Power iterations as often per step as in the authors' code: G twice, the discriminator four times.
 
         Kernels start so small that the first steps of Adam change their largest singular values by much; sigma must
@@ -150,11 +155,11 @@ class OASIS(ConditionalGAN):
     # Styles
 
     @property
-    def style_shapes(self):
+    def style_shapes(self) -> dict[str, StyleSpec]:
         """{name: StyleSpec}."""
         return {"z": StyleSpec((None, self.noise_dim), (REGION, "latent"))} if self.noise_dim else {}
 
-    def sample_style(self, layout, seed):
+    def sample_style(self, layout: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """One random style per seed: seed int64 [N] -> {"z": [N,I,Z]}, one vector for all regions."""
         return self._draw(layout, seed, 0)
 
@@ -165,13 +170,13 @@ class OASIS(ConditionalGAN):
         z = row_normal(rows, self.noise_dim, seed)  # [N,Z]
         return {"z": tf.repeat(z[:, None], regions, axis=1)}
 
-    def encode_style(self, image, layout=None):
+    def encode_style(self, image: tf.Tensor, layout: dict[str, tf.Tensor] | None = None) -> Encoded:
         """Photos decide nothing."""
         return Encoded({})
 
     # Pictures
 
-    def plan(self, layout):
+    def plan(self, layout: dict[str, tf.Tensor]) -> Any:
         """What depends on the layout alone: its T distinct combinations of sample, class and region.
 
         {"samples", "classes", "regions": int32 [T], "plans": {stride: LabelPlan over these T tokens}}.
@@ -186,7 +191,7 @@ class OASIS(ConditionalGAN):
         }
         return {"samples": samples, "classes": classes, "regions": regions, "plans": plans}
 
-    def conditions(self, plan, style):
+    def conditions(self, plan: Any, style: dict[str, tf.Tensor]) -> dict[int, LabelRows]:
         """{stride: LabelRows} for a plan of batch 1 or N and a style of batch N."""
         plans, one_hot = plan["plans"], tf.one_hot(plan["classes"], self.num_classes)  # [T,C]
         if not self.noise_dim:
@@ -203,7 +208,7 @@ class OASIS(ConditionalGAN):
         rows = tf.concat([z, tf.tile(one_hot, [copies, 1])], -1)  # [copies*T,Z+C]
         return {stride: LabelRows(plan, rows) for stride, plan in plans.items()}
 
-    def synthesize_planned(self, plan, style, training=False):
+    def synthesize_planned(self, plan: Any, style: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Pictures float32 [N,H,W,3] for a plan of batch 1 or N and a style of batch N."""
         conditions = self.conditions(plan, style)
         coarsest = conditions[self.stride]
@@ -212,7 +217,7 @@ class OASIS(ConditionalGAN):
 
     # Training
 
-    def compute_losses(self, batch):
+    def compute_losses(self, batch: dict[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
         """One forward pass for both objectives; see Method. Losses are already weighted."""
         # One vector for the whole picture: fewer tokens than with its regions.
         layout = {"label": batch["label"], "instance": tf.zeros_like(batch["label"])}

@@ -4,11 +4,19 @@ Input channels are Z of noise, then the classes. The original's class 0 is the u
 has that elsewhere (COCO: last), the classes' channels move.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from semantic_synthesis.normalization import parse_norm_G
 from semantic_synthesis.originals.evidence import Evidence, shape_of, tensor_names
 from semantic_synthesis.originals.rules import Ignored, Rule, convolution, spectral_convolution
+
+if TYPE_CHECKING:
+    pass
 
 ROLES = {
     "source": ("generator", r"body\.0\.norm_0\.mlp_gamma\.weight"),
@@ -21,13 +29,13 @@ _CONV = r"body\.(\d)\.(conv_[01])", r"body\.(\d)\.(conv_s)"
 _DEFAULT_Z = 64
 
 
-def class_order(config):
+def class_order(config: Any) -> np.ndarray:
     """int [C]: the original's number of each of our classes."""
     order, unknown = np.arange(config.num_classes), config.class_table["unknown"]
     return order if unknown is None else np.insert(order[1:], unknown, 0)
 
 
-def rules(role, config):
+def rules(role: str, config: Any) -> list[Rule | Ignored]:
     """The rules for one file of a run with these options."""
     return {"source": _generator, "discriminator": _discriminator}[role](config)
 
@@ -70,7 +78,7 @@ def _discriminator(config):
     ]
 
 
-def infer(files, asked):
+def infer(files: Mapping[str, tuple[str, dict[str, np.ndarray]]], asked: Callable[[str], Any]) -> Evidence:
     """What the tensor shapes say, see methods/spade/conversion.py.
 
     The generator's tensors tell Z + C alone: C is the discriminator's or the dataset's, else Z is --z_dim or the

@@ -9,8 +9,10 @@ as they are made at test time, not from random crops. Not here: the unpaired and
 which are incomplete as published (averages: --ema_decay), and discriminators that no published model uses.
 """
 
+from __future__ import annotations
+
 import dataclasses
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 
@@ -22,12 +24,19 @@ from semantic_synthesis.methods.scgan.composition import (
     ACTIVATIONS,
     ComposedBlock,
     Composition,
+    SCNorm,
     expert_logits,
     parse_norm_G,
 )
 from semantic_synthesis.methods.scgan.label_pyramid import Blur
 from semantic_synthesis.methods.scgan.options import SCGANConfig
 from semantic_synthesis.methods.scgan.semantic_vectors import SemanticVectors
+
+if TYPE_CHECKING:
+    import keras
+
+    from semantic_synthesis.methods.method import Objective
+    from semantic_synthesis.networks.generator import Block
 
 
 class SCGAN(GlobalStyleGAN):
@@ -39,13 +48,13 @@ class SCGAN(GlobalStyleGAN):
     config_class: ClassVar[type[Config]] = SCGANConfig
     finish = staticmethod(lambda x: tf.clip_by_value(x, -1.0, 1.0))
 
-    def __init__(self, config, training=True, initial_weights=True):
+    def __init__(self, config: SCGANConfig, training: bool = True, initial_weights: bool = True) -> None:
         super().__init__(config, training, initial_weights, name="scgan")
         self.vectors = self._make_vectors()
         self.form = modulation_form(config.modulation, self.grammar.kernel_size)
 
     @classmethod
-    def converter(cls):
+    def converter(cls) -> Any:
         """Files of dvlab-research/SCGAN."""
         from semantic_synthesis.methods.scgan import conversion
 
@@ -54,7 +63,7 @@ class SCGAN(GlobalStyleGAN):
     # Parts
 
     @property
-    def grammar(self):
+    def grammar(self) -> SCNorm:
         """What norm_G says."""
         return parse_norm_G(self.config.norm_G)
 
@@ -63,7 +72,7 @@ class SCGAN(GlobalStyleGAN):
         """In the generator the authors' initialiser reaches spectrally normalised kernels, too."""
         return self.init.with_spectral("same")
 
-    def make_layout(self):
+    def make_layout(self) -> list[Block]:
         """SPADE's, but for the width of the first features."""
         for name in ("num_experts_conv", "num_experts_norm"):
             if getattr(self.config, name) < 1:
@@ -71,7 +80,7 @@ class SCGAN(GlobalStyleGAN):
         first, *rest = super().make_layout()
         return [first._replace(channels_in=16 * self.config.num_entry_filters), *rest]
 
-    def make_block(self, channels_in, channels_out, name):
+    def make_block(self, channels_in: int, channels_out: int, name: str) -> keras.layers.Layer:
         """One block of the generator."""
         config = self.config
         return ComposedBlock(
@@ -94,7 +103,7 @@ class SCGAN(GlobalStyleGAN):
 
     # Plan
 
-    def plan(self, layout):
+    def plan(self, layout: dict[str, tf.Tensor]) -> Any:
         """What depends on the layout alone: {stride: Composition}. Any number of styles can share it."""
         labels = self._label_plans(layout)
         return self._compose(labels, self.vectors(labels[1].tokens, labels[1]))
@@ -111,7 +120,7 @@ class SCGAN(GlobalStyleGAN):
             found[stride] = plan_label(here, self.num_tokens, self.plan_form) if needed else LabelPlan(here)
         return found
 
-    def logits(self, vectors):
+    def logits(self, vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(of convolutions [B,h,w,Ec], of normalisations [B,h,w,En]): the experts' logits in vectors [B,h,w,F]."""
         config = self.config
         return expert_logits(vectors, config.num_experts_conv), expert_logits(
@@ -131,22 +140,22 @@ class SCGAN(GlobalStyleGAN):
         return found
 
     @staticmethod
-    def tokens_of(condition):
+    def tokens_of(condition: Any) -> tf.Tensor:
         """The tokens that a condition was made from."""
         return condition.label.tokens
 
     # Training
 
-    def objectives(self):
+    def objectives(self) -> dict[str, Objective]:
         """The generator's layers include the semantic vector generator."""
         found = super().objectives()
         generator = found["generator"]
         found["generator"] = dataclasses.replace(generator, layers=[*generator.layers, self.vectors])
         return found
 
-    def compute_losses(self, batch):
+    def compute_losses(self, batch: dict[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
         """One forward pass for both objectives; see Method. Losses are already weighted."""
-        layout = {key: batch[key] for key in ("label", "instance") if key in batch}
+        layout: dict[str, tf.Tensor] = {key: batch[key] for key in ("label", "instance") if key in batch}
         style, divergence, unpaired = self.training_style(batch)
         labels = self._label_plans(layout)
         vectors = self.vectors(labels[1].tokens, labels[1])

@@ -4,8 +4,10 @@ E experts, one gate map each; paper symbols: the semantic vectors v are `semanti
 `gates` of bins of v.
 """
 
+from __future__ import annotations
+
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
@@ -14,6 +16,9 @@ import tensorflow as tf
 from semantic_synthesis.layers import Conv, LabelPlan, add_array, convolve
 from semantic_synthesis.layers.residual import SLOPE
 from semantic_synthesis.normalization import SPADE, make_statistics
+
+if TYPE_CHECKING:
+    from semantic_synthesis.layers.initialization import Initializer
 
 ACTIVATIONS = {
     "softmax": lambda x: tf.nn.softmax(x, -1),
@@ -31,7 +36,7 @@ class SCNorm(NamedTuple):
     kernel_size: int
 
 
-def parse_norm_G(text):
+def parse_norm_G(text: str) -> SCNorm:
     """Reads `[spectral]scc<instance|syncbatch|batch><k>x<k>`; ValueError otherwise."""
     match = re.fullmatch(r"(spectral)?scc(instance|syncbatch|batch)([13579])x\3", text)
     if not match:
@@ -42,12 +47,12 @@ def parse_norm_G(text):
     return SCNorm(bool(match[1]), match[2], int(match[3]))
 
 
-def expert_bins(channels, experts):
+def expert_bins(channels: int, experts: int) -> list[tuple[int, int]]:
     """[(first, end)] of each expert's channels; they overlap where `experts` does not divide `channels`."""
     return [(k * channels // experts, -(-(k + 1) * channels // experts)) for k in range(experts)]
 
 
-def expert_logits(vectors, experts):
+def expert_logits(vectors: tf.Tensor, experts: int) -> tf.Tensor:
     """float32 [B,h,w,E]: the mean over each expert's bin of the channels of vectors [B,h,w,F]."""
     channels = vectors.shape[-1]
     means = np.zeros((channels, experts), np.float32)
@@ -75,7 +80,9 @@ class ComposedConv(keras.layers.Layer):
     Call: x [N,h,w,in_channels], gates float32 [B,h,w,E], B 1 or N -> [N,h,w,filters].
     """
 
-    def __init__(self, in_channels, filters, experts, *, spectral, init, name):
+    def __init__(
+        self, in_channels: int, filters: int, experts: int, *, spectral: bool, init: Initializer, name: str
+    ) -> None:
         super().__init__(name=name, autocast=False)
         self.spectral, self.experts = spectral, experts
         kernels = [init((3, 3, in_channels, filters), spectral) for _ in range(experts)]
@@ -91,7 +98,7 @@ class ComposedConv(keras.layers.Layer):
             )
         self.built = True
 
-    def advance(self):
+    def advance(self) -> None:
         """One power iteration per expert (training calls it once per step, outside the tape)."""
         u = tf.reshape(self.u.value, [self.experts, -1])  # [E,F]
         matrix = self._matrix(self.kernel.value)
@@ -110,7 +117,7 @@ class ComposedConv(keras.layers.Layer):
         products = tf.reshape(tf.matmul(v, matrix), [self.experts, self.experts, -1])  # [E,E,F]
         return tf.stack([products[e, e] for e in range(self.experts)])
 
-    def effective_kernel(self):
+    def effective_kernel(self) -> tf.Tensor:
         """Tensor kernel_e / sigma_e of every expert, shape of the kernel."""
         kernel = tf.convert_to_tensor(self.kernel.value)
         if not self.spectral:
@@ -120,13 +127,13 @@ class ComposedConv(keras.layers.Layer):
         sigma = tf.reduce_sum(self._products(self._matrix(kernel), v) * u, 1)  # [E]
         return kernel / tf.cast(tf.repeat(sigma, u.shape[1]), kernel.dtype)
 
-    def fold(self):
+    def fold(self) -> None:
         """Divides the kernels by their sigmas for good (inference only)."""
         if self.spectral:
             self.kernel.assign(self.effective_kernel())
             self.spectral = False
 
-    def call(self, x, gates):
+    def call(self, x: tf.Tensor, gates: tf.Tensor) -> tf.Tensor:
         kernel = tf.cast(self.effective_kernel(), self.compute_dtype)
         y = convolve(tf.cast(x, self.compute_dtype), kernel, 1, 1)  # [N,h,w,E*F]
         parts, gates = tf.split(y, self.experts, -1), tf.split(tf.cast(gates, y.dtype), self.experts, -1)
@@ -145,13 +152,13 @@ class ComposedNorm(keras.layers.Layer):
     Call: x [N,h,w,channels], gates float32 [B,h,w,1+E] with 1 first, B 1 or N -> the same shape and dtype as x.
     """
 
-    def __init__(self, channels, experts, *, statistics="syncbatch", name):
+    def __init__(self, channels: int, experts: int, *, statistics: str = "syncbatch", name: str) -> None:
         super().__init__(name=name, autocast=False)
         self.statistics = make_statistics(statistics, channels, "statistics")
         self.table = add_array(self, "table", np.zeros((experts, 2 * channels), np.float32))
         self.built = True
 
-    def call(self, x, gates, training=False):
+    def call(self, x: tf.Tensor, gates: tf.Tensor, training: bool = False) -> tf.Tensor:
         if self.statistics.per_sample:
             x = self.statistics(x, training=training)
             a, b = tf.ones(x.shape[-1]), tf.zeros(x.shape[-1])
@@ -175,27 +182,28 @@ class ComposedBlock(keras.layers.Layer):
 
     def __init__(
         self,
-        in_channels,
-        filters,
-        num_classes,
+        in_channels: int,
+        filters: int,
+        num_classes: int,
         *,
-        conv_experts,
-        norm_experts,
-        grammar,
-        edges,
-        hidden,
-        init,
-        name,
-    ):
+        conv_experts: int,
+        norm_experts: int,
+        grammar: SCNorm,
+        edges: bool,
+        hidden: int,
+        init: Initializer,
+        name: str,
+    ) -> None:
         super().__init__(name=name, autocast=False)
         middle = min(in_channels, filters)
         norm = {"statistics": grammar.statistics}
-        conv = {"spectral": grammar.spectral, "init": init}
+        conv: dict[str, Any] = {"spectral": grammar.spectral, "init": init}
         self.norm_0 = ComposedNorm(in_channels, norm_experts, **norm, name="norm_0")
         self.conv_0 = ComposedConv(in_channels, middle, conv_experts, **conv, name="conv_0")
         self.norm_1 = ComposedNorm(middle, norm_experts, **norm, name="norm_1")
         self.conv_1 = ComposedConv(middle, filters, conv_experts, **conv, name="conv_1")
-        self.norm_s = self.conv_s = None
+        self.norm_s: Any = None
+        self.conv_s: Any = None
         if in_channels != filters:
             self.norm_s = SPADE(
                 in_channels, num_classes, hidden=hidden, edges=edges, kernel_size=grammar.kernel_size, **norm,
@@ -204,7 +212,7 @@ class ComposedBlock(keras.layers.Layer):
             self.conv_s = Conv(in_channels, filters, 3, padding=1, spectral=True, init=init, name="conv_s")
         self.built = True
 
-    def call(self, x, condition, training=False):
+    def call(self, x: tf.Tensor, condition: Composition, training: bool = False) -> tf.Tensor:
         shortcut = x
         if self.conv_s is not None:
             shortcut = self.conv_s(self.norm_s(x, condition.label, training=training))

@@ -4,11 +4,19 @@ Temperature, kind of the gates and blur of the labels are in no tensor, and wron
 they have to be given.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
 from semantic_synthesis.methods.scgan.composition import parse_norm_G
 from semantic_synthesis.methods.spade import conversion as spade
 from semantic_synthesis.networks import DOUBLINGS
 from semantic_synthesis.originals.evidence import Evidence, shape_of, tensor_names
 from semantic_synthesis.originals.rules import Ignored, Rule, convolution, right_vector, spectral_convolution
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _VECTORS = "pyramid_spaital_routing"  # their spelling
 ROLES = {
@@ -25,7 +33,7 @@ _GIVEN = {
 _COUNTER = Ignored(r".*\.num_batches_tracked", "a count of batches; the momentum of the statistics is fixed")
 
 
-def rules(role, config):
+def rules(role: str, config: Any) -> list[Rule | Ignored]:
     """The rules for one file of a run with these options."""
     if role == "source":
         return _generator(config)
@@ -91,7 +99,7 @@ def _pyramid(config):
     ]
 
 
-def infer(files, asked):
+def infer(files: Mapping[str, tuple[str, dict[str, np.ndarray]]], asked: Callable[[str], Any]) -> Evidence:
     """What the tensor shapes say, see methods/spade/conversion.py."""
     evidence = Evidence()
     path, tensors = files["source"]
@@ -159,9 +167,10 @@ def _infer_discriminator(evidence, path, tensors, asked):
     evidence.add("norm_D", spade.norm_of(normed, affine, asked("norm_D")), path, "by the tensors of enc1")
 
 
-def settle(evidence, flags, sizes, known):
+def settle(evidence: Evidence, flags: Mapping[str, Any], sizes: Any, known: bool) -> None:
     """What no tensor tells must be given; the size of the first features must fit the pictures."""
-    path = evidence.get("num_routing_filters").path
+    found = evidence.get("num_routing_filters")
+    path = found.path if found else ""  # `infer` always finds it
     missing = [f"--{name} ({hint})" for name, hint in _GIVEN.items() if flags.get(name) is None]
     if missing:
         raise ValueError(

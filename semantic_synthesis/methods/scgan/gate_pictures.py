@@ -1,17 +1,23 @@
 """Pictures of the gates: which expert works where."""
 
+from __future__ import annotations
+
 import colorsys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def expert_colors(experts):
+
+def expert_colors(experts: int) -> np.ndarray:
     """uint8 [E,3]: a colour per expert, evenly spaced hues."""
     colors = [colorsys.hsv_to_rgb(k / experts, 0.8, 1.0) for k in range(experts)]
     return np.uint8(np.round(255 * np.array(colors)))
 
 
-def draw_gates(gates):
+def draw_gates(gates: np.ndarray) -> np.ndarray:
     """float [B,h,w,E] -> uint8 RGB [B,h,w,3]: the colour of the expert with the largest gate; the brighter, the more
     it exceeds the second, from a third (no lead) to full (the largest lead in the picture).
 
@@ -27,7 +33,7 @@ def draw_gates(gates):
     return np.uint8(np.round(colors * ((1 + 2 * lead) / 3)[..., None]))
 
 
-def gate_pictures(method, layout):
+def gate_pictures(method: Any, layout: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
     """{"kernels/STRIDE", "scales/STRIDE": uint8 [B,H,W,3]}: the gates of every resolution of a run's layout, drawn at
     the layout's size.
 

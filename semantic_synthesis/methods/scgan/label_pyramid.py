@@ -5,6 +5,8 @@ size and width), the pixels of a pixel's own class: depthwise convolution of the
 Only a pixel's own channel survives that product, so one map of weights says it all.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +33,9 @@ class Blur(NamedTuple):
     relative: bool = False
 
 
-def label_pyramid(tokens, count, num_classes, edges, blur):
+def label_pyramid(
+    tokens: tf.Tensor, count: int, num_classes: int, edges: bool, blur: Blur
+) -> list[tf.Tensor | None]:
     """Semantics of `count` levels, coarsest first, each half as large as the next: float32 [B,h,w,C(+1)].
 
     tokens: int32 [B,H,W] (`label_tokens`). Averages of 2x2 cells; with a pyramid blur the upper left cell. The last
@@ -84,7 +88,7 @@ def _scaled(label, weights, edge, num_classes):
     return semantics if edge is None else tf.concat([semantics, edge[..., None]], -1)
 
 
-def blur_within(label, weights, blur):
+def blur_within(label: tf.Tensor, weights: tf.Tensor, blur: Blur) -> tf.Tensor:
     """Each weight times the windowed sum of the weights of its class, `iterations` times over (the sum moves on, the
     factor stays): int32 and float32 [B,h,w] -> float32 [B,h,w]. Zero beyond the border."""
     x, before = weights, weights
@@ -93,7 +97,7 @@ def blur_within(label, weights, blur):
     return x / (before + 1e-8) if blur.relative else x
 
 
-def gaussian_window(size, sigma):
+def gaussian_window(size: int, sigma: float) -> np.ndarray:
     """float32 [size,size], 1 in the middle."""
     place = np.arange(size) - size // 2
     line = np.exp(-np.square(place) / (2 * sigma**2))

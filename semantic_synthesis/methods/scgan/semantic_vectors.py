@@ -5,6 +5,10 @@ All in float32 whatever the precision of the other networks: gates are taken fro
 labels reach thousands.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import keras
 import tensorflow as tf
 
@@ -13,8 +17,11 @@ from semantic_synthesis.layers.residual import SLOPE
 from semantic_synthesis.methods.scgan.label_pyramid import Blur, label_pyramid
 from semantic_synthesis.networks import double
 
+if TYPE_CHECKING:
+    from semantic_synthesis.layers.initialization import Initializer
 
-def level_widths(filters, count):
+
+def level_widths(filters: int, count: int) -> list[int]:
     """Channels of the vectors of each of `count` levels, coarsest first."""
     return [filters * max(16 // 2**i, 1) for i in range(count)]
 
@@ -27,11 +34,22 @@ class SemanticVectors(keras.layers.Layer):
     `picture(finest)` is the auxiliary picture, which only training needs.
     """
 
-    def __init__(self, num_classes, filters, count, *, edges, spectral, blur=None, init, name="vectors"):
+    def __init__(
+        self,
+        num_classes: int,
+        filters: int,
+        count: int,
+        *,
+        edges: bool,
+        spectral: bool,
+        blur: Blur | None = None,
+        init: Initializer,
+        name: str = "vectors",
+    ) -> None:
         super().__init__(name=name, autocast=False, dtype="float32")
         self.num_classes, self.edges, self.blur = num_classes, edges, blur or Blur()
         semantic, widths = num_classes + int(edges), level_widths(filters, count)
-        conv = {"padding": 1, "init": init, "dtype": "float32"}
+        conv: dict[str, Any] = {"padding": 1, "init": init, "dtype": "float32"}
         self.entries, self.exits, below = [], [], 0
         for i, width in enumerate(widths, 1):
             self.entries.append(Conv(below + semantic, width, 3, spectral=spectral, **conv, name=f"in_{i}"))
@@ -41,7 +59,7 @@ class SemanticVectors(keras.layers.Layer):
         self.picture_out = Conv(filters // 2, 3, 3, **conv, name="picture_out")
         self.built = True
 
-    def call(self, tokens, plan):
+    def call(self, tokens: tf.Tensor, plan: LabelPlan) -> list[tf.Tensor]:
         labels = label_pyramid(tokens, len(self.entries), self.num_classes, self.edges, self.blur)
         if labels[-1] is None:
             labels[-1] = plan
@@ -67,7 +85,7 @@ class SemanticVectors(keras.layers.Layer):
             y += convolve(_activate(double(below)), own, 1, 1)
         return tf.nn.bias_add(y, tf.cast(conv.bias.value, tf.float32))
 
-    def picture(self, finest):
+    def picture(self, finest: tf.Tensor) -> tf.Tensor:
         """The auxiliary picture of the finest vectors: [B,H,W,F] -> float32 [B,H,W,3] in [-1,1]."""
         return tf.clip_by_value(self.picture_out(_activate(self.picture_in(finest))), -1.0, 1.0)
 

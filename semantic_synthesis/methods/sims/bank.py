@@ -6,11 +6,15 @@ index.json (sizes, classes, counts, sha256). Masks are runs of pixels along rows
 come from the runs directly.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import keras
@@ -24,6 +28,9 @@ from semantic_synthesis.methods.sims.features import (
     low_resolution,
     runs_of,
 )
+
+if TYPE_CHECKING:
+    from semantic_synthesis.methods.sims.segments import Segments
 
 INDEX, SEGMENTS = "index.json", "segments.npz"
 _VOID = -1
@@ -51,7 +58,7 @@ class BankArrays:
     shape: np.ndarray
 
     @classmethod
-    def of_segments(cls, grid, segments, rows, photo):
+    def of_segments(cls, grid: np.ndarray, segments: Segments, rows: np.ndarray, photo: int) -> BankArrays:
         """The chosen rows of `segments.Segments` of one layout, as the segments of one photo."""
         rows = tf.constant(rows, tf.int32)
         masks = segments.masks(rows).numpy()
@@ -69,7 +76,7 @@ class BankArrays:
         )  # fmt: skip
 
     @classmethod
-    def merged(cls, parts):
+    def merged(cls, parts: Sequence[BankArrays]) -> BankArrays:
         """Several of them as one; photos are numbered anew in their order."""
         joined = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)}
         joined["photo"] = np.concatenate([np.full(len(p.kind), i, np.int32) for i, p in enumerate(parts)])
@@ -79,7 +86,7 @@ class BankArrays:
         whole = cls(**joined)
         return whole.rows(np.lexsort((whole.number, whole.photo, whole.kind)))
 
-    def rows(self, order):
+    def rows(self, order: np.ndarray) -> BankArrays:
         """The segments of the given rows, in that order."""
         found = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in ("kind", "photo", "number", "area", "box", "shape"):
@@ -92,12 +99,12 @@ class BankArrays:
             found[runs], found[f"{name}_first"] = found[runs][index], starts
         return BankArrays(**found)
 
-    def save(self, path):
+    def save(self, path: str | Path) -> None:
         """Writes an .npz file, whole or not at all."""
         write_arrays(path, {f.name: getattr(self, f.name) for f in fields(self)}, compressed=True)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | Path) -> BankArrays:
         """Reads an .npz file; ValueError if it is damaged."""
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -107,13 +114,13 @@ class BankArrays:
         except Exception as error:  # zipfile and zlib have errors of their own
             raise ValueError(f"{path}: damaged ({error}); run prepare bank again") from None
 
-    def limited(self, photos):
+    def limited(self, photos: int) -> BankArrays:
         """The segments of the first photos alone."""
         kept = self.rows(np.flatnonzero(self.photo < photos))
         kept.grid = self.grid[:photos]
         return kept
 
-    def shares(self, count, size):
+    def shares(self, count: int, size: Sequence[int]) -> np.ndarray:
         """float [count]: mean share of the picture of the segments of each class, NaN without any."""
         share = self.area / (size[0] * size[1])
         sums = np.bincount(self.kind, share, count)[:count]
@@ -122,7 +129,7 @@ class BankArrays:
             return sums / numbers
 
 
-def digest(folder, photos):
+def digest(folder: str | Path, photos: Sequence[str]) -> str:
     """sha256 of a bank: of its segments and of the sizes and names of its photos."""
     whole = hashlib.sha256(Path(folder, SEGMENTS).read_bytes())
     for path in photos:
@@ -130,7 +137,7 @@ def digest(folder, photos):
     return whole.hexdigest()
 
 
-def read_index(folder):
+def read_index(folder: str | Path) -> dict[str, Any]:
     """index.json of a bank folder; FileNotFoundError or ValueError, one line, where there is no sound one."""
     path = os.path.join(folder, INDEX)
     if not os.path.isfile(path):
@@ -148,7 +155,7 @@ def read_index(folder):
     return index
 
 
-def empty_arrays(base):
+def empty_arrays(base: Sequence[int]) -> BankArrays:
     """A bank without segments."""
     step, zero = grid_step(base[0]), np.zeros(0, np.int32)
     runs, first = np.zeros((0, 3), np.int32), np.zeros(1, np.int64)
@@ -169,7 +176,15 @@ class Bank(keras.layers.Layer):
 
     frozen = True
 
-    def __init__(self, arrays, photos, size, base, count, name="bank"):
+    def __init__(
+        self,
+        arrays: BankArrays,
+        photos: Sequence[str],
+        size: Sequence[int],
+        base: Sequence[int],
+        count: int,
+        name: str = "bank",
+    ) -> None:
         super().__init__(name=name, autocast=False, trainable=False)
         self.size, self.base, self.count = size, base, count
         self.photo_count, self.paths = len(photos), [str(path) for path in photos]
@@ -200,7 +215,7 @@ class Bank(keras.layers.Layer):
         self.files = None
         self.built = True
 
-    def fold(self):
+    def fold(self) -> None:
         """Takes the files of the photos into memory, so that an export needs no folder."""
         if self.files is not None:
             return
@@ -210,10 +225,10 @@ class Bank(keras.layers.Layer):
         with tf.device("CPU:0"):
             self.files = tf.Variable(tf.constant(files), trainable=False, name="bank_files")
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: str) -> tf.Tensor:
         return tf.convert_to_tensor(self.tensors[key])
 
-    def picture(self, photo):
+    def picture(self, photo: tf.Tensor) -> tf.Tensor:
         """float32 [H,W,3] in [0,1] of one photo, int32 []; black for photo 0."""
         if self.files is not None:
             content = tf.gather(self.files, photo)
@@ -224,15 +239,17 @@ class Bank(keras.layers.Layer):
         picture = tf.ensure_shape(tf.io.decode_png(content, 3), [*self.size, 3])
         return tf.cast(picture, tf.float32) / 255.0 * tf.cast(photo > 0, tf.float32)
 
-    def masks(self, rows):
+    def masks(self, rows: tf.Tensor) -> tf.Tensor:
         """bool [R,h,w] of bank segments int32 [R]."""
         return self._drawn(rows, "runs", "run_first")
 
-    def poles(self, rows):
+    def poles(self, rows: tf.Tensor) -> tf.Tensor:
         """bool [R,h,w]: their whole components, thin pixels included."""
         return self.masks(rows) | self._drawn(rows, "pole_runs", "pole_first")
 
-    def runs_of_rows(self, rows, runs="runs", first="run_first"):
+    def runs_of_rows(
+        self, rows: tf.Tensor, runs: str = "runs", first: str = "run_first"
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """(runs int32 [T,3], place of each in rows int32 [T]) of bank segments int32 [R]."""
         start, end = tf.gather(self[first], rows), tf.gather(self[first], rows + 1)
         ragged = tf.ragged.range(start, end)

@@ -4,9 +4,13 @@ Photos are taken as training takes them, without mirroring and with the crop in 
 stays: a run that was stopped goes on, and a larger dataset adds to the end.
 """
 
+from __future__ import annotations
+
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,7 +54,7 @@ class BankOptions:
     out: str = option("", "The bank folder.")
 
 
-def prepare_bank(options):
+def prepare_bank(options: BankOptions) -> int:
     """Makes or extends a bank folder; exit code 0."""
     if not options.out:
         raise ValueError("prepare bank needs --out FOLDER")
@@ -64,7 +68,7 @@ def prepare_bank(options):
     return 0
 
 
-def description_of(config):
+def description_of(config: Any) -> dict[str, Any]:
     """What a bank must agree on with the networks that use it, as JSON values."""
     groups = ClassGroups.of(data.ClassTable.from_dict(config.class_table), config.class_groups)
     names = np.array(config.class_table["names"])[groups.known < groups.count]
@@ -74,7 +78,7 @@ def description_of(config):
     }  # fmt: skip
 
 
-def build_bank(config, folder):
+def build_bank(config: SIMSConfig, folder: str | Path) -> dict[str, Any]:
     """Makes or extends the bank of a resolved SIMS config from its training set; the index it wrote."""
     wanted = description_of(config)
     if os.path.isfile(os.path.join(folder, INDEX)):
@@ -101,7 +105,9 @@ def _sample(dataset, row):
     return image, batch["label"][0].numpy(), batch["instance"][0].numpy(), row
 
 
-def part_of(label, region, groups, config, smallest=0.25):
+def part_of(
+    label: np.ndarray, region: np.ndarray, groups: ClassGroups, config: SIMSConfig, smallest: float = 0.25
+) -> BankArrays:
     """The BankArrays of one photo: its segments of a quarter of --segment_area or more."""
     kind = groups.known[label][:: config.scale, :: config.scale]
     region = region[:: config.scale, :: config.scale]
@@ -142,7 +148,7 @@ def _finish(folder, wanted, groups):
     return index
 
 
-def unlike(folder, rows, grids):
+def unlike(folder: str | Path, rows: Sequence[int], grids: Sequence[np.ndarray]) -> list[int]:
     """Which photos to keep: positions in rows without those that look like an earlier one.
 
     Alike: nearly the same layout, and nearly the same picture at 16x16 pixels.
@@ -166,7 +172,7 @@ def unlike(folder, rows, grids):
     return kept
 
 
-def short(values):
+def short(values: Sequence[Any]) -> str:
     """A list as text for messages, long ones by their beginning and length."""
     return str(values) if len(values) < 5 else f"{', '.join(values[:3])}, ... {len(values)} in all"
 

@@ -8,7 +8,10 @@ height, `legacy_cut` hides what the original hides, and K+1, a colour of no clas
 takes it for that.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +19,9 @@ import tensorflow as tf
 from semantic_synthesis.layers.connected import connected_regions
 from semantic_synthesis.methods.sims.morphology import band
 from semantic_synthesis.methods.sims.segments import box_masks
+
+if TYPE_CHECKING:
+    from semantic_synthesis.methods.sims.groups import ClassGroups
 
 
 class Rims(NamedTuple):
@@ -29,7 +35,7 @@ class Rims(NamedTuple):
     extension: float
 
     @classmethod
-    def of(cls, config, height):
+    def of(cls, config: Any, height: int) -> Rims:
         """For pictures of that height."""
         widths = (
             config.elision,
@@ -38,7 +44,8 @@ class Rims(NamedTuple):
             config.outer_elision,
             config.training_elision,
         )
-        return cls(*(int(width * height) for width in widths), config.extension)
+        inner, trimmed, shadow, outer, training = (int(width * height) for width in widths)
+        return cls(inner, trimmed, shadow, outer, training, config.extension)
 
 
 class Piece(NamedTuple):
@@ -66,13 +73,20 @@ class Canvas(NamedTuple):
     owner: tf.Tensor
 
     @classmethod
-    def empty(cls, label):
+    def empty(cls, label: tf.Tensor) -> Canvas:
         """Nothing pasted yet onto a layout int32 [H,W]."""
         size = tf.shape(label)
         return cls(tf.zeros([*tf.unstack(size), 3]), label, tf.fill(size, -1))
 
 
-def paste(canvas, piece, number, rims, groups, cut=None):
+def paste(
+    canvas: Canvas,
+    piece: Piece,
+    number: int | tf.Tensor,
+    rims: Rims,
+    groups: ClassGroups,
+    cut: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+) -> Canvas:
     """The canvas with one more piece on top, called by its number.
 
     cut: bool footprint [H,W], owner -> int32 [H,W], how often a pixel is cut off the piece (see `legacy_cut`).
@@ -97,13 +111,13 @@ def paste(canvas, piece, number, rims, groups, cut=None):
     return Canvas(canvas.picture * (1.0 - filled) + picture, label, owner)
 
 
-def nearer(piece):
+def nearer(piece: Piece) -> tf.Tensor:
     """The candidate's picture after its transformation, or before where that covers the place no worse."""
     common = [_count(_has_colour(picture) & piece.place) for picture in (piece.moved, piece.still)]
     return tf.where(common[0] <= common[1], piece.still, piece.moved)
 
 
-def trimmed(picture, piece, rims, groups):
+def trimmed(picture: tf.Tensor, piece: Piece, rims: Rims, groups: ClassGroups) -> tf.Tensor:
     """Without the photo's shadows on the ground and without the rims of trees."""
 
     def shaded():
@@ -119,14 +133,16 @@ def trimmed(picture, piece, rims, groups):
     return picture
 
 
-def clear(canvas, kind, place):
+def clear(canvas: Canvas, kind: tf.Tensor, place: tf.Tensor) -> Canvas:
     """The canvas with a segment that has no candidate: its label, and nothing on it."""
     return canvas._replace(
         label=tf.where(place, kind, canvas.label), picture=tf.where(place[..., None], 0.0, canvas.picture)
     )
 
 
-def finished(canvas, original, rims, groups, legacy=False):
+def finished(
+    canvas: Canvas, original: tf.Tensor, rims: Rims, groups: ClassGroups, legacy: bool = False
+) -> Canvas:
     """After the last piece: holes of the layout filled where they are of context classes, objects' ground cleared.
 
     original: int32 [H,W], the layout asked for.
@@ -144,7 +160,9 @@ def _known(label, groups, legacy):
     return tf.where(label > groups.count, 0, label) if legacy else tf.minimum(label, groups.count)
 
 
-def around_objects(label, ground, rims, groups, legacy=False):
+def around_objects(
+    label: tf.Tensor, ground: tf.Tensor, rims: Rims, groups: ClassGroups, legacy: bool = False
+) -> tf.Tensor:
     """bool [H,W]: ground near the edges of connected objects, within their boxes and a little beyond."""
     objects = _in(groups, "object", tf.minimum(label, groups.count))
     parts = connected_regions(tf.where(objects, label + 1, 0)[None])[0]
@@ -177,7 +195,7 @@ def _round(side, change):
     return tf.cast(tf.floor(tf.cast(side, tf.float32) + change + 0.5), tf.int32)
 
 
-def legacy_cut(kinds, answers):
+def legacy_cut(kinds: tf.Tensor, answers: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """The original's attempt at the order network's verdicts, for `paste`.
 
     kinds: int32 [S], class of each piece; answers: bool [S], pieces that the network puts in front of the one
@@ -197,7 +215,7 @@ def legacy_cut(kinds, answers):
     return cut
 
 
-def known_mask(picture):
+def known_mask(picture: tf.Tensor) -> tf.Tensor:
     """float32 [...,1]: 1 where a canvas has colour."""
     return tf.cast(_has_colour(picture), tf.float32)[..., None]
 

@@ -1,6 +1,8 @@
 """From a layout to its canvas: segments, candidates and their order, then one piece after another."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +12,13 @@ from semantic_synthesis.methods.sims import ordering, retrieval
 from semantic_synthesis.methods.sims.morphology import enlarge
 from semantic_synthesis.methods.sims.segments import Segments, find_segments
 from semantic_synthesis.methods.sims.warping import round_theta, warp
+
+if TYPE_CHECKING:
+    from semantic_synthesis.methods.sims.bank import Bank
+    from semantic_synthesis.methods.sims.canvas import Canvas
+    from semantic_synthesis.methods.sims.config import SIMSConfig
+    from semantic_synthesis.methods.sims.groups import ClassGroups
+    from semantic_synthesis.methods.sims.networks import Order, Transformation
 
 _PAIRS_AT_ONCE = 10
 DARKEST = 1 / 255  # photos are black nowhere: black means nothing
@@ -28,14 +37,21 @@ class Composer:
     config: SIMSConfig; groups: ClassGroups; bank: Bank; transformation, order: the networks, or None.
     """
 
-    def __init__(self, config, groups, bank, transformation, order):
+    def __init__(
+        self,
+        config: SIMSConfig,
+        groups: ClassGroups,
+        bank: Bank,
+        transformation: Transformation | None,
+        order: Order | None,
+    ) -> None:
         self.config, self.groups, self.bank = config, groups, bank
         self.transformation, self.order = transformation, order
         self.rims = canvases.Rims.of(config, config.crop_height)
 
     # Plans
 
-    def plan(self, layout):
+    def plan(self, layout: dict[str, tf.Tensor]) -> dict[str, Any]:
         """What all styles of a layout share, a dict of tensors; S segments over the whole batch.
 
         kind: int32 [B,H,W], known classes; segments: their tensors by name; place: int32 [S], back to front; row: int32
@@ -55,7 +71,7 @@ class Composer:
             **found._asdict(),
         }  # fmt: skip
 
-    def segments(self, layout):
+    def segments(self, layout: dict[str, tf.Tensor]) -> tuple[tf.Tensor, Segments]:
         """(known classes int32 [B,H,W], Segments at the trunk's size)."""
         step = self.config.scale
         kind = tf.gather(tf.constant(self.groups.known), layout["label"])
@@ -63,7 +79,7 @@ class Composer:
         small = tf.ensure_shape(small, [None, *self.bank.base])
         return kind, find_segments(small, region, self.groups.members["thin"])
 
-    def large(self, segments):
+    def large(self, segments: Segments) -> tf.Tensor:
         """int32 [R]: the segments that get a candidate."""
         least = self.config.segment_area * np.prod(self.bank.base)
         return tf.cast(tf.where(tf.cast(segments.area, tf.float32) > least)[:, 0], tf.int32)
@@ -100,7 +116,7 @@ class Composer:
         )  # fmt: skip
         return found, tf.reshape(logits, [-1, self.groups.count + 1])[:count]
 
-    def order_input(self, kind, segments, pairs):
+    def order_input(self, kind: tf.Tensor, segments: Segments, pairs: tf.Tensor) -> tf.Tensor:
         """float32 [Q,h,w,6]: pictures of pairs int32 [Q,2] and of their layouts."""
         step = self.config.scale
         colors = tf.constant(self.groups.colors, tf.float32) / 255.0
@@ -111,7 +127,7 @@ class Composer:
 
     # Canvases
 
-    def compose(self, plan, sample, choice):
+    def compose(self, plan: dict[str, Any], sample: tf.Tensor, choice: tf.Tensor) -> tuple[Canvas, Placed]:
         """The Canvas of one sample of a plan, int32 [], with candidates by choice, float32 [I]; and what was placed.
 
         Placed: row int32 [S], theta float32 [S,6], of the segments of all samples.
@@ -173,13 +189,13 @@ class Composer:
         white = tf.random.stateless_uniform(size, [number, 0], alg="philox") < self.config.elision_share
         return canvases.Piece(kind, place, pole, moved, still, self._casters(kind, photo), white), theta
 
-    def transformation_input(self, picture, place, kind):
+    def transformation_input(self, picture: tf.Tensor, place: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
         """float32 [R,H,W,K+5] of pictures [R,H,W,3], places bool [R,H,W] and known classes int32 [R,H,W]."""
         classes = tf.one_hot(tf.minimum(kind, self.groups.count), self.groups.count + 1)
         x = tf.concat([picture, tf.cast(place, tf.float32)[..., None], classes], -1)
         return tf.ensure_shape(x, [None, *self.bank.size, self.groups.count + 5])
 
-    def move(self, picture, mask, theta):
+    def move(self, picture: tf.Tensor, mask: tf.Tensor, theta: tf.Tensor) -> tf.Tensor:
         """Pictures [R,H,W,3] with masks bool [R,H,W], by theta [R,6]: colours at rims are not mixed with black."""
         moved = warp(picture, theta, self.config.legacy)
         if self.config.legacy:
@@ -218,7 +234,7 @@ class Composer:
         answers = tf.scatter_nd(pairs[:, :1], tf.cast(before, tf.int32), [total]) > 0
         return canvases.legacy_cut(kinds, answers)
 
-    def network_input(self, canvas):
+    def network_input(self, canvas: Canvas) -> tf.Tensor:
         """float32 [N,H,W,K+5] of the synthesis network, from pictures [N,H,W,3] and labels int32 [N,H,W]."""
         classes = tf.one_hot(tf.minimum(canvas.label, self.groups.count), self.groups.count + 1)
         x = tf.concat([classes, canvas.picture, canvases.known_mask(canvas.picture)], -1)

@@ -4,6 +4,9 @@ The synthesis network says by its tensors how large its pictures are; its pictur
 """
 
 import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,9 +26,9 @@ _STATE = Ignored(
 )
 
 
-def read(path):
+def read(path: str | Path) -> dict[str, np.ndarray]:
     """{name: float32 array} of a TensorFlow 1 checkpoint: its prefix, its .index file, or its folder."""
-    prefix = path.removesuffix(".index").removesuffix(".meta")
+    prefix = str(path).removesuffix(".index").removesuffix(".meta")
     if os.path.isdir(prefix):
         prefix = tf.train.latest_checkpoint(prefix) or prefix
     if not (os.path.isfile(f"{prefix}.index") or os.path.isfile(prefix)):
@@ -40,7 +43,7 @@ def read(path):
         raise ValueError(f"{path}: not readable as a TensorFlow checkpoint ({reason})") from None
 
 
-def rules(role, config):
+def rules(role: str, config: Any) -> list[Rule | Ignored]:
     """The rules for one file of a run with these options."""
     return {"synthesis": _synthesis, "transformation": _transformation, "order": _order}[role](config)
 
@@ -106,7 +109,7 @@ def _synthesis(config):
     ]
 
 
-def infer(files, asked):
+def infer(files: Mapping[str, tuple[str, dict[str, np.ndarray]]], asked: Callable[[str], Any]) -> Evidence:
     """What the tensor shapes say: an Evidence with options."""
     evidence = Evidence()
     path, tensors = files["synthesis"]

@@ -1,5 +1,7 @@
 """What segments are compared by: runs of their masks, low-resolution masks, surroundings."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -9,12 +11,12 @@ CONTEXT_CELLS = (4, 8)
 MARGIN = 0.125  # of the box, on every side: the segment's surroundings
 
 
-def grid_step(height):
+def grid_step(height: int) -> int:
     """Every how many pixels of a layout of that height contexts are compared."""
     return max(1, height // CELLS)
 
 
-def runs_of(masks):
+def runs_of(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """bool [M,h,w] -> runs int32 [T,3] (row, first column, one behind the last), first int64 [M+1]."""
     edges = np.diff(np.pad(masks, ((0, 0), (0, 0), (1, 1))).astype(np.int8), axis=2)
     item, row, start = np.nonzero(edges == 1)
@@ -24,14 +26,14 @@ def runs_of(masks):
     return np.stack([row, start, end], 1).astype(np.int32).reshape(-1, 3), first
 
 
-def low_resolution(masks):
+def low_resolution(masks: np.ndarray) -> np.ndarray:
     """bool [M,h,w] -> uint8 [M,512], means over 16x32 cells."""
     down, across = cell_shares(*masks.shape[1:])
     small = np.einsum("rh,mhw,cw->mrc", down, masks.astype(np.float32), across, optimize=True)
     return np.round(255 * small).astype(np.uint8).reshape(-1, down.shape[0] * across.shape[0])
 
 
-def cell_shares(height, width):
+def cell_shares(height: int, width: int) -> list[np.ndarray]:
     """float32 [16,h] and [32,w]: how much of each low-resolution cell is which row and column."""
     return [_shares(cells, size) for cells, size in zip(SHAPE_CELLS, (height, width), strict=True)]
 
@@ -43,7 +45,7 @@ def _shares(cells, size):
     return (np.clip(covered, 0, None) * cells / size).astype(np.float32)
 
 
-def context_boxes(box, base, grid):
+def context_boxes(box: tf.Tensor, base: Sequence[int], grid: Sequence[int]) -> tf.Tensor:
     """Cells of the grid around boxes: int [M,4] in pixels -> int32 [M,4] in cells, 12.5 % wider on every side."""
     box = np.asarray(box, np.float64) if isinstance(box, np.ndarray) else tf.cast(box, tf.float64)
     step = grid_step(base[0])
@@ -56,7 +58,9 @@ def context_boxes(box, base, grid):
     return tf.cast(tf.clip_by_value(cells, 0.0, tf.constant([grid[0], grid[1]] * 2, tf.float64)), tf.int32)
 
 
-def context_features(grids, photo, box, base, count):
+def context_features(
+    grids: np.ndarray, photo: np.ndarray, box: np.ndarray, base: Sequence[int], count: int
+) -> np.ndarray:
     """float16 [M,32*count]: per 4x8 parts of the picture, how many cells of the context are of each class, rooted.
 
     grids: int [P,gh,gw]; photo: int [M]. Rows have length 1, so products are cosines.

@@ -13,15 +13,21 @@ Where no order is given, all classes but the unknown one are known, and the memo
 segments: larger ones lie behind, classes of small segments are objects.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from semantic_synthesis.data.tables import ClassTable
 
 GROUPS = ("order", "thin", "planar", "front", "object", "context", "ground", "caster", "trimmed")
 SMALL = 0.05  # mean share of the picture below which the segments of a class count as objects
 
 
-def parse_groups(text, names):
+def parse_groups(text: str, names: list[str]) -> dict[str, list[int]]:
     """{group: list of class indices} of a text as above; ValueError that names what is unknown."""
     found = {}
     for entry in filter(None, (part.strip() for part in text.split(";"))):
@@ -55,12 +61,12 @@ class ClassGroups:
     derived: bool
 
     @property
-    def count(self):
+    def count(self) -> int:
         """K."""
         return len(self.rank) - 1
 
     @classmethod
-    def of(cls, table, text, shares=None):
+    def of(cls, table: ClassTable, text: str, shares: list[float] | None = None) -> ClassGroups:
         """The groups of a ClassTable.
 
         text: as above; shares: float [K], mean share of the picture of the segments of each class in a memory (NaN
@@ -97,7 +103,7 @@ def _order_of(shares, count):
     return np.argsort(-np.nan_to_num(np.asarray(shares, float), nan=np.inf), kind="stable")
 
 
-def coarse_order(behind):
+def coarse_order(behind: Any) -> tuple[np.ndarray, np.ndarray]:
     """Class order from counts, back to front: int [K] and the share of times each class lies behind, in that order.
 
     behind [a, b]: how often a was seen behind b. Classes without counts (share NaN) come first.

@@ -4,7 +4,8 @@ Paper symbols: the memory is M, segments P_i, layouts L, the canvas C, the netwo
 network (4.3) and f (5).
 """
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
@@ -38,14 +39,14 @@ class SIMS(Method):
         "its pictures are put together from as many pieces of stored photos as a layout asks for"
     )
 
-    def __init__(self, config, training=True, initial_weights=True):
+    def __init__(self, config: SIMSConfig, training: bool = True, initial_weights: bool = True) -> None:
         super().__init__(name="sims")
         self.config = config
         table = data.ClassTable.from_dict(config.class_table)
         _check_size(config)
         self.bank, shares = open_bank(config, training)
         self.groups = ClassGroups.of(table, config.class_groups, shares)
-        made = {
+        made: dict[str, Any] = {
             "filters": config.num_filters,
             "init": Initializer("xavier_uniform" if initial_weights else "zeros", seed=config.seed),
         }
@@ -66,49 +67,49 @@ class SIMS(Method):
     # What the contract asks
 
     @classmethod
-    def converter(cls):
+    def converter(cls) -> Any:
         """Checkpoints of xjqicuhk/SIMS."""
         from semantic_synthesis.methods.sims import conversion
 
         return conversion
 
     @classmethod
-    def without_features(cls, config):
+    def without_features(cls, config: Any) -> Any:
         """No VGG19 and no memory."""
         return config.replace(no_vgg_loss=True, bank_dir=NO_BANK)
 
     @classmethod
-    def sources(cls, config):
+    def sources(cls, config: Any) -> list[str]:
         """The memory is a part of every picture; the VGG loss brings weights of its own."""
         found = ["photos of the memory, parts of which are in every picture"]
         return found + ([] if config.no_vgg_loss else [f"VGG19 weights ({config.vgg_weights}) in the loss"])
 
     @classmethod
-    def instance_maps(cls, config):
+    def instance_maps(cls, config: Any) -> str:
         """Every pixel belongs to a region: what style rows are for."""
         return "regions"
 
     @classmethod
-    def extra_maps(cls, config):
+    def extra_maps(cls, config: Any) -> Sequence[str]:
         """Depth teaches the order network."""
         return ("disparity",) if config.use_order and config.order_period else ()
 
     @classmethod
-    def fixed_size(cls, config):
+    def fixed_size(cls, config: Any) -> bool:
         """Masks of the memory have one size."""
         return True
 
     @property
-    def stride(self):
+    def stride(self) -> int:
         """Width and height of layouts are multiples of it."""
         return self.config.scale
 
     @property
-    def style_shapes(self):
+    def style_shapes(self) -> dict[str, StyleSpec]:
         """{name: StyleSpec}."""
         return {"choice": StyleSpec((None,), (REGION,))}
 
-    def sample_style(self, layout, seed):
+    def sample_style(self, layout: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Candidates drawn evenly for each region; seed 0 takes the best everywhere. seed int64 [N] -> {"choice"}."""
         regions = tf.reduce_max(layout["instance"]) + 1
 
@@ -119,25 +120,25 @@ class SIMS(Method):
 
         return {"choice": tf.map_fn(draw, tf.cast(seed, tf.int64), fn_output_signature=tf.float32)}
 
-    def encode_style(self, image, layout=None):
+    def encode_style(self, image: tf.Tensor, layout: dict[str, tf.Tensor] | None = None) -> Encoded:
         """Photos decide nothing."""
         return Encoded({})
 
-    def plan(self, layout):
+    def plan(self, layout: dict[str, tf.Tensor]) -> dict[str, Any]:
         """Segments, candidates and order of layouts, see `Composer.plan`."""
         return self.composer.plan(layout)
 
-    def synthesize_planned(self, plan, style):
+    def synthesize_planned(self, plan: Any, style: dict[str, tf.Tensor]) -> tf.Tensor:
         """Pictures float32 [N,H,W,3] in [-1,1] for a plan of batch 1 or N and a style of batch N."""
         canvas = self.canvases(plan, style)
         picture, _ = self.synthesis(self.composer.network_input(canvas))
         return tf.clip_by_value(picture / 127.5 - 1.0, -1.0, 1.0)
 
-    def canvases(self, plan, style):
+    def canvases(self, plan: Any, style: dict[str, tf.Tensor]) -> Canvas:
         """The Canvas of every style: pictures float32 [N,H,W,3] in [0,1], labels and owners int32 [N,H,W]."""
         return self.placed(plan, style)[0]
 
-    def placed(self, plan, style):
+    def placed(self, plan: Any, style: dict[str, tf.Tensor]) -> tuple[Canvas, Placed]:
         """(Canvas, Placed) of every style, N before all axes."""
         samples = tf.shape(plan["kind"])[0]
         count = tf.shape(style["choice"])[0]
@@ -152,7 +153,7 @@ class SIMS(Method):
         found = tf.map_fn(compose, inputs, fn_output_signature=output, parallel_iterations=1)
         return Canvas(*found[:3]), Placed(*found[3:])
 
-    def provenance(self, plan, style):
+    def provenance(self, plan: Any, style: dict[str, tf.Tensor]) -> list[Provenance]:
         """A Provenance per style: segments with their photos, and the canvas and order they were put in."""
         canvas, placed = self.placed(plan, style)
         found = []
@@ -169,7 +170,7 @@ class SIMS(Method):
 
     # Training
 
-    def objectives(self):
+    def objectives(self) -> dict[str, Objective]:
         """Each network by itself: they share no variables."""
         config, found = self.config, {}
         unit = config.lr / 1e-4
@@ -189,7 +190,7 @@ class SIMS(Method):
         )  # fmt: skip
         return found
 
-    def compute_losses(self, batch):
+    def compute_losses(self, batch: dict[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
         """{objective: {loss: weighted scalar}}; nothing is computed for objectives that never move."""
         layout = {key: batch[key] for key in ("label", "instance")}
         kind, segments = self.composer.segments(layout)
@@ -230,7 +231,7 @@ class SIMS(Method):
         return terms | {"semantic": config.lambda_semantic * losses.semantic_cross_entropy(semantic, kind)}
 
 
-def synthesis_rate(epoch, scale):
+def synthesis_rate(epoch: float, scale: int) -> float:
     """The original's rates: for the smallest pictures a ramp to 1e-3, and 1e-4 after 112 epochs; else 1e-4."""
     if scale > 1:
         return 1e-4

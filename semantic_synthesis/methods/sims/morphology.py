@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def edges(mask):
+def edges(mask: tf.Tensor) -> tf.Tensor:
     """bool [N,H,W] -> bool [N,H,W]: Sobel edges, thinned, without threshold (MATLAB's edge(mask, 'Sobel', 0)).
 
     Of the two pixels at a step the right or lower one is kept; squared gradients count as 0 outside the frame.
@@ -21,7 +21,7 @@ def edges(mask):
     return (b > 0) & (across | down)
 
 
-def dilate(mask, size):
+def dilate(mask: tf.Tensor, size: int) -> tf.Tensor:
     """bool [N,H,W] -> bool [N,H,W]: grown by a full size x size square.
 
     Even squares reach size/2 - 1 pixels up and left and size/2 down and right.
@@ -41,11 +41,11 @@ def _grow(mask, size, axis):
     return sums[:, :, size : size + length] > sums[:, :, :length]
 
 
-def band(mask, size):
+def band(mask: tf.Tensor, size: int) -> tf.Tensor:
     """bool [N,H,W]: what lies around the edges of masks."""
     return dilate(edges(mask), size)
 
 
-def enlarge(x, scale):
+def enlarge(x: tf.Tensor, scale: int) -> tf.Tensor:
     """Pixel repetition of [N,h,w] or [N,h,w,F]."""
     return x if scale == 1 else tf.repeat(tf.repeat(x, scale, axis=1), scale, axis=2)

@@ -8,11 +8,19 @@ Deviations: pooling over the whole map before the order network's classifier (th
 quarter; `legacy` keeps that).
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis.layers import Conv, add_array
+
+if TYPE_CHECKING:
+    from semantic_synthesis.layers.initialization import Initializer
 
 EPSILON = 1e-12
 SLOPE = 0.2
@@ -25,13 +33,13 @@ class LayerNorm(keras.layers.Layer):
     gamma and beta are one per channel. Call: x [N,H,W,F] -> the same; statistics in float32.
     """
 
-    def __init__(self, channels, name="norm"):
+    def __init__(self, channels: int, name: str = "norm") -> None:
         super().__init__(name=name, autocast=False)
         self.gamma = add_array(self, "gamma", np.ones(channels, np.float32))
         self.beta = add_array(self, "beta", np.zeros(channels, np.float32))
         self.built = True
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         wide = tf.cast(x, tf.float32)
         mean, variance = tf.nn.moments(wide, [1, 2, 3], keepdims=True)
         scale = tf.math.rsqrt(variance + EPSILON) * tf.cast(self.gamma.value, tf.float32)
@@ -41,7 +49,9 @@ class LayerNorm(keras.layers.Layer):
 class Unit(keras.layers.Layer):
     """Convolution without bias, layer norm, leaky ReLU: x [N,H,W,in] -> [N,H,W,out]."""
 
-    def __init__(self, channels_in, channels_out, *, size=3, init, name):
+    def __init__(
+        self, channels_in: int, channels_out: int, *, size: int = 3, init: Initializer, name: str
+    ) -> None:
         super().__init__(name=name, autocast=False)
         self.conv = Conv(
             channels_in, channels_out, size, padding=size // 2, use_bias=False, init=init, name="conv"
@@ -49,41 +59,44 @@ class Unit(keras.layers.Layer):
         self.norm = LayerNorm(channels_out)
         self.built = True
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.leaky_relu(self.norm(self.conv(x)), SLOPE)
 
 
 class Stack(keras.layers.Layer):
     """Several units, B(out, count) in the specification: x [N,H,W,in] -> [N,H,W,out]."""
 
-    def __init__(self, channels_in, channels_out, count, *, init, name):
+    def __init__(
+        self, channels_in: int, channels_out: int, count: int, *, init: Initializer, name: str
+    ) -> None:
         super().__init__(name=name, autocast=False)
         widths = [channels_in] + [channels_out] * count
         self.units = [Unit(*widths[i : i + 2], init=init, name=f"unit{i + 1}") for i in range(count)]
         self.built = True
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         for unit in self.units:
             x = unit(x)
         return x
 
 
-def encoder_stacks(channels_in, filters, counts, init):
+def encoder_stacks(channels_in: int, filters: int, counts: Sequence[int], init: Initializer) -> list[Stack]:
     """The Stacks of an encoder: widths F, 2F, 4F, 8F, 8F, ..."""
     widths = [channels_in] + [filters * min(2**i, 8) for i in range(len(counts))]
     return [
-        Stack(*widths[i : i + 2], count, init=init, name=f"encoder{i + 1}") for i, count in enumerate(counts)
+        Stack(widths[i], widths[i + 1], count, init=init, name=f"encoder{i + 1}")
+        for i, count in enumerate(counts)
     ]
 
 
-def resize(x, size, align=True):
+def resize(x: tf.Tensor, size: Sequence[int], align: bool = True) -> tf.Tensor:
     """Bilinear [N,H,W,F] -> [N,*size,F] in TensorFlow 1's manner: corners on corners, or origin on origin."""
     if tuple(x.shape[1:3]) == tuple(size):
         return x
     return tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=align)
 
 
-def average_pool(x):
+def average_pool(x: tf.Tensor) -> tf.Tensor:
     """3x3 means at stride 2; what lies outside does not count."""
     return tf.nn.avg_pool2d(x, 3, 2, "SAME")
 
@@ -91,12 +104,12 @@ def average_pool(x):
 class Trunk(keras.layers.Layer):
     """Five stacks that halve the map, by means first, by maxima then: [N,H,W,in] -> [N,H/32,W/32,8F]."""
 
-    def __init__(self, channels_in, filters, *, init, name="trunk"):
+    def __init__(self, channels_in: int, filters: int, *, init: Initializer, name: str = "trunk") -> None:
         super().__init__(name=name, autocast=False)
         self.stacks = encoder_stacks(channels_in, filters, (2, 2, 3, 3, 3), init)
         self.built = True
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         for i, stack in enumerate(self.stacks):
             x = stack(x)
             x = average_pool(x) if i == 0 else tf.nn.max_pool2d(x, 3, 2, "SAME")
@@ -111,7 +124,15 @@ class Transformation(keras.layers.Layer):
     (`warping.warp`). Starts as the identity.
     """
 
-    def __init__(self, num_classes, base, *, filters=64, init, name="transformation"):
+    def __init__(
+        self,
+        num_classes: int,
+        base: Sequence[int],
+        *,
+        filters: int = 64,
+        init: Initializer,
+        name: str = "transformation",
+    ) -> None:
         super().__init__(name=name, autocast=False)
         self.base = base
         self.trunk = Trunk(num_classes + 5, filters, init=init)
@@ -119,12 +140,12 @@ class Transformation(keras.layers.Layer):
         self.bias = add_array(self, "bias", np.array([1, 0, 0, 0, 1, 0], np.float32))
         self.built = True
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.matmul(self.pooled(x), tf.cast(self.kernel.value, tf.float32)) + tf.cast(
             self.bias.value, tf.float32
         )
 
-    def pooled(self, x):
+    def pooled(self, x: tf.Tensor) -> tf.Tensor:
         """What the last, linear layer sees: float32 [N,8F]."""
         return tf.reduce_mean(tf.cast(self.trunk(resize(x, self.base)), tf.float32), [1, 2])
 
@@ -136,7 +157,15 @@ class Order(keras.layers.Layer):
     [N,K+1]; logit 0 means no pair, logit c+1 class c. legacy: pools over windows of 8x12 cells alone.
     """
 
-    def __init__(self, num_classes, *, filters=64, legacy=False, init, name="order"):
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        filters: int = 64,
+        legacy: bool = False,
+        init: Initializer,
+        name: str = "order",
+    ) -> None:
         super().__init__(name=name, autocast=False)
         self.legacy = legacy
         self.trunk = Trunk(6, filters, init=init)
@@ -144,7 +173,7 @@ class Order(keras.layers.Layer):
         self.classes = Conv(16 * filters, num_classes + 1, 1, init=init, name="classes")
         self.built = True
 
-    def call(self, x, training=False):
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         x = self.trunk(x)
         if self.legacy:
             x = tf.nn.avg_pool2d(x, [8, 12], [8, 12], "VALID")[:, :1, :1]
@@ -165,7 +194,15 @@ class Synthesis(keras.layers.Layer):
     called alike in all of them, so weights move on by name.
     """
 
-    def __init__(self, num_classes, *, scale=1, filters=64, init, name="synthesis"):
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        scale: int = 1,
+        filters: int = 64,
+        init: Initializer,
+        name: str = "synthesis",
+    ) -> None:
         super().__init__(name=name, autocast=False)
         if scale not in SCALES:
             raise ValueError(f"scale is {scale}; expected one of {SCALES}")
@@ -188,7 +225,7 @@ class Synthesis(keras.layers.Layer):
         self.semantic = Conv(width, num_classes + 1, 1, init=init, name=f"semantic{stage}")
         self.built = True
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         height, width = x.shape[1], x.shape[2]
         base = (height // self.scale, width // self.scale)
         features = self._trunk(x, base)

@@ -1,5 +1,7 @@
 """From a run's options to its memory: where it lies, whether it fits, and whether it is still the same."""
 
+from __future__ import annotations
+
 import json
 import os
 
@@ -16,12 +18,12 @@ from semantic_synthesis.methods.sims.bank import (
     read_index,
 )
 from semantic_synthesis.methods.sims.building import build_bank, description_of, short
-from semantic_synthesis.methods.sims.config import NO_BANK
+from semantic_synthesis.methods.sims.config import NO_BANK, SIMSConfig
 
 RECORD = "bank.json"
 
 
-def open_bank(config, training):
+def open_bank(config: SIMSConfig, training: bool) -> tuple[Bank, list[float] | None]:
     """(Bank, mean shares of the picture of the segments of each class or None) of a run.
 
     Looks in --bank_dir, where the run's bank.json says, and in <run folder>/bank; training makes one there if there

@@ -4,9 +4,19 @@ Deviations: only neighbours are asked about at test (the authors' code asks abou
 are resolved into one order, which the code leaves to the sequence of classes.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from semantic_synthesis.methods.sims.morphology import band, dilate, edges
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from semantic_synthesis.methods.sims.groups import ClassGroups
+    from semantic_synthesis.methods.sims.segments import Segments
 
 NEAR, BAND = (
     3,
@@ -14,7 +24,7 @@ NEAR, BAND = (
 )  # squares, in pixels of the layout: how near neighbours are, and where their depths are compared
 
 
-def pairs(segments, rows, rank, neighbours=True):
+def pairs(segments: Segments, rows: tf.Tensor, rank: np.ndarray, neighbours: bool = True) -> tf.Tensor:
     """int32 [Q,2]: pairs of the segments int32 [R], of one sample and different classes.
 
     The first of each lies further back by its class's rank (int32 [K+1], NumPy); pairs are sorted by the ranks of
@@ -41,7 +51,7 @@ def _flat(masks):
     return tf.reshape(tf.cast(masks, tf.float32), [tf.shape(masks)[0], -1])  # [R,h*w]
 
 
-def pair_pictures(segments, found, colors):
+def pair_pictures(segments: Segments, found: tf.Tensor, colors: np.ndarray) -> tf.Tensor:
     """float32 [Q,h,w,3] in [0,1]: both segments of pairs int32 [Q,2] in their classes' colours (uint8 [K+1,3])."""
     colors = tf.constant(colors, tf.float32) / 255.0
     picture = 0.0
@@ -52,7 +62,7 @@ def pair_pictures(segments, found, colors):
     return picture
 
 
-def depths(segments, found, disparity):
+def depths(segments: Segments, found: tf.Tensor, disparity: tf.Tensor) -> tf.Tensor:
     """float32 [Q,2]: median disparity of both of each pair int32 [Q,2] where their rims meet; NaN where none is valid.
 
     disparity: float32 [B,h,w], larger is closer, 0 and NaN invalid.
@@ -74,7 +84,9 @@ def _median(values, valid):
     return tf.where(count > 0, (low + high) / 2, float("nan"))
 
 
-def front_class(kinds, medians, groups):
+def front_class(
+    kinds: tf.Tensor, medians: tf.Tensor, groups: ClassGroups
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """(int32 [Q]: known class in front; bool [Q]: whether that is known at all; bool [Q]: whether by rule).
 
     kinds: int32 [Q,2]; medians: as `depths`. Whatever stands on a planar thing lies in front of it, by rule.
@@ -86,7 +98,7 @@ def front_class(kinds, medians, groups):
     return tf.where(rule, kinds[:, 1], front), known, rule & known
 
 
-def verdicts(logits, kinds):
+def verdicts(logits: tf.Tensor, kinds: tf.Tensor) -> tf.Tensor:
     """float32 [Q]: how strongly the second of each pair is in front (negative: the first one is).
 
     logits: float32 [Q,K+1] of `networks.Order`; kinds: int32 [Q,2].
@@ -95,7 +107,7 @@ def verdicts(logits, kinds):
     return second - first
 
 
-def resolve(count, key, found, strength):
+def resolve(count: int | tf.Tensor, key: tf.Tensor, found: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
     """int32 [count]: place of each segment from back to front.
 
     key: int [count], distinct, the coarse order; found: int32 [Q,2], pairs; strength: float32 [Q], positive where the

@@ -3,17 +3,26 @@
 All random numbers are functions of seed and row, so a resumed run sees what it would have seen.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from semantic_synthesis.methods.sims import ordering, retrieval, simulation
 from semantic_synthesis.methods.sims.canvas import Canvas
 from semantic_synthesis.methods.sims.morphology import enlarge
-from semantic_synthesis.methods.sims.segments import box_masks
+from semantic_synthesis.methods.sims.segments import Segments, box_masks
+
+if TYPE_CHECKING:
+    from semantic_synthesis.methods.sims.composing import Composer
+    from semantic_synthesis.methods.sims.config import SIMSConfig
 
 _SLOTS, _PHOTOS, _SEGMENTS, _DISTURBED, _PAIRS = range(5)  # what numbers are for
 
 
-def uniform(seed, row, purpose, shape):
+def uniform(seed: int, row: tf.Tensor, purpose: int, shape: Sequence[int | tf.Tensor]) -> tf.Tensor:
     """float32 in [0,1), a function of seed, row (int64 []) and purpose."""
     key = tf.stack([tf.cast(seed, tf.int64) * 8 + purpose, row])
     return tf.random.stateless_uniform(shape, key, alg="philox")
@@ -22,13 +31,15 @@ def uniform(seed, row, purpose, shape):
 class Practice:
     """Makes training inputs with the means of a Composer."""
 
-    def __init__(self, config, composer):
+    def __init__(self, config: SIMSConfig, composer: Composer) -> None:
         self.config, self.composer = config, composer
         self.groups, self.bank = composer.groups, composer.bank
 
     # Transformation
 
-    def disturbed(self, batch, kind, segments):
+    def disturbed(
+        self, batch: dict[str, tf.Tensor], kind: tf.Tensor, segments: Segments
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Inputs of the transformation network: some large segments of each photo, disturbed.
 
         (picture float32 [B*R,H,W,3] in [0,1], where the segment is after the disturbance; its mask bool [B*R,H,W];
@@ -72,7 +83,9 @@ class Practice:
 
     # Order
 
-    def pairs(self, batch, kind, segments):
+    def pairs(
+        self, batch: dict[str, tf.Tensor], kind: tf.Tensor, segments: Segments
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """(pairs int32 [Q,2], class in front + 1 int32 [Q], whether it counts bool [Q]); Q = B * --slots.
 
         Which of two neighbours is closer says the disparity; neighbours without are not asked about.
@@ -92,7 +105,7 @@ class Practice:
 
     # Synthesis
 
-    def canvases(self, batch, kind, segments):
+    def canvases(self, batch: dict[str, tf.Tensor], kind: tf.Tensor, segments: Segments) -> Canvas:
         """Canvases float32 [B,H,W,3] whose segments are the photo's own, cut by stencils of the memory, and layouts
         int32 [B,H,W] with the noise that comes with that."""
         rows = self.composer.large(segments)

@@ -1,12 +1,30 @@
 """Where the parts of a picture come from, as tables and pictures for people."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import cv2
 import numpy as np
 
 from semantic_synthesis.methods.sims.segments import Segments
 
+if TYPE_CHECKING:
+    from semantic_synthesis.methods.sims.bank import Bank
+    from semantic_synthesis.methods.sims.canvas import Canvas
+    from semantic_synthesis.methods.sims.composing import Placed
 
-def describe(plan, canvas, placed, index, names, bank, scale):
+
+def describe(
+    plan: Mapping[str, Any],
+    canvas: Canvas,
+    placed: Placed,
+    index: int,
+    names: Sequence[str],
+    bank: Bank,
+    scale: int,
+) -> list[dict[str, Any]]:
     """What became of each segment of one picture, back to front: a list of dicts of JSON values.
 
     index: which of the N canvases; names: of the known classes. box: top, left, bottom, right in pixels of the
@@ -38,7 +56,7 @@ def describe(plan, canvas, placed, index, names, bank, scale):
     return found
 
 
-def order_picture(plan, canvas, index):
+def order_picture(plan: Mapping[str, Any], canvas: Canvas, index: int) -> np.ndarray:
     """uint8 [H,W,3] RGB: what was pasted, dark at the back, light in front; black where nothing was."""
     owner, place = canvas.owner[index].numpy(), plan["place"].numpy()
     if not len(place):

@@ -8,12 +8,18 @@ Deviations: contexts are compared on every step-th pixel (`bank.grid_step`, 32 r
 alone, one photo after another, which loses some of the best (`legacy_slots`).
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis.methods.sims.features import CONTEXT_CELLS, cell_shares, context_boxes, grid_step
+
+if TYPE_CHECKING:
+    from semantic_synthesis.methods.sims.bank import Bank
+    from semantic_synthesis.methods.sims.segments import Segments
 
 SAME_LAYOUT = 0.9  # share of equal cells of the grid from which a photo counts as the layout's own
 _LEAST = -1e9
@@ -33,7 +39,7 @@ class Queries(NamedTuple):
     allowed: tf.Tensor
 
     @classmethod
-    def of(cls, segments, rows, kind, allowed):
+    def of(cls, segments: Segments, rows: tf.Tensor, kind: tf.Tensor, allowed: tf.Tensor) -> Queries:
         """Of the rows int32 [R] of Segments; kind: int32 [B,h,w], known classes; allowed: bool [B,P+1]."""
         step = grid_step(kind.shape[1])
         sample = tf.gather(segments.sample, rows)
@@ -52,12 +58,12 @@ class Found(NamedTuple):
     context: tf.Tensor
 
 
-def all_photos(bank, samples):
+def all_photos(bank: Bank, samples: int | tf.Tensor) -> tf.Tensor:
     """bool [B,P+1]: every photo may answer."""
     return tf.ones([samples, bank.photo_count + 1], tf.bool)
 
 
-def other_photos(bank, kind, share=SAME_LAYOUT):
+def other_photos(bank: Bank, kind: tf.Tensor, share: float = SAME_LAYOUT) -> tf.Tensor:
     """bool [B,P+1]: the photos that do not show the layouts int32 [B,h,w] themselves, mirrored or not."""
     step = grid_step(kind.shape[1])
     grids = kind[:, ::step, ::step], kind[:, :, ::-1][:, ::step, ::step]  # [B,gh,gw]
@@ -70,13 +76,13 @@ def other_photos(bank, kind, share=SAME_LAYOUT):
     return tf.map_fn(differs, grids, fn_output_signature=tf.bool)
 
 
-def search(bank, queries, *, candidates, shortlist, context_weight):
+def search(bank: Bank, queries: Queries, *, candidates: int, shortlist: int, context_weight: float) -> Found:
     """The Found of the best `candidates` segments of the memory for each query."""
     rows = shortlisted(bank, queries, max(shortlist, candidates), context_weight)
     return best(bank, queries, rows, candidates, context_weight)
 
 
-def best(bank, queries, rows, candidates, context_weight):
+def best(bank: Bank, queries: Queries, rows: tf.Tensor, candidates: int, context_weight: float) -> Found:
     """The best of the rows int32 [R,L] of the memory (0: none), compared exactly."""
     shape, context = exact(bank, queries, rows)
     score = shape + context_weight * context
@@ -89,7 +95,7 @@ def best(bank, queries, rows, candidates, context_weight):
     return Found(tf.where(value > 0, row, 0), value, *there)
 
 
-def exact(bank, queries, rows):
+def exact(bank: Bank, queries: Queries, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """(IoU of the masks, IoU of the contexts), float32 [R,L], of rows int32 [R,L] of the memory; 0 for row 0."""
     flat = tf.reshape(rows, [-1])  # [R*L]
     items = tf.repeat(tf.range(tf.shape(rows)[0]), tf.shape(rows)[1])
@@ -138,7 +144,7 @@ def _inside(cells, size):
 # The first stage
 
 
-def shortlisted(bank, queries, length, context_weight):
+def shortlisted(bank: Bank, queries: Queries, length: int, context_weight: float) -> tf.Tensor:
     """int32 [R,length]: rows of the memory that may be the best; 0 where a class has fewer allowed ones."""
     down, across = cell_shares(*bank.base)
     small = tf.einsum("rh,mhw,cw->mrc", down, tf.cast(queries.mask, tf.float32), across)
@@ -172,7 +178,7 @@ def _shard(firsts, kind):
     return tf.gather(firsts, kind), tf.gather(firsts, kind + 1)
 
 
-def query_contexts(queries, count):
+def query_contexts(queries: Queries, count: int) -> tf.Tensor:
     """float32 [R,32*count]: as `bank.context_features`."""
     rows, columns = queries.grid.shape[1:]
     base = queries.mask.shape[1:]
@@ -192,7 +198,7 @@ def query_contexts(queries, count):
 # Every segment, and the original's way
 
 
-def whole_shards(bank, queries):
+def whole_shards(bank: Bank, queries: Queries) -> tf.Tensor:
     """int32 [R,L]: all allowed rows of the memory of each query's class, in their order, 0 behind."""
     low, high = _shard(tf.constant(bank.first_of_kind, tf.int32), queries.kind)
     rows = low[:, None] + tf.range(tf.maximum(tf.reduce_max(high - low), 1))[None]
@@ -201,12 +207,12 @@ def whole_shards(bank, queries):
     return tf.where(allowed, rows, 0)
 
 
-def search_everything(bank, queries, *, candidates, context_weight):
+def search_everything(bank: Bank, queries: Queries, *, candidates: int, context_weight: float) -> Found:
     """As `search`, without a first stage."""
     return best(bank, queries, whole_shards(bank, queries), candidates, context_weight)
 
 
-def legacy_slots(bank, queries, candidates):
+def legacy_slots(bank: Bank, queries: Queries, candidates: int) -> tuple[tf.Tensor, tf.Tensor]:
     """(IoU float32 [R,k], row int32 [R,k]) of the original's slots, in its order; 0 where unused.
 
     Shapes alone. Photos come one after another; each fills the slot that was the smallest before it, and of its
@@ -233,7 +239,7 @@ def legacy_slots(bank, queries, candidates):
     return done[1], done[2]
 
 
-def legacy_search(bank, queries, candidates):
+def legacy_search(bank: Bank, queries: Queries, candidates: int) -> Found:
     """The Found of the original's slots, best first."""
     slots, held = legacy_slots(bank, queries, candidates)
     value, place = tf.math.top_k(slots, candidates)

@@ -4,11 +4,16 @@ Numbering follows the first pixel of a component in column-major order, as in th
 maps each object is a region of its own, so touching objects are segments of their own.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
 from semantic_synthesis.layers.connected import connected_regions
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Segments(NamedTuple):
@@ -30,24 +35,24 @@ class Segments(NamedTuple):
     layer: tf.Tensor
     parts: tf.Tensor
 
-    def masks(self, rows):
+    def masks(self, rows: tf.Tensor) -> tf.Tensor:
         """bool [R,h,w] of the segments int32 [R]."""
         return tf.gather(self.map, tf.gather(self.sample, rows)) == rows[:, None, None]
 
-    def poles(self, rows):
+    def poles(self, rows: tf.Tensor) -> tf.Tensor:
         """bool [R,h,w]: the components within the boxes of the segments int32 [R], thin pixels included."""
         whole = tf.gather(self.parts, tf.gather(self.layer, rows)) == rows[:, None, None]
         return whole & box_masks(tf.gather(self.box, rows), *tf.unstack(tf.shape(self.map))[1:])
 
 
-def box_masks(boxes, height, width):
+def box_masks(boxes: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
     """bool [R,height,width]: inside of int32 boxes [R,4]."""
     y, x = tf.range(height)[None, :, None], tf.range(width)[None, None]
     top, left, bottom, right = (boxes[:, i, None, None] for i in range(4))
     return (y >= top) & (y < bottom) & (x >= left) & (x < right)
 
 
-def find_segments(kind, region, thin):
+def find_segments(kind: tf.Tensor, region: tf.Tensor, thin: np.ndarray) -> Segments:
     """The Segments of layouts.
 
     kind: int32 [B,h,w], known classes in [0,K), K and above for unlabelled pixels; region: int32 [B,h,w], of which
@@ -83,10 +88,11 @@ def find_segments(kind, region, thin):
     parts = tf.tensor_scatter_nd_update(tf.fill(tf.shape(maps), -1), places, of_place)
     flat = tf.where(owns > 0, of_place, -1)
     whole = tf.tensor_scatter_nd_max(tf.fill(size, -1), there, flat)
-    chosen = [tf.gather(x, keep) for x in (sample, kinds, regions, pixels)]
+    sample, kinds, regions, pixels = (tf.gather(x, keep) for x in (sample, kinds, regions, pixels))
     box = _boxes(there, flat, tf.size(keep))
     deep = tf.gather(tf.math.unsorted_segment_min(layer, index, total), keep)
-    return Segments(whole, *chosen[:3], _numbers(*chosen[:2], count), chosen[3], box, deep, parts)
+    numbers = _numbers(sample, kinds, count)
+    return Segments(whole, sample, kinds, regions, numbers, pixels, box, deep, parts)
 
 
 def _layers(kind, region, labelled, thin):

@@ -15,7 +15,9 @@ SCALES, SHIFT, DEGREES = (0.9, 1.1), 1 / 32, 2.5  # of disturbed segments; the s
 _TINY = 2.0**-52
 
 
-def transfer_colors(source, reference, source_mask, reference_mask):
+def transfer_colors(
+    source: tf.Tensor, reference: tf.Tensor, source_mask: tf.Tensor, reference_mask: tf.Tensor
+) -> tf.Tensor:
     """Colours with the mean and covariance of others (Monge-Kantorovitch, linear): float32 [H,W,3].
 
     source, reference: [H,W,3]; masks bool [H,W]: which pixels count; those of the source outside are moved as well.
@@ -45,7 +47,15 @@ def _symmetric(matrix):
     return (matrix + tf.transpose(matrix)) / 2.0
 
 
-def stencilled(photo, place, stencil, other, box, recolor, legacy=False):
+def stencilled(
+    photo: tf.Tensor,
+    place: tf.Tensor,
+    stencil: tf.Tensor,
+    other: tf.Tensor,
+    box: tf.Tensor,
+    recolor: tf.Tensor,
+    legacy: bool = False,
+) -> tf.Tensor:
     """A segment cut by another one's outline, sometimes in the other photo's colours: float32 [H,W,3].
 
     photo, other: float32 [H,W,3] in [0,1]; place, stencil, box: bool [H,W], the segment, the outline and the
@@ -62,20 +72,22 @@ def stencilled(photo, place, stencil, other, box, recolor, legacy=False):
     return tf.cond(recolor & tf.reduce_any(box), recolored, lambda: plain)
 
 
-def add_to_canvas(picture, segment, white, width):
+def add_to_canvas(picture: tf.Tensor, segment: tf.Tensor, white: tf.Tensor, width: int) -> tf.Tensor:
     """The canvas [H,W,3] with a segment on top, whose rim of the given width is partly white (bool [H,W])."""
     rim = _band(_has_colour(segment), width)
     segment = tf.where((rim & white)[..., None], 1.0, segment)
     return tf.where(_has_colour(segment)[..., None], segment, picture)
 
 
-def add_noise(label, kind, place, jittered, stencil, void):
+def add_noise(
+    label: tf.Tensor, kind: tf.Tensor, place: tf.Tensor, jittered: tf.Tensor, stencil: tf.Tensor, void: int
+) -> tf.Tensor:
     """The layout [H,W] after a segment: itself again, nothing where its moved mask or its stencil reaches beyond."""
     label = tf.where(place, kind, label)
     return tf.where(~place & (jittered | stencil), void, label)
 
 
-def disturbance(box, draws, rotate=True):
+def disturbance(box: tf.Tensor, draws: tf.Tensor, rotate: bool = True) -> tf.Tensor:
     """theta float32 [R,6] of random scales, shifts and rotations about the segments' centres.
 
     box: float32 [R,4], top, left, bottom, right in pixels about the picture's centre; draws: float32 [R,4], uniform
@@ -92,11 +104,11 @@ def disturbance(box, draws, rotate=True):
     return tf.reshape(tf.concat([turn, offset[..., None]], 2), [-1, 6])  # [R,6]
 
 
-def moved_masks(masks, theta):
+def moved_masks(masks: tf.Tensor, theta: tf.Tensor) -> tf.Tensor:
     """bool [R,H,W] moved by theta [R,6], by nearest pixels as far as bilinear weights of a half say so."""
     return warp(tf.cast(masks, tf.float32)[..., None], theta)[..., 0] > 0.5
 
 
-def centred_boxes(box, height, width):
+def centred_boxes(box: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """Boxes int32 [R,4] in pixels -> float32 [R,4] about the centre, as `disturbance` takes them."""
     return tf.cast(box - tf.constant([height // 2, width // 2] * 2), tf.float32)

@@ -7,7 +7,7 @@ Deviation: samples are cut off at the picture's border, not one pixel before it,
 import tensorflow as tf
 
 
-def warp(image, theta, legacy=False):
+def warp(image: tf.Tensor, theta: tf.Tensor, legacy: bool = False) -> tf.Tensor:
     """Bilinear sampling at affinely transformed places; 0 outside.
 
     image float32 [N,H,W,F]; theta [N,6] or [N,2,3]: (x, y) of the input = theta (x, y, 1) of the output, pixels
@@ -57,6 +57,6 @@ def _corner(image, x, y, x0, y0, dx, dy, legacy):
     return tf.gather(pixels, row * width + column, batch_dims=1) * weight[..., None]
 
 
-def round_theta(theta):
+def round_theta(theta: tf.Tensor) -> tf.Tensor:
     """Whole numbers, halves to even: moves by whole pixels, which do not blur (the original at test)."""
     return tf.round(theta)

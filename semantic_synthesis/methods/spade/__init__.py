@@ -9,8 +9,10 @@ once per step; the KL term is a mean over the batch; the encoder may see picture
 256 (`encoder_size`); the latent length is free.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers import modulation_form, plan_label
@@ -18,6 +20,10 @@ from semantic_synthesis.methods.conditional_gan import GlobalStyleGAN, Modulated
 from semantic_synthesis.normalization import SPADE as SPADENorm
 from semantic_synthesis.normalization import parse_norm_G
 from semantic_synthesis.options import redeclared
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
 
 
 @dataclass(frozen=True)
@@ -37,18 +43,18 @@ class SPADE(GlobalStyleGAN):
 
     config_class: ClassVar[type[Config]] = SPADEConfig
 
-    def __init__(self, config, training=True, initial_weights=True):
+    def __init__(self, config: SPADEConfig, training: bool = True, initial_weights: bool = True) -> None:
         super().__init__(config, training, initial_weights, name="spade")
         self.form = modulation_form(config.modulation, parse_norm_G(config.norm_G).kernel_size)
 
     @classmethod
-    def converter(cls):
+    def converter(cls) -> Any:
         """Files of NVlabs/SPADE."""
         from semantic_synthesis.methods.spade import conversion
 
         return conversion
 
-    def make_norm(self, channels, name):
+    def make_norm(self, channels: int, name: str) -> keras.layers.Layer:
         """The normaliser of one place in the generator."""
         grammar = parse_norm_G(self.config.norm_G)
         return SPADENorm(
@@ -56,7 +62,7 @@ class SPADE(GlobalStyleGAN):
             kernel_size=grammar.kernel_size, statistics=grammar.statistics, init=self.init, name=name,
         )  # fmt: skip
 
-    def plan(self, layout):
+    def plan(self, layout: dict[str, tf.Tensor]) -> Any:
         """What depends on the layout alone: {stride: LabelPlan}. Any number of styles can share it."""
         tokens = self.tokens(layout)
         return {
@@ -65,6 +71,6 @@ class SPADE(GlobalStyleGAN):
         }
 
     @staticmethod
-    def tokens_of(condition):
+    def tokens_of(condition: Any) -> tf.Tensor:
         """The tokens that a condition was made from."""
         return condition.tokens

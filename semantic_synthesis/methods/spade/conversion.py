@@ -4,6 +4,11 @@
 where each tensor goes. Facts: spec section 9.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
 from semantic_synthesis.networks import DOUBLINGS
 from semantic_synthesis.normalization import parse_norm_G
 from semantic_synthesis.originals.evidence import Evidence, shape_of, tensor_names
@@ -13,6 +18,9 @@ from semantic_synthesis.originals.rules import (
     convolution,
     spectral_convolution,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Which flag names which file, and a tensor that only this kind of file has.
 ROLES = {
@@ -28,7 +36,7 @@ NORM = rf"{BLOCK}\.(norm_[01s])", r"generator/\1/\2"
 _COUNTER = Ignored(r".*\.num_batches_tracked", "a count of batches; the momentum of the statistics is fixed")
 
 
-def rules(role, config):
+def rules(role: str, config: Any) -> list[Rule | Ignored]:
     """The rules for one file of a run with these options."""
     return {"source": _generator, "encoder": encoder, "discriminator": discriminator}[role](config)
 
@@ -37,7 +45,7 @@ def _generator(config):
     return [*entry(config), *backbone(), *modulation()]
 
 
-def modulation():
+def modulation() -> list[Rule | Ignored]:
     """The label convolutions of the normalisers."""
     norm, ours = NORM
     return [
@@ -50,7 +58,7 @@ def modulation():
     ]
 
 
-def backbone():
+def backbone() -> list[Rule | Ignored]:
     """The generator's convolutions and statistics, which all methods that grew from SPADE share."""
     norm, ours = NORM
     return [
@@ -64,14 +72,14 @@ def backbone():
     ]
 
 
-def entry(config):
+def entry(config: Any) -> list[Rule | Ignored]:
     """`fc`: a convolution of the label map, or with use_vae a matrix."""
     if config.use_vae:
         return dense_entry(config)
     return [Rule(r"fc\.weight", "fc/kernel", convolution), Rule(r"fc\.bias", "fc/bias")]
 
 
-def dense_entry(config):
+def dense_entry(config: Any) -> list[Rule | Ignored]:
     """`fc` as a matrix, whose rows are (16F,h,w)."""
     stride = 2 ** DOUBLINGS[config.num_upsampling_layers]
     cells = (config.crop_height // stride, config.crop_size // stride)
@@ -86,7 +94,7 @@ def dense_entry(config):
     return [Rule(r"fc\.weight", "fc/kernel", weight), Rule(r"fc\.bias", "fc/bias", bias)]
 
 
-def encoder(config):
+def encoder(config: Any) -> list[Rule | Ignored]:
     """The rules for the image encoder."""
 
     def head(array):
@@ -105,7 +113,7 @@ def encoder(config):
     ]
 
 
-def discriminator(config):
+def discriminator(config: Any) -> list[Rule | Ignored]:
     """The rules for the discriminator."""
     last = config.num_discriminator_layers
     middle = "|".join(f"model{i}" for i in range(1, last))
@@ -119,7 +127,7 @@ def discriminator(config):
     ]
 
 
-def normed(source, target, size, norm):
+def normed(source: str, target: str, size: int, norm: bool) -> list[Rule | Ignored]:
     """A spectral convolution, in a sequence (hence the indices) with its norm if it has one."""
     if not norm:
         return spectral_convolution(source, f"{target}/conv", size)
@@ -135,7 +143,7 @@ def normed(source, target, size, norm):
     ]
 
 
-def infer(files, asked):
+def infer(files: Mapping[str, tuple[str, dict[str, np.ndarray]]], asked: Callable[[str], Any]) -> Evidence:
     """What the tensor shapes say: an Evidence with options and the number of semantic channels.
 
     files: {role: (path, tensors)}; asked(option) -> what flags or dataset want, None where open.
@@ -146,7 +154,9 @@ def infer(files, asked):
     return evidence
 
 
-def infer_others(evidence, files, asked):
+def infer_others(
+    evidence: Evidence, files: Mapping[str, tuple[str, dict[str, np.ndarray]]], asked: Callable[[str], Any]
+) -> None:
     """Options of image encoder and discriminator, where there are files of them."""
     if "encoder" in files:
         infer_encoder(evidence, *files["encoder"], asked)
@@ -162,7 +172,9 @@ def _infer_generator(evidence, path, tensors, asked):
     infer_entry(evidence, path, tensors)
 
 
-def infer_entry(evidence, path, tensors, width=None):
+def infer_entry(
+    evidence: Evidence, path: str, tensors: Mapping[str, np.ndarray], width: int | None = None
+) -> None:
     """use_vae by the kind of `fc`, which is a matrix only then; width: of the first features, else head_0's."""
     use_vae = len(shape_of(tensors, "fc.weight", path)) == 2
     evidence.add("use_vae", use_vae, path, "fc being a matrix" if use_vae else "fc being a convolution")
@@ -170,7 +182,9 @@ def infer_entry(evidence, path, tensors, width=None):
         infer_dense_entry(evidence, path, tensors, width)
 
 
-def infer_dense_entry(evidence, path, tensors, width=None):
+def infer_dense_entry(
+    evidence: Evidence, path: str, tensors: Mapping[str, np.ndarray], width: int | None = None
+) -> None:
     """z_dim and the cells of the first features."""
     size = shape_of(tensors, "fc.weight", path)
     evidence.add("z_dim", size[1], path, "of fc")
@@ -178,7 +192,13 @@ def infer_dense_entry(evidence, path, tensors, width=None):
     evidence.add("cells", size[0] // width, path, "of fc")
 
 
-def infer_backbone(evidence, path, tensors, asked, kernel_size=3):
+def infer_backbone(
+    evidence: Evidence,
+    path: str,
+    tensors: Mapping[str, np.ndarray],
+    asked: Callable[[str], Any],
+    kernel_size: int = 3,
+) -> None:
     """Width, normalisation and depth of the generator."""
     width = shape_of(tensors, "head_0.conv_0.bias", path)[0]
     evidence.add("num_generator_filters", width // 16, path, "a sixteenth of head_0's")
@@ -200,7 +220,9 @@ def _norm_G(tensors, size, wanted):
     return f"{'spectral' if spectral else ''}spade{'syncbatch' if batch else 'instance'}{size}x{size}"
 
 
-def infer_encoder(evidence, path, tensors, asked):
+def infer_encoder(
+    evidence: Evidence, path: str, tensors: Mapping[str, np.ndarray], asked: Callable[[str], Any]
+) -> None:
     """Options of the image encoder."""
     normed = bool(tensor_names(tensors, r"layer1\.0\..*"))
     first = shape_of(tensors, "layer1.0.weight_orig" if normed else "layer1.weight_orig", path)
@@ -211,7 +233,9 @@ def infer_encoder(evidence, path, tensors, asked):
     evidence.add("norm_E", norm_of(normed, affine, asked("norm_E")), path, "by the tensors of layer1")
 
 
-def infer_discriminator(evidence, path, tensors, asked):
+def infer_discriminator(
+    evidence: Evidence, path: str, tensors: Mapping[str, np.ndarray], asked: Callable[[str], Any]
+) -> None:
     """Options of the discriminator."""
     scales = {name.split(".")[0] for name in tensor_names(tensors, r"discriminator_\d+\..*")}
     last = max(
@@ -228,7 +252,7 @@ def infer_discriminator(evidence, path, tensors, asked):
         evidence.add("norm_D", norm_of(normed, affine, asked("norm_D")), path, "by the tensors of model1")
 
 
-def norm_of(normed, affine, wanted):
+def norm_of(normed: bool, affine: bool, wanted: str | None) -> str:
     """norm_D or norm_E, with batch or sync_batch as asked (their tensors are the same)."""
     if not normed:
         return wanted if wanted in ("spectral", "spectralnone") else "spectralnone"
@@ -237,18 +261,18 @@ def norm_of(normed, affine, wanted):
     return wanted if wanted in ("spectralbatch", "spectralsync_batch") else "spectralsync_batch"
 
 
-def settle(evidence, flags, sizes, known):
+def settle(evidence: Evidence, flags: Mapping[str, Any], sizes: Any, known: bool) -> None:
     """Adds num_upsampling_layers, as far as tensors and size of the first features allow; an encoder must be
     there exactly where the generator takes a style."""
     _settle_depth(evidence, flags, sizes, known)
     check_encoder(evidence)
 
 
-def check_encoder(evidence):
+def check_encoder(evidence: Evidence) -> None:
     """Raises ValueError where an encoder file lacks or is too many."""
-    if evidence.value("use_vae") == (evidence.get("num_encoder_filters") is not None):
-        return
     generator = evidence.get("use_vae")
+    if generator is None or generator.value == (evidence.get("num_encoder_filters") is not None):
+        return
     fact = "takes a style vector" if generator.value else "takes no style vector"
     remedy = "give its encoder with --encoder latest_net_E.pth" if generator.value else "leave --encoder out"
     raise ValueError(f"{generator.path}: this generator {fact} ({generator.how}); {remedy}")
