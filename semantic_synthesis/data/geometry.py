@@ -37,7 +37,7 @@ def padded_size(height: int, width: int, stride: int) -> tuple[int, int]:
 def pad_map(array: np.ndarray, stride: int) -> np.ndarray:
     """[h, w, ...] -> the same, continued below and on the right with its last row and column up to multiples of
     stride: how networks that paint any size get maps that they can halve. What is added is cut off the picture."""
-    height, width = padded_size(*array.shape[:2], stride)
+    height, width = padded_size(array.shape[0], array.shape[1], stride)
     missing = [(0, height - array.shape[0]), (0, width - array.shape[1])] + [(0, 0)] * (array.ndim - 2)
     return np.pad(array, missing, "edge") if (height, width) != array.shape[:2] else array
 

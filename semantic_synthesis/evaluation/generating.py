@@ -77,11 +77,11 @@ def generate(options: GenerateOptions) -> int:
     with tqdm(total=total, initial=total - len(pending), unit="picture", dynamic_ncols=True) as bar:
         for start in range(0, len(pending), options.batch_size):
             batch = pending[start : start + options.batch_size]
-            layouts = [_layout(run, job) for job, _ in batch]
-            sizes = [layout.size for layout in layouts]
+            found = [_layout(run, job) for job, _ in batch]
+            sizes = [layout.size for layout in found]
             for size in dict.fromkeys(sizes):  # those of one size together
                 chosen = [i for i, other in enumerate(sizes) if other == size]
-                _make(run, [batch[i] for i in chosen], _joined([layouts[i] for i in chosen]))
+                _make(run, [batch[i] for i in chosen], _joined([found[i] for i in chosen]))
             bar.update(len(batch))
     logging.info("%s: %d pictures, %d of them new", options.results_dir, total, len(pending))
     return 0

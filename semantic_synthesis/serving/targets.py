@@ -161,8 +161,8 @@ def example(
     rows, columns = np.indices(size)
     step = max(1, min(size) // 6)
     label = (rows // step + columns // step) % run.table.num_classes
-    instance = 1 + label if run.instance_maps == "objects" else None
-    layout = run.layout(label, instance)
+    instance = 1 + label
+    layout = run.layout(label, instance if run.instance_maps == "objects" else None)
     style = run.sample_style([seed], layout)
     found = {"label": label[None], **{name: np.asarray(values) for name, values in style.items()}}
     if "instance" in specs:
