@@ -1,5 +1,6 @@
 """`export.py --target`: the written model, run by the program it is for, gives test_one.py's pictures."""
 
+import contextlib
 import functools
 from pathlib import Path
 
@@ -44,8 +45,6 @@ def building(name):
 
 
 def _nothing():
-    import contextlib
-
     return contextlib.nullcontext()
 
 
@@ -119,6 +118,12 @@ def test_tensorflow_lite(name):
 def test_onnx(name):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("tf2onnx")
+    if name == "classes":  # CLADE-ICPE: tf2onnx has nothing for the minima over regions
+        with pytest.raises(
+            ValueError, match=r"^--target onnx: ONNX Runtime does not take .* expected another"
+        ):
+            written(name, "onnx")
+        return
     assert_same(call(name, "onnx"), name)
 
 
@@ -206,15 +211,12 @@ _REFUSED = {
     "patches of lite": (["--target", "lite", "--modulation", "patches"], "leave it out"),
     "bfloat16 of lite": (["--target", "lite", "--precision", "bfloat16"], "float32"),
     "rows of xla": (["--target", "xla", "--batch_rows"], "one picture at a time"),
-    "web": (["--target", "web"], "'serving', 'lite', 'onnx', 'xla'"),
 }
 
 
 @pytest.mark.parametrize("name", _REFUSED)
 def test_refused(name, tmp_path):
     flags, part = _REFUSED[name]
-    if name == "web":
-        pytest.skip("asked of the command line, see below")
     options = {}
     for flag, value in zip(flags[::2], [*flags[1::2], True], strict=False):
         options[flag[2:]] = value
