@@ -2,8 +2,8 @@
 
     python benchmarks/targets.py --checkpoint_dir demo_spade --repeats 20
 
-Time: median of one picture, after two warm-up calls, on the threads of this process; TensorFlow Lite runs on one thread unless told otherwise,
-ONNX Runtime on as many as there are cores. The SavedModel's rows: serving_default (label patches, checks, seed) and picture (bare).
+Time: median of one picture, after two warm-up calls. TensorFlow Lite runs on one thread unless told otherwise, ONNX
+Runtime on as many as there are cores. The SavedModel's rows: serving_default (label patches, checks, seed) and picture.
 """
 
 import argparse
@@ -43,7 +43,8 @@ def timed(call, repeats):
 def row(name, path, call, right, repeats):
     difference = np.abs(call().astype(int) - right)
     print(
-        f"| {name} | {megabytes(path):.1f} | {timed(call, repeats):.1f} | {difference.max()} | {difference.mean():.3f} |",
+        f"| {name} | {megabytes(path):.1f} | {timed(call, repeats):.1f} | {difference.max()} | "
+        f"{difference.mean():.3f} |",
         flush=True,
     )
 

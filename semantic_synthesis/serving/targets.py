@@ -141,8 +141,8 @@ def call_onnx(path: str | Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]
     except Exception as error:  # onnxruntime's own classes: one for each way in which a graph can be wrong
         reason = " ".join(str(error).split())[-120:]
         raise ValueError(
-            f"--target onnx: ONNX Runtime does not take what tf2onnx makes of this run (... {reason}); expected another "
-            "--target"
+            f"--target onnx: ONNX Runtime does not take what tf2onnx makes of this run (... {reason}); expected "
+            "another --target"
         ) from None
     return lambda inputs: session.run(["image"], inputs)[0]
 
