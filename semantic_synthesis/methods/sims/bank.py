@@ -77,9 +77,12 @@ class BankArrays:
 
     @classmethod
     def merged(cls, parts: Sequence[BankArrays]) -> BankArrays:
-        """Several of them as one; photos are numbered anew in their order."""
+        """Several of them as one; photos are numbered on in their order."""
         joined = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)}
-        joined["photo"] = np.concatenate([np.full(len(p.kind), i, np.int32) for i, p in enumerate(parts)])
+        first = np.cumsum([0, *(len(part.grid) for part in parts)])
+        joined["photo"] = np.concatenate([part.photo + first[i] for i, part in enumerate(parts)]).astype(
+            np.int32
+        )
         for name in ("run", "pole"):
             counts = np.concatenate([np.diff(getattr(part, f"{name}_first")) for part in parts])
             joined[f"{name}_first"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

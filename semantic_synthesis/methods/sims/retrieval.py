@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SAME_LAYOUT = 0.9  # share of equal cells of the grid from which a photo counts as the layout's own
 _LEAST = -1e9
+_PORTION = 16384  # rows of the memory at a time
 
 
 class Queries(NamedTuple):
@@ -145,32 +146,57 @@ def _inside(cells, size):
 
 
 def shortlisted(bank: Bank, queries: Queries, length: int, context_weight: float) -> tf.Tensor:
-    """int32 [R,length]: rows of the memory that may be the best; 0 where a class has fewer allowed ones."""
+    """int32 [R,length]: rows of the memory that may be the best; 0 where a class has fewer allowed ones.
+
+    One class after another: its shard is read once for all queries of that class.
+    """
     down, across = cell_shares(*bank.base)
     small = tf.einsum("rh,mhw,cw->mrc", down, tf.cast(queries.mask, tf.float32), across)
     small = tf.round(255.0 * tf.reshape(small, [-1, 512])) / 255.0  # [R,512]
     context = query_contexts(queries, bank.count)
     firsts = tf.constant(bank.first_of_kind, tf.int32)
-    output = tf.TensorSpec([length], tf.int32)
+    kinds = tf.unique(queries.kind)[0]
 
-    def one(inputs):
-        shape, surroundings, kind, allowed = inputs
-        low, high = _shard(firsts, kind)
-        theirs = tf.cast(bank["shape"][low:high], tf.float32) / 255.0  # [M,512]
-        common = tf.linalg.matvec(theirs, shape)
-        sizes = tf.reduce_sum(tf.square(theirs), 1) + tf.reduce_sum(tf.square(shape))
-        score = common / tf.maximum(sizes - common, 1e-6)
-        if context_weight:
-            cosine = tf.linalg.matvec(tf.cast(bank["context"][low:high], tf.float32), surroundings)
-            score += context_weight * cosine / tf.maximum(2.0 - cosine, 1e-6)
-        score = tf.where(tf.gather(allowed, bank["photo"][low:high]), score, _LEAST)
+    def of_kind(i, rows):
+        asked = tf.reshape(tf.where(queries.kind == kinds[i]), [-1])  # [Q]
+        low, high = _shard(firsts, kinds[i])
+        score = _likeness(bank, tf.gather(small, asked), tf.gather(context, asked), low, high, context_weight)
+        allowed = tf.gather(tf.gather(queries.allowed, asked), bank["photo"][low:high], axis=1)
+        score = tf.where(allowed, score, _LEAST)  # [Q,M]
         count = tf.minimum(length, high - low)
         value, place = tf.math.top_k(score, count)
-        rows = tf.where(value > _LEAST / 2, place + low, 0)
-        return tf.ensure_shape(tf.pad(rows, [[0, length - count]]), [length])
+        found = tf.where(value > _LEAST / 2, place + low, 0)
+        found = tf.pad(found, [[0, 0], [0, length - count]])
+        return i + 1, tf.tensor_scatter_nd_update(rows, asked[:, None], found)
 
-    inputs = (small, context, queries.kind, queries.allowed)
-    return tf.map_fn(one, inputs, fn_output_signature=output)
+    rows = tf.zeros([tf.size(queries.kind), length], tf.int32)
+    return tf.while_loop(lambda i, _: i < tf.size(kinds), of_kind, (0, rows), parallel_iterations=1)[1]
+
+
+def _likeness(bank, small, context, low, high, weight):
+    """float32 [Q,M]: how much rows low to high of the memory resemble queries [Q,512] and [Q,32*count], roughly.
+
+    In portions, so that no float copy of a large shard exists.
+    """
+    own = tf.reduce_sum(tf.square(small), 1)[:, None]  # [Q,1]
+
+    def portion(i, scores):
+        start = low + i * _PORTION
+        end = tf.minimum(start + _PORTION, high)
+        theirs = tf.cast(bank["shape"][start:end], tf.float32) / 255.0  # [m,512]
+        common = tf.matmul(small, theirs, transpose_b=True)  # [Q,m]
+        score = common / tf.maximum(tf.reduce_sum(tf.square(theirs), 1) + own - common, 1e-6)
+        if weight:
+            surroundings = tf.cast(bank["context"][start:end], tf.float32)
+            cosine = tf.matmul(context, surroundings, transpose_b=True)  # [Q,m]
+            score += weight * cosine / tf.maximum(2.0 - cosine, 1e-6)
+        return i + 1, scores.write(i, tf.transpose(score))
+
+    count = tf.maximum((high - low + _PORTION - 1) // _PORTION, 1)
+    shape = tf.TensorShape([None, None])
+    scores = tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=shape)
+    scores = tf.while_loop(lambda i, _: i < count, portion, (0, scores), parallel_iterations=1)[1]
+    return tf.transpose(tf.reshape(scores.concat(), [-1, tf.shape(small)[0]]))  # [Q,M]
 
 
 def _shard(firsts, kind):
