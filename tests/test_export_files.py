@@ -135,7 +135,7 @@ def _nothing(made):
     """A stand-in for ServingGraph with one trivial signature."""
 
     class Nothing:
-        def __init__(self, config, method, size, label_dtype, batch_rows):
+        def __init__(self, config, method, size, label_dtype, batch_rows, *_):
             made.append((size, label_dtype))
             self.table, self.stride = data.ClassTable.from_dict(config.class_table), 2
 

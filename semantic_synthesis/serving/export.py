@@ -151,10 +151,12 @@ def _check_options(options):
         raise ValueError(
             f"--weights {options.weights} --target {options.target}; expected {' or '.join(allowed)}"
         )
-    if getattr(options, "modulation", None) == "patches":
-        raise ValueError(
-            f"--modulation patches: --target {options.target} needs shapes that no layout changes; leave it out"
-        )
+    for field, _, _ in _inference_fields():
+        if getattr(options, field) is not None:
+            raise ValueError(
+                f"--{field} {getattr(options, field)}: --target {options.target} computes in the one form whose shapes no"
+                " layout changes; leave it out"
+            )
     targets.check_programs(options.target)
 
 
