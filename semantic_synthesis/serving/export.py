@@ -154,7 +154,7 @@ def _check_options(options):
     for field, _, _ in _inference_fields():
         if getattr(options, field) is not None:
             raise ValueError(
-                f"--{field} {getattr(options, field)}: --target {options.target} computes in the one form whose shapes no"
+                f"--{field} {getattr(options, field)}: --target {options.target} has one form, whose shapes no"
                 " layout changes; leave it out"
             )
     targets.check_programs(options.target)
