@@ -23,7 +23,7 @@ def test_signatures():
     assert found["regions"] == maps
     assert set(found) == {"serving_default", "png", "png_style", "synthesize_style", "encode_style",
                           "sample_style", "regions", "png_style_label", "png_synthesize_style",
-                          "png_sample_style", "png_encode_style", "png_encode_style_label"}  # fmt: skip
+                          "png_sample_style", "png_encode_style", "png_encode_style_label", "picture"}  # fmt: skip
 
 
 def test_pixels_are_those_in_process():

@@ -96,7 +96,7 @@ def test_status_and_metadata(server):
 
 def test_client_of_the_docs_needs_the_standard_library_only(server, tmp_path):
     _, port = server
-    text = (REPOSITORY / "docs" / "serving.md").read_text()
+    text = (REPOSITORY / "docs" / "export.md").read_text()
     (tmp_path / "client.py").write_text(re.search(r"```python\n(# python client.py.*?)```", text, re.S)[1])
     label, _ = exports.layouts(1)
     (tmp_path / "map.png").write_bytes(exports.png(label[0]))

@@ -293,6 +293,18 @@ def decode_instance_png(png: tf.Tensor, name: str, most_pixels: int = MAX_PIXELS
     return tf.cond(kind == _RGB, colors, lambda: tf.cond(depth == 16, deep_ids, ids))
 
 
+def pad_maps(maps: tf.Tensor, stride: int) -> tf.Tensor:
+    """Integer [N,h,w] -> [N,H,W], multiples of stride, as `geometry.pad_map` of each; sizes may be unknown."""
+    for axis in (1, 2):
+        size = maps.shape[axis]
+        if size is not None and size % stride == 0:
+            continue
+        size = tf.shape(maps)[axis] if size is None else size
+        places = tf.range(-(-size // stride) * stride)
+        maps = tf.gather(maps, tf.minimum(places, size - 1), axis=axis)
+    return maps
+
+
 def fit_map(ids: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
     """int32 [h,w] -> [height,width], the value at the nearest pixel centre: data.fit_label's pixels."""
     size = tf.shape(ids, tf.int64)

@@ -227,6 +227,11 @@ class ConditionalGAN(Method):
                 f"--num_upsampling_layers {config.num_upsampling_layers} width and height must be multiples of {stride}"
             )
 
+    @property
+    def plan_form(self) -> str:
+        """The form in which labels are planned: patches have as many rows as values ask for."""
+        return "dense" if self.static_shapes else self.form
+
     # The first features
 
     def dense_entry(self) -> Dense:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from semantic_synthesis import data
+from semantic_synthesis.data.geometry import MOST_PIXELS
 from semantic_synthesis.data.graph_decoding import (
     decode_instance_png,
     decode_label_png,
@@ -21,15 +22,16 @@ from semantic_synthesis.data.graph_decoding import (
     fit_map,
     fit_photo,
     number_regions,
+    pad_maps,
     require,
 )
+from semantic_synthesis.serving.bare import picture_function
 from semantic_synthesis.serving.graph_checks import check_exact, check_like, finite, same_rows
 from semantic_synthesis.styles import REGION, encoded_names, merge_style, needs_regions, transfer
 
 if TYPE_CHECKING:
     from semantic_synthesis.methods.method import Method
 
-MOST_PIXELS = 2**22  # of one picture, where the size is free: several GB of features at full width
 _MAP_SIZES, _PHOTO_SIZES = 64, 1024  # of the model's own picture: the largest files that are unpacked
 _SHOWN_IDS = 20
 
@@ -38,8 +40,9 @@ class ServingGraph:
     """Traces the signatures of one run.
 
     config: of the run; method: its folded model; size: (height, width) of the pictures, or (None, None)
-    where they are free multiples of the first generator stride; label_dtype: tf.uint8 or tf.int32;
-    batch_rows: rows together instead of one by one.
+    where they are free (other sizes than multiples of the stride are padded within: `pad_maps`);
+    label_dtype: tf.uint8 or tf.int32; batch_rows: rows together instead of one by one;
+    image_dtype: of the bare signature (bare.py).
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class ServingGraph:
         size: tuple[int | None, int | None],
         label_dtype: tf.DType,
         batch_rows: bool = False,
+        image_dtype: tf.DType = tf.uint8,
     ) -> None:
-        self.method, self.label_dtype, self.batch_rows = method, label_dtype, batch_rows
+        self.config, self.method, self.label_dtype = config, method, label_dtype
+        self.batch_rows, self.image_dtype = batch_rows, image_dtype
         self.table = data.ClassTable.from_dict(config.class_table)
         self.native = (config.crop_height, config.crop_size)
         self.height, self.width = size
@@ -71,7 +76,14 @@ class ServingGraph:
 
     def signatures(self) -> dict[str, Callable]:
         """{signature name: ConcreteFunction}; those of styles only for runs that have them."""
-        return {name: trace(function, specs) for name, (function, specs) in self.declared().items()}
+        found = {name: trace(function, specs) for name, (function, specs) in self.declared().items()}
+        if not self.method.why_not_static:
+            size = (self.height, self.width)
+            bare, specs = picture_function(
+                self.config, self.method, size, self.label_dtype, image_dtype=self.image_dtype
+            )
+            found["picture"] = bare.get_concrete_function(specs)
+        return found
 
     def declared(self) -> dict[str, tuple[Callable[..., Any], dict[str, tf.TensorSpec]]]:
         """{signature name: (function of {input: tensor}, {input: TensorSpec})}, nothing traced yet."""
@@ -123,7 +135,11 @@ class ServingGraph:
         """{label, (instance)} -> {region: int32 [N,H,W]}: which row of the style paints each pixel."""
         inputs = self._checked_maps(dict(same_rows(inputs)))
         output = tf.TensorSpec([self.height, self.width], tf.int32)
-        return {"region": self._map_rows(lambda rows: self._layout(rows)["instance"], inputs, output)}
+
+        def numbered(rows):
+            return _cropped(self._layout(rows)["instance"], rows["label"])
+
+        return {"region": self._map_rows(numbered, inputs, output)}
 
     def _from_png(self, inputs):
         """{label_png_bytes, (instance_png_bytes), seed or style or style_image_bytes (style_label_png_bytes: the map of
@@ -238,11 +254,12 @@ class ServingGraph:
         layout = {"label": rows["label"]}
         if self.takes_instances:
             layout["instance"] = check_like(rows["instance"], rows["label"])
+        layout = {name: pad_maps(x, self.stride) for name, x in layout.items()}
         if self.numbers_regions:
-            objects = layout.get("instance", tf.zeros_like(rows["label"]))
-            spec = tf.TensorSpec([self.height, self.width], tf.int32)
+            objects = layout.get("instance", tf.zeros_like(layout["label"]))
+            spec = tf.TensorSpec(layout["label"].shape[1:], tf.int32)
             layout["instance"] = tf.map_fn(
-                lambda maps: number_regions(*maps), (rows["label"], objects), fn_output_signature=spec
+                lambda maps: number_regions(*maps), (layout["label"], objects), fn_output_signature=spec
             )
         return layout
 
@@ -252,7 +269,7 @@ class ServingGraph:
             return {name: self._enough_rows(finite(rows[name], name), name, layout) for name in self.style}
         if "image" not in rows:
             return self.method.style_of(layout, rows["seed"])
-        seed = tf.zeros(tf.shape(rows["label"])[:1], tf.int64)
+        seed = tf.zeros(tf.shape(layout["label"])[:1], tf.int64)
         return merge_style(self.method.sample_style(layout, seed), self._encoded(rows, layout))
 
     def _photo_layout(self, label):
@@ -267,7 +284,7 @@ class ServingGraph:
         count = None if self.batch_rows else 1
         style = {n: tf.ensure_shape(x, [count, *self.style[n].shape[1:]]) for n, x in style.items()}
         layout = {n: tf.ensure_shape(x, [count, *x.shape[1:]]) for n, x in layout.items()}
-        return self._render(layout, style)
+        return _cropped(self._render(layout, style), rows["label"])
 
     def _enough_rows(self, x, name, layout):
         """A style tensor, after a check that it has a row for every region if it has rows of regions."""
@@ -296,16 +313,8 @@ class ServingGraph:
         """Integer [N,h,w] -> the same with the size checked and, where fixed, known."""
         if self.height:
             return check_exact(ids, name, self.height, self.width)
-        with tf.control_dependencies([self._require_stride(tf.shape(ids)[1:], name)]):
+        with tf.control_dependencies([_require_pixels(tf.shape(ids)[1:], name)]):
             return tf.identity(ids)
-
-    def _require_stride(self, size, name):
-        fits = tf.reduce_all((size > 0) & (size % self.stride == 0))
-        fits &= tf.reduce_prod(tf.cast(size, tf.int64)) <= MOST_PIXELS
-        return require(
-            fits, f"{name}: ", size[1], "x", size[0], f" pixels; expected width and height in multiples of"
-            f" {self.stride} and at most {MOST_PIXELS} pixels",
-        )  # fmt: skip
 
     def _check_ids(self, label):
         """Integer [N,H,W] -> int32, all in [0,C)."""
@@ -324,8 +333,23 @@ class ServingGraph:
         """int32 [h,w] -> the model's size: by nearest as data.fit_label where fixed, else checked."""
         if self.height:
             return tf.ensure_shape(fit_map(ids, self.height, self.width), [self.height, self.width])
-        with tf.control_dependencies([self._require_stride(tf.shape(ids), name)]):
+        with tf.control_dependencies([_require_pixels(tf.shape(ids), name)]):
             return tf.identity(ids)
+
+
+def _require_pixels(size, name):
+    fits = tf.reduce_all(size > 0) & (tf.reduce_prod(tf.cast(size, tf.int64)) <= MOST_PIXELS)
+    return require(
+        fits, f"{name}: ", size[1], "x", size[0], f" pixels; expected at least 1 and at most {MOST_PIXELS} pixels"
+    )  # fmt: skip
+
+
+def _cropped(x, maps):
+    """[N,H,W,...] without what padding added to the maps [N,h,w]."""
+    height, width = (
+        tf.shape(maps)[axis] if size is None else size for axis, size in enumerate(maps.shape[1:], 1)
+    )
+    return x[:, :height, :width]
 
 
 def _filled(x, shape, most):

@@ -71,7 +71,7 @@ class CLADE(GlobalStyleGAN):
             edges = here % 2 if self.edges else None
             places = None if offsets is None else offsets[:, ::stride, ::stride]  # [B,h,w,2]
             return LabelCells(
-                Cells.of(here // 2 if self.edges else here),
+                Cells.of(here // 2 if self.edges else here, self.static_shapes),
                 None if edges is None else tf.cast(edges, tf.float32)[..., None],
                 places,
             )

@@ -25,7 +25,7 @@ import tensorflow as tf
 from semantic_synthesis import losses
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers import ResidualBlock, add_array, modulation_form, plan_label
-from semantic_synthesis.layers.cells import number_cells, sample_numbers
+from semantic_synthesis.layers.cells import class_cells, number_cells, sample_numbers
 from semantic_synthesis.layers.spreading import gather
 from semantic_synthesis.methods.clvae.encoder import LEVELS, ClassEncoder, PhotoStyle
 from semantic_synthesis.methods.conditional_gan import (
@@ -198,17 +198,20 @@ class CLVAE(ConditionalGAN):
         the pairs}; "semantics": {stride: LabelPlan of the classes}, for the blocks that see no latents}.
         """
         label = layout["label"]
-        (classes, samples), index = number_cells(label, sample_numbers(label))
+        if self.static_shapes:
+            classes, samples, index = class_cells(label, self.num_classes)
+        else:
+            (classes, samples), index = number_cells(label, sample_numbers(label))
         tokens, places = self.tokens(layout), list(zip(self.strides, self.levels, strict=True))
         return {
             "classes": classes,
             "samples": samples,
             "cells": {
-                s: plan_label(index[:, ::s, ::s], tf.size(classes), self.form)
+                s: plan_label(index[:, ::s, ::s], tf.size(classes), self.plan_form)
                 for s in sorted({stride for stride, level in places if level is not None})
             },
             "semantics": {
-                s: plan_label(tokens[:, ::s, ::s], self.num_tokens, self.form)
+                s: plan_label(tokens[:, ::s, ::s], self.num_tokens, self.plan_form)
                 for s in sorted({stride for stride, level in places if level is None})
             },
         }

@@ -117,7 +117,7 @@ class SCGAN(GlobalStyleGAN):
         for stride in sorted({1, self.strides[0]} | shortcuts):
             here = tokens[:, ::stride, ::stride]
             needed = stride == 1 or stride in shortcuts
-            found[stride] = plan_label(here, self.num_tokens, self.form) if needed else LabelPlan(here)
+            found[stride] = plan_label(here, self.num_tokens, self.plan_form) if needed else LabelPlan(here)
         return found
 
     def logits(self, vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
