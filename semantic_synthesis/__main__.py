@@ -1,47 +1,56 @@
 """semantic-synthesis COMMAND --option value ..., or python -m semantic_synthesis; without a command it lists them."""
 
+import atexit
+import contextlib
 import importlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-# Command -> module and the attribute that holds the options.Command (or a dict of them by last word).
+# Command -> module, the attribute that holds its options.Command (or a dict of them by last word), what it is for.
 COMMANDS = {
-    "one": ("one_picture", "COMMAND"),
-    "paint": ("serving.paint", "COMMAND"),
-    "train": ("train", "COMMAND"),
-    "export": ("serving.export", "COMMAND"),
-    "serve": ("serving.server", "COMMAND"),
-    "convert": ("convert", "COMMAND"),
-    "evaluate": ("evaluation", "COMMANDS"),
-    "generate": ("evaluation", "COMMANDS"),
-    "prepare bank": ("methods.sims.building", "COMMAND"),
-    "prepare celeba": ("data.prepare", "COMMANDS"),
-    "prepare check": ("data.prepare", "COMMANDS"),
-    "prepare describe": ("data.prepare", "COMMANDS"),
-    "prepare instances": ("data.prepare", "COMMANDS"),
-    "prepare scenes": ("data.prepare", "COMMANDS"),
-    "publish": ("publishing", "COMMAND"),
+    "one": ("one_picture", "COMMAND", "pictures from one label map, and a sheet of them"),
+    "paint": ("serving.paint", "COMMAND", "a page on which a map becomes a picture under the pen"),
+    "train": (
+        "train",
+        "COMMAND",
+        "a run from photos and label maps; goes on with the one in --checkpoint_dir",
+    ),
+    "describe": ("describing", "COMMAND", "what a run is: sizes, parameters, options, cost"),
+    "export": ("serving.export", "COMMAND", "a run as a model for TF Serving"),
+    "serve": (
+        "serving.server",
+        "COMMAND",
+        "exported models over TF Serving's REST interface, for development",
+    ),
+    "convert": ("convert", "COMMAND", "checkpoints of the original programs into runs"),
+    "evaluate": ("evaluation", "COMMANDS", "FID, KID, LPIPS and mIoU of a run or a folder of pictures"),
+    "generate": (
+        "evaluation",
+        "COMMANDS",
+        "a folder of pictures from a folder of label maps; goes on where it was",
+    ),
+    "prepare check": ("data.prepare", "COMMANDS", "every problem of a dataset"),
+    "prepare describe": ("data.prepare", "COMMANDS", "a dataset's classes into a description"),
+    "prepare instances": ("data.prepare", "COMMANDS", "instance maps from label maps"),
+    "prepare celeba": ("data.prepare", "COMMANDS", "label maps from CelebAMask-HQ's parts"),
+    "prepare bank": (
+        "methods.sims.building",
+        "COMMAND",
+        "the memory of photos that SIMS makes its pictures of",
+    ),
+    "prepare scenes": (
+        "data.prepare",
+        "COMMANDS",
+        "rendered landscapes as files, with label and instance maps",
+    ),
+    "publish": ("publishing", "COMMAND", "a trained run made small: inference weights alone"),
 }
-_SUMMARIES = """\
-one                pictures from one label map
-paint              a page on which a map becomes a picture under the pen
-train              a run from photos and label maps
-export             a run as a model for TF Serving
-serve              exported models over REST, for development
-convert            checkpoints of the original programs into runs
-evaluate           FID, KID, LPIPS and mIoU of a run or a folder
-generate           a folder of pictures from a folder of label maps
-prepare check      every problem of a dataset
-prepare describe   a dataset's classes into a description
-prepare instances  instance maps from label maps
-prepare celeba     label maps from CelebAMask-HQ's parts
-prepare bank       the memory of photos that SIMS makes its pictures of
-prepare scenes     rendered landscapes as files
-publish            a trained run made small
-"""
+# What needs no method; others import them all, as datasets' descriptions may hold options of any of them.
+_WITHOUT_METHODS = ("serve",)
 
 
 def end_on_interrupt() -> None:
@@ -50,7 +59,8 @@ def end_on_interrupt() -> None:
     An exception would be lost or printed where it hits imports, destructors and threads. Commands that have something
     to save take the signal themselves.
     """
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return
     terminal = os.dup(2)  # 2 itself may be turned away while TensorFlow is imported
 
@@ -64,15 +74,27 @@ def end_on_interrupt() -> None:
     signal.signal(signal.SIGINT, end)
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """`end_on_interrupt` for a while: a notebook that runs commands goes on with its own way."""
+    before = signal.getsignal(signal.SIGINT)
+    end_on_interrupt()
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is not before:
+            signal.signal(signal.SIGINT, before)
+            atexit.register(end_on_interrupt)  # for what is left to do in a process of our own
+
+
+@interruptible()
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Finds the command, hands its flags to it; never returns."""
-    end_on_interrupt()
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] in (["--help"], ["-h"], ["help"]):
-        print(
-            f"semantic-synthesis COMMAND --option value ...; COMMAND --help says more.\n\n{_SUMMARIES}",
-            end="",
-        )
+        print("semantic-synthesis COMMAND --option value ...; COMMAND --help says more.\n")
+        for listed, (_, _, summary) in COMMANDS.items():
+            print(f"{listed:<19}{summary}")
         sys.exit(0)
     if arguments[:1] == ["--version"]:
         from semantic_synthesis import __version__
@@ -89,16 +111,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     run(name, arguments[len(name.split()) :])
 
 
+@interruptible()
 def run(name: str, arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs one command with flags; never returns."""
-    end_on_interrupt()
+    """Runs one command with flags; ends with SystemExit and leaves sys.argv as it was."""
+    before = sys.argv
     sys.argv = [f"semantic-synthesis {name}", *(sys.argv[1:] if arguments is None else arguments)]
+    try:
+        _run(name)
+    finally:
+        sys.argv = before
+
+
+def _run(name: str) -> NoReturn:
     from semantic_synthesis import command_line  # not above: it imports TensorFlow
 
-    importlib.import_module("semantic_synthesis.methods")  # descriptions may hold options of any of them
-    module, attribute = COMMANDS[name]
+    if name not in _WITHOUT_METHODS:
+        importlib.import_module("semantic_synthesis.methods")
+    module, attribute, summary = COMMANDS[name]
     found = getattr(importlib.import_module(f"semantic_synthesis.{module}"), attribute)
-    command_line.run(found if attribute == "COMMAND" else found[name.split()[-1]])
+    command_line.run(found if attribute == "COMMAND" else found[name.split()[-1]], summary)
 
 
 if __name__ == "__main__":

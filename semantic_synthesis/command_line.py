@@ -35,10 +35,12 @@ with _quiet_native_code():
     tf.config.list_physical_devices()
 
 
-def run(command: Command) -> NoReturn:
-    """Runs an options.Command with the flags of sys.argv; never returns."""
+def run(command: Command, summary: str) -> NoReturn:
+    """Runs an options.Command with the flags of sys.argv; never returns. summary: what it is for."""
     define_flags(command.options, defaults=not isinstance(command.options, dict))
-    start(lambda: command.run(command.parsed()), command.help_text)
+    if command.argument and sys.argv[1:] and not sys.argv[1].startswith("-"):
+        sys.argv[1:2] = [f"--{command.argument}", sys.argv[1]]
+    start(lambda: command.run(command.parsed()), lambda: command.help_text(summary))
 
 
 def start(main: Callable[[], int], help_text: Callable[[], str] | None = None) -> NoReturn:
@@ -47,8 +49,10 @@ def start(main: Callable[[], int], help_text: Callable[[], str] | None = None) -
     help_text() -> what --help prints.
 
     A user's mistake (ValueError, OSError, or one inside the input pipeline) ends as one line on standard
-    error and exit code 2.
+    error and exit code 2. What the encoding of standard output lacks is printed as \\u6e56.
     """
+    if hasattr(sys.stdout, "reconfigure"):  # notebooks have other streams
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(_not_a_librarys_chatter)
     if help_text is not None and {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(sys.argv[1:]):

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semantic_synthesis.files import write_json
+from semantic_synthesis.files import read_json, write_json
 from semantic_synthesis.options import check_type, option, options_of
 
 if TYPE_CHECKING:
@@ -193,13 +192,7 @@ class Config:
             raise FileNotFoundError(
                 f"{run_dir}: no {CONFIG_FILE} here; expected a run folder made by train.py or convert"
             )
-        try:
-            with open(path, encoding="utf-8-sig") as file:
-                values = json.load(file)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"{path}: not valid JSON ({error}); restore the file or retrain the run"
-            ) from None
+        values = read_json(path, "restore the file or retrain the run")
         if not isinstance(values, dict):
             raise ValueError(f"{path}: expected a JSON object of options, found {type(values).__name__}")
         its = Config.class_for(str(values.get("method")), f"{path}: method")

@@ -20,11 +20,11 @@ from semantic_synthesis.data import catalogue
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import METHODS
 from semantic_synthesis.options import Command, option, options_of, union
-from semantic_synthesis.originals.evidence import tensor_names
 from semantic_synthesis.originals.options import complete_config, describe_options, known_classes
 from semantic_synthesis.originals.rules import Source, apply_rules
 from semantic_synthesis.originals.spectral import complete_spectral_norms
-from semantic_synthesis.pth import read_pth
+from semantic_synthesis.originals.wrapped import choose, described, networks
+from semantic_synthesis.pth import read_content, to_arrays
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +41,10 @@ class _Common:
     contain_dontcare_label: bool = option(
         False, "custom: the last class is the unknown one, of raw value 255 (flag of the original)."
     )
+    entry: str = option(
+        "", "Which network to take of a file that holds several of a kind, for example g_ema; default: the one of "
+        "averaged weights.",
+    )  # fmt: skip
     unknown_last: bool = option(
         False,
         "The original has the dataset's unknown class as its last channel, where this project has it elsewhere "
@@ -113,8 +117,7 @@ def _network_text(config):
 
 
 COMMAND = Command(
-    ConvertOptions, main, "Turns checkpoints of the original programs into a run.",
-    "convert --method spade --dataset_mode ade20k --source latest_net_G.pth",
+    ConvertOptions, main, "convert --method spade --dataset_mode ade20k --source latest_net_G.pth",
 )  # fmt: skip
 
 
@@ -192,7 +195,7 @@ def _read_files(options, converter):
         raise ValueError(
             f"--{first} is missing; expected the original {roles[first][0]} file, for example latest_net_G.pth"
         )
-    files, dropped = {}, {}
+    files, dropped, names = {}, {}, []
     for role in roles:
         path = getattr(options, role)
         if not path:
@@ -200,11 +203,17 @@ def _read_files(options, converter):
         read = getattr(converter, "read", None)
         if read is None:
             _refuse_tensorflow(path)
-        tensors = (read or read_pth)(path)
-        _check_role(role, path, tensors, roles)
-        tensors, extra = complete_spectral_norms(tensors, path)
+        content = (read or read_content)(path)
+        network = choose(_networks(role, path, content, roles), path, options.entry)
+        names.append(network.name)
+        tensors, extra = complete_spectral_norms(to_arrays(network.tensors, path), path)
         files[role] = path, tensors
         dropped.update(extra)
+    if options.entry and options.entry not in names:
+        others = ", ".join(filter(None, names)) or "no name"
+        raise ValueError(
+            f"--entry {options.entry}: no file has it; what they hold has {others}; leave it out"
+        )
     return files, dropped
 
 
@@ -221,15 +230,16 @@ def _refuse_tensorflow(path):
         )
 
 
-def _check_role(role, path, tensors, roles):
-    found = [known for known, (_, mark) in roles.items() if tensor_names(tensors, mark)]
-    if role in found:
-        return
-    names = list(tensors)
-    what = f"the {roles[found[0]][0]} (--{found[0]})" if found else "no network this method knows"
+def _networks(role, path, content, roles):
+    """The networks of a file that are what it is given as; ValueError that says what it holds where there is none."""
+    found = {known: networks(content, mark, path) for known, (_, mark) in roles.items()}
+    if found[role]:
+        return found[role]
+    others = [known for known in found if found[known]]
+    what = f"the {roles[others[0]][0]} (--{others[0]})" if others else "no network this method knows"
     raise ValueError(
-        f"{path}: given as --{role}, the {roles[role][0]}, but it holds {what}: {len(names)} "
-        f"tensors, the first {names[0]} {tensors[names[0]].shape}; check --method and the file"
+        f"{path}: given as --{role}, the {roles[role][0]}, but it holds {what}: {described(content)}; check --method "
+        "and the file"
     )
 
 

@@ -217,6 +217,20 @@ def write_json(path: str | Path, values: Any) -> None:
     write_text(path, json.dumps(values, indent=1) + "\n")
 
 
+def read_json(path: str | Path, remedy: str, error: type[ValueError] = ValueError) -> Any:
+    """The value in a JSON file, of any Unicode encoding, with or without a byte order mark.
+
+    remedy: the end of the message about one that is damaged; error: its class, ValueError or one below it. OSError
+    where the file cannot be read.
+    """
+    try:
+        check_regular(path)
+        with open(path, "rb") as file:
+            return json.loads(file.read())  # which finds the encoding
+    except (ValueError, RecursionError) as reason:
+        raise error(f"{os.fspath(path)}: not valid JSON ({reason}); {remedy}") from None
+
+
 def write_arrays(path: str | Path, arrays: Mapping[str, Any], compressed: bool) -> None:
     """Writes {name: NumPy array} as .npz, whole or not at all."""
     with written_beside(path) as part, open(part, "wb") as file:

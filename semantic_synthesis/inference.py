@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from semantic_synthesis import data
+from semantic_synthesis import arrays, data
 from semantic_synthesis.data.geometry import MOST_PIXELS
 from semantic_synthesis.pictures import to_uint8
 from semantic_synthesis.restyling import apply_edits, parse_edit
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from semantic_synthesis.config import Config
     from semantic_synthesis.methods.method import Method, Provenance
 
-_KEPT_PLANS = 8
+_KEPT_PLANS, _MOST_PIXELS = 8, 2**26
 
 
 class Layout(dict[str, np.ndarray]):
@@ -72,20 +72,15 @@ class Synthesizer:
         -> Layout {"label": int32 [N,H,W]} (and "instance", if the method reads it: objects as given, or regions,
         see data.regions).
         """
-        maps = {"label": np.asarray(label)}
-        if self.instance_maps and instance is not None:
-            maps["instance"] = np.asarray(instance)
-            if maps["instance"].shape != maps["label"].shape:
-                sizes = " and ".join(str(values.shape) for values in maps.values())
-                raise ValueError(f"label map and instance map have shapes {sizes}; expected equal ones")
+        maps = {"label": arrays.check_map(label, "label", self.table.num_classes)}
         if self.instance_maps == "objects" and instance is None:
             raise ValueError("this run was trained with instance maps; give one (--instance_filename)")
-        low, high = maps["label"].min(initial=0), maps["label"].max(initial=0)
-        if low < 0 or high >= self.table.num_classes:
-            wrong = np.setdiff1d(maps["label"], np.arange(self.table.num_classes))
-            raise ValueError(
-                f"label ids {wrong.tolist()} unknown; expected 0 to {self.table.num_classes - 1}"
-            )
+        if self.instance_maps and instance is not None:
+            maps["instance"] = arrays.check_map(instance, "instance")
+            if maps["instance"].shape != maps["label"].shape:
+                raise ValueError(
+                    f"instance: array of shape {maps['instance'].shape}; expected that of label, {maps['label'].shape}"
+                )
         found = Layout()
         found.size = self._painted_size(maps["label"].shape[-2:])
         for name, values in maps.items():
@@ -121,9 +116,17 @@ class Synthesizer:
 
         layout: of batch 1 or N, needed by methods with a style per region.
         """
-        return self._sample(
-            self._needed(layout, needs_regions(self.style_specs)), tf.constant(seeds, tf.int64)
-        )
+        seeds = arrays.check_seeds(seeds)
+        layout = self._needed(layout, needs_regions(self.style_specs))
+        if layout is not None and self._check_layout(layout) not in (1, len(seeds)):
+            raise ValueError(f"{len(seeds)} seeds; expected one for each of the layouts, or one layout")
+        return self._sample(layout, tf.constant(seeds, tf.int64))
+
+    def _check_layout(self, layout):
+        """The number of layouts in one; ValueError where it is none of this run's."""
+        names = ("label", "instance") if self.instance_maps else ("label",)
+        size = self.size if self.method.fixed_size(self.config) else None
+        return arrays.check_layout(layout, names, self.table.num_classes, size, self.method.stride)
 
     @staticmethod
     def _needed(layout, needed):
@@ -144,8 +147,11 @@ class Synthesizer:
         """
         if not self.encoded:
             raise ValueError("this run has no encoder of photos; it takes no style image")
-        images = np.asarray(images)
+        images = arrays.check_pictures(images)
         images = images[None] if images.ndim == 3 else images
+        for one in (layout, photo_layout):
+            if one is not None:
+                self._check_layout(one)
         shown = layout if photo_layout is None else photo_layout
         fitted = np.stack([self._fit_photo(image, shown) for image in images])
         shown = self._needed(shown, self.method.encoder_sees_layout)
@@ -172,11 +178,14 @@ class Synthesizer:
         """Styles of photos, see `read_photos`; seed (one, or one per photo) decides what of them the photos do not."""
         encoded = self.read_photos(images, layout, photo_layout)
         count = len(images) if np.ndim(images) == 4 else 1
+        if np.size(seed) not in (1, count):
+            raise ValueError(f"{np.size(seed)} seeds for {count} photos; expected one, or one for each")
         return merge_style(self.sample_style(np.broadcast_to(seed, [count]), layout), encoded)
 
     def synthesize(self, layout: dict[str, np.ndarray], style: dict[str, tf.Tensor]) -> np.ndarray:
         """Pictures uint8 [N,H,W,3] for N styles of one layout, or one style per layout; H, W: the run's size, or that
         of the maps that `layout` was given."""
+        self._check(layout, style)
         pictures = to_uint8(self._render(self._planned(layout), style))
         height, width = getattr(layout, "size", None) or pictures.shape[1:3]
         return pictures[:, :height, :width]
@@ -201,18 +210,32 @@ class Synthesizer:
         paint at it, the others' pictures are resized to it.
         ValueError, one line, for maps, photos or edits that do not fit the run.
         """
-        label = np.asarray(label)
-        size = size or label.shape
+        if isinstance(restyle, str):
+            raise ValueError(f"restyle: {restyle!r}; expected a list of texts, [{restyle!r}]")
+        label = arrays.check_map(label, "label", self.table.num_classes, batches=False)
+        size = arrays.check_size(size or label.shape, _MOST_PIXELS)
         label, instance = self.at_size(size, label, instance)
         layout = self.layout(label, instance)
-        if photo is None:
-            style = self.sample_style([seed], layout)
-        else:
-            shown = None if photo_label is None else self.layout(photo_label)
-            style = self.encode_style(photo, layout, seed, shown)
+        style = self._style_of(layout, seed, photo, photo_label)
         edits = [parse_edit(text, self.table.names) for text in restyle]
         style = apply_edits(self, edits, label, instance, style)
         return data.fit_image(self.synthesize(layout, style)[0], *size)
+
+    def _style_of(self, layout, seed, photo, photo_label):
+        """The style of one picture, of a seed or a photo, with the photo's own label map or None."""
+        if photo is None and photo_label is not None:
+            raise ValueError("photo_label: given without photo; expected the photo of which it is the map")
+        if photo is None:
+            return self.sample_style([seed], layout)
+        photo, shown = arrays.check_pictures(photo, batches=False), None
+        if photo_label is not None:
+            if np.shape(photo_label) != photo.shape[:2]:
+                raise ValueError(
+                    f"photo_label: array of shape {np.shape(photo_label)}; expected {photo.shape[:2]}, as the photo"
+                )
+            objects = np.zeros_like(photo_label) if self.instance_maps == "objects" else None
+            shown = self.layout(photo_label, objects)
+        return self.encode_style(photo, layout, seed, shown)
 
     def at_size(
         self, size: Sequence[int], label: np.ndarray, instance: np.ndarray | None = None
@@ -230,12 +253,18 @@ class Synthesizer:
 
         ValueError if the run's method makes its pictures from nothing but weights.
         """
+        self._check(layout, style)
         found = self.method.provenance(self._planned(layout), style)
         if found is None:
             raise ValueError(
                 f"--provenance: {self.config.method} makes pictures from its weights alone; leave it out"
             )
         return found
+
+    def _check(self, layout, style):
+        layouts = self._check_layout(layout)
+        regions = int(np.max(layout["instance"])) + 1 if needs_regions(self.style_specs) else 0
+        arrays.check_style(style, self.style_specs, layouts, regions)
 
     def _planned(self, layout):
         digest = hashlib.sha1()

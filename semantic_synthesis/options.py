@@ -19,6 +19,7 @@ from absl import flags
 
 Options = TypeVar("Options")
 ROLES = ("network", "training", "run")
+_replaced = {}  # {name of a flag of the command at work: the flag that had the name before, or None}
 SMALLEST, LARGEST = -(2**63), 2**63 - 1  # what integers of TensorFlow and NumPy hold
 
 
@@ -97,19 +98,20 @@ class Command(NamedTuple):
 
     options: dataclass, or {name: field}; run: from the filled dataclass (with {name: field}: from {name: value} of the
     flags really given) to the exit code; example: a command line without the program's name; shown: what --help lists
-    instead of `options`, as a function, where that depends on the command line.
+    instead of `options`, as a function, where that depends on the command line; argument: the option that a first
+    word without -- fills.
     """
 
     options: type | dict
     run: Callable
-    summary: str
     example: str
     shown: Callable | None = None
+    argument: str = ""
 
-    def help_text(self) -> str:
-        """What --help prints."""
+    def help_text(self, summary: str) -> str:
+        """What --help prints. summary: what the command is for."""
         options = self.options if self.shown is None else self.shown()
-        return f"{self.summary}\n\nExample:\n  {self.example}\n{help_text(options)}"
+        return f"{summary[:1].upper()}{summary[1:]}.\n\nExample:\n  {self.example}\n{help_text(options)}"
 
     def parsed(self) -> Any:
         """What `run` takes, from the parsed command line."""
@@ -143,7 +145,11 @@ def define_flags(options: Any, defaults: bool = True) -> None:
     methods may differ in both.
     """
     known = options if isinstance(options, dict) else options_of(options)
+    _forget_flags()
     for name, one in known.items():
+        _replaced[name] = flags.FLAGS[name] if name in flags.FLAGS else None  # noqa: SIM401  (it has no `get`)
+        if _replaced[name] is not None:
+            delattr(flags.FLAGS, name)  # absl.logging owns a log_dir
         kind, choices, text = (one.metadata[key] for key in ("kind", "choices", "help"))
         default = one.default if defaults else None
         if choices and defaults:
@@ -157,7 +163,17 @@ def define_flags(options: Any, defaults: bool = True) -> None:
             least = one.metadata["least"]
             limits = {int: {"lower_bound": SMALLEST if least is None else least, "upper_bound": LARGEST},
                       float: {"lower_bound": least}}.get(kind, {})  # fmt: skip
-            define(name, default, text, allow_override=True, **limits)  # absl.logging owns a log_dir
+            define(name, default, text, **limits)
+
+
+def _forget_flags() -> None:
+    """Takes back the flags of the command before: in one process, a notebook, there may be several by turns."""
+    for name, before in _replaced.items():
+        if name in flags.FLAGS:
+            delattr(flags.FLAGS, name)
+        if before is not None:
+            flags.FLAGS[name] = before
+    _replaced.clear()
 
 
 def given_flags(options: Any) -> dict[str, Any]:
@@ -174,7 +190,7 @@ def from_flags(options: type[Options]) -> Options:
 def asked_before_parsing(name: str, default: str = "") -> str:
     """The value of --name on the command line, before flags are defined."""
     value = default
-    for here, after in zip(sys.argv[1:], [*sys.argv[2:], ""], strict=True):
+    for here, after in zip(sys.argv[1:], [*sys.argv[2:], ""], strict=False):
         if here in (f"--{name}", f"-{name}"):
             value = after
         elif here.startswith((f"--{name}=", f"-{name}=")):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from semantic_synthesis.arrays import check_pictures
 from semantic_synthesis.files import write_bytes
 
 if TYPE_CHECKING:
@@ -36,5 +37,8 @@ def png_bytes(image: np.ndarray) -> bytes:
 
 
 def write_png(path: str | Path, image: np.ndarray) -> None:
-    """Writes uint8 RGB [H,W,3], or grey uint8 or uint16 [H,W], as PNG, whole or not at all."""
+    """Writes uint8 RGB [H,W,3], or grey uint8 or uint16 [H,W], as PNG, whole or not at all; ValueError for others."""
+    image = np.asarray(image)
+    if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16) or not image.size:
+        image = check_pictures(image, "picture", batches=False)
     write_bytes(path, png_bytes(image))

@@ -4,11 +4,15 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from semantic_synthesis.files import check_regular
+from semantic_synthesis.foreign_files import foreign_kind
+from semantic_synthesis.safetensors_files import is_safetensors, read_safetensors
 
 _PICKLE = b"\x80"  # first byte of files in the older format
 # What torch.load raises on damaged files, depending on where the damage is.
@@ -23,29 +27,49 @@ def read_pth(path: str | Path) -> dict[str, np.ndarray]:
     Errors: FileNotFoundError; ValueError for damaged files, files with other content than tensors,
     and where PyTorch is not installed.
     """
-    torch = _import_torch(path)
-    content = _load(torch, path)
-    if not isinstance(content, dict) or not content:
-        raise ValueError(f"{path}: holds a {type(content).__name__}; expected a state dict, {{name: tensor}}")
-    others = [
-        str(name)
-        for name, value in content.items()
-        if not (isinstance(name, str) and isinstance(value, torch.Tensor))
-    ]
+    content = read_content(path)
+    others = [str(name) for name, value in content.items() if not hasattr(value, "shape")]
     if others:
         raise ValueError(
             f"{path}: entries that are no tensors ({', '.join(others[:4])}); expected a state "
             "dict, {name: tensor}, such as latest_net_G.pth; save one network's alone"
         )
-    arrays = {}
+    plain = {}
     for name, tensor in content.items():
         name = name.removeprefix("module.")
-        if name in arrays:
+        if name in plain:
             raise ValueError(
                 f"{path}: {name} occurs with and without the prefix module.; expected one of them"
             )
-        arrays[name] = _to_numpy(torch, tensor, f"{path}: {name}")
-    return arrays
+        plain[name] = tensor
+    return to_arrays(plain, path)
+
+
+def read_content(path: str | Path) -> dict[str, Any]:
+    """What a .pth or .safetensors file holds: {name: tensor, NumPy array, dict of such, or another simple value}.
+
+    Errors: as `read_pth`; what is no such file is named as what it is.
+    """
+    check_regular(path)
+    if is_safetensors(path):
+        return dict(read_safetensors(path))
+    kind = foreign_kind(path)
+    if kind:
+        raise ValueError(f"{path}: {kind}; expected a file written by torch.save, or .safetensors")
+    content = _load(_import_torch(path), path)
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path}: holds a {type(content).__name__}; expected a state dict, {{name: tensor}}")
+    return content
+
+
+def to_arrays(tensors: Mapping[str, Any], path: str | Path) -> dict[str, np.ndarray]:
+    """{name: NumPy array} of tensors of either kind of file; ValueError for those without plain values."""
+    return {
+        name: tensor
+        if isinstance(tensor, np.ndarray)
+        else _to_numpy(_import_torch(path), tensor, f"{path}: {name}")
+        for name, tensor in tensors.items()
+    }
 
 
 def _import_torch(path):
@@ -73,11 +97,6 @@ def _load(torch, path):
     if start.startswith(b"PK") and not is_zip:
         raise ValueError(
             f"{path}: truncated zip archive (its table of contents is missing); get the file again"
-        )
-    if start[257:262] == b"ustar":
-        raise ValueError(
-            f"{path}: a tar archive as torch < 0.1.10 wrote it, which cannot be read without "
-            "running its content; load and save it again with the PyTorch of its time"
         )
     if not is_zip and not start.startswith(_PICKLE):
         raise ValueError(

@@ -18,10 +18,14 @@ class PublishOptions:
     checkpoint_dir: str = option("", "Trained run.")
     to: str = option("", "New run folder.")
     weights_dtype: str = option("float16", "Storage of the weights.", choices=("float16", "float32"))
+    format: str = option(
+        "npz", "File of the weights: weights.npz, or model.safetensors, which other programs read by name.",
+        choices=("npz", "safetensors"),
+    )  # fmt: skip
 
 
 def publish(options: Any) -> int:
-    """Writes the run folder `to` with config.json and weights.npz (generator and encoder); exit code 0.
+    """Writes the run folder `to` with config.json and the weights of generator and encoder; exit code 0.
 
     Errors: ValueError if `to` exists or an option is missing; as load_weights for the run.
     """
@@ -35,11 +39,12 @@ def publish(options: Any) -> int:
     load_weights(model, run_dir)
     arrays = {name: np.asarray(v.value) for name, v in named_variables(model).items()}
     arrays = {name: array.astype(options.weights_dtype) for name, array in arrays.items()}
-    write_run(options.to, config.replace(checkpoint_dir="", log_dir="", results_dir=""), arrays)
+    write_run(
+        options.to, config.replace(checkpoint_dir="", log_dir="", results_dir=""), arrays, options.format
+    )
     return 0
 
 
 COMMAND = Command(
-    PublishOptions, publish, "Makes a trained run small: inference weights alone, in half precision.",
-    "publish --checkpoint_dir checkpoints/mine --to mine_small",
+    PublishOptions, publish, "publish --checkpoint_dir checkpoints/mine --to mine_small",
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """A run on disk: config.json, training checkpoints (ckpt-N) and, for runs without them, weights.npz.
 
 weights.npz is what converted and published runs hold: one array per variable under the names of
-`named_variables`, in float32 or, to be small, float16.
+`named_variables`, in float32 or, to be small, float16. model.safetensors holds the same for other programs.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ from semantic_synthesis.config import CONFIG_FILE, Config, method_options, optio
 from semantic_synthesis.data import ClassTable
 from semantic_synthesis.data.resolving import check_sizes
 from semantic_synthesis.files import file_sha256, folder_beside, shipped, write_arrays
+from semantic_synthesis.foreign_files import foreign_kind
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import method_class
-from semantic_synthesis.options import options_of
+from semantic_synthesis.options import check_type, options_of
+from semantic_synthesis.safetensors_files import read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
     from semantic_synthesis.methods.method import Method
 
-WEIGHTS_FILE = "weights.npz"
+WEIGHTS_FILE, SAFETENSORS_FILE = "weights.npz", "model.safetensors"
 SETTLING_ITERATIONS = 20  # power iterations after which sigma of an averaged kernel is known to about 1e-3
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
@@ -82,17 +84,22 @@ def checkpoint_variables(model: Method) -> dict[str, tf.Variable]:
     return {name: variable.value for name, variable in named_variables(model).items()}
 
 
-def save_weights(run_dir: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes {path: NumPy array} as the run's weights.npz, whole or not at all."""
+def save_weights(run_dir: str | Path, arrays: Mapping[str, np.ndarray], kind: str = "npz") -> None:
+    """Writes {path: NumPy array} as weights.npz (kind npz) or model.safetensors (safetensors), whole or not at all."""
+    if kind == "safetensors":
+        write_safetensors(os.path.join(run_dir, SAFETENSORS_FILE), arrays, {"format": "tf"})
+        return
     small = sum(array.nbytes for array in arrays.values()) < 100e6  # compressing more is not worth the time
     write_arrays(os.path.join(run_dir, WEIGHTS_FILE), arrays, compressed=small)
 
 
-def write_run(run_dir: str | Path, config: Config, arrays: Mapping[str, np.ndarray]) -> None:
-    """Makes a run folder of a Config and {path: NumPy array}, whole or not at all."""
+def write_run(
+    run_dir: str | Path, config: Config, arrays: Mapping[str, np.ndarray], kind: str = "npz"
+) -> None:
+    """Makes a run folder of a Config and {path: NumPy array}, whole or not at all; kind: npz or safetensors."""
     with folder_beside(run_dir) as part:
         config.save(part)
-        save_weights(part, arrays)
+        save_weights(part, arrays, kind)
 
 
 def find_run(run_dir: str | Path) -> str | Path:
@@ -104,15 +111,28 @@ def find_run(run_dir: str | Path) -> str | Path:
     return run_dir
 
 
-def run_sha256(run_dir: str | Path) -> str:
-    """Checksum of the weights that `load_weights` reads: the newest checkpoint's data, else weights.npz."""
-    run_dir = find_run(run_dir)
+def weights_path(run_dir: str | Path) -> str:
+    """The file that `load_weights` reads: the newest checkpoint's data, else weights.npz, else model.safetensors."""
     newest = newest_checkpoint(run_dir)
-    return file_sha256(data_file(newest) if newest else os.path.join(run_dir, WEIGHTS_FILE))
+    if newest:
+        return data_file(newest)
+    files = [os.path.join(run_dir, name) for name in (WEIGHTS_FILE, SAFETENSORS_FILE)]
+    for path in files:
+        if os.path.isfile(path):
+            return path
+    raise FileNotFoundError(
+        f"{run_dir}: neither a checkpoint (ckpt-N.index) nor {WEIGHTS_FILE} nor {SAFETENSORS_FILE}; expected a "
+        "trained, converted or shipped run"
+    )
+
+
+def run_sha256(run_dir: str | Path) -> str:
+    """Checksum of the weights that `load_weights` reads."""
+    return file_sha256(weights_path(find_run(run_dir)))
 
 
 def load_weights(model: Method, run_dir: str | Path, partial: bool = False) -> list[str]:
-    """Fills a model from the run's newest checkpoint (averaged weights where it has them) or weights.npz.
+    """Fills a model from the run's newest checkpoint (averaged weights where it has them) or the arrays of a file.
 
     partial: variables that the file does not hold keep their values. Returns their names.
     Errors: FileNotFoundError without any file, ValueError if it is damaged or does not fit the model.
@@ -120,22 +140,27 @@ def load_weights(model: Method, run_dir: str | Path, partial: bool = False) -> l
     newest = newest_checkpoint(run_dir)
     if newest:
         return _load_checkpoint(model, newest, partial)
-    path = os.path.join(run_dir, WEIGHTS_FILE)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f"{run_dir}: neither a checkpoint (ckpt-N.index) nor {WEIGHTS_FILE}; expected a trained, "
-            "converted or shipped run"
-        )
-    return _load_arrays(model, path, partial)
+    return _load_arrays(model, weights_path(run_dir), partial)
+
+
+def _read_npz(path, names):
+    kind = foreign_kind(path)
+    if kind:
+        raise ValueError(f"{path}: {kind}; expected a run's {WEIGHTS_FILE}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names if name in file.files}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: damaged ({error}); get the file again") from None
 
 
 def _load_arrays(model, path, partial):
     variables = named_variables(model)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in variables if name in file.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); get the file again") from None
+    if path.endswith(SAFETENSORS_FILE):
+        found = read_safetensors(path)
+        arrays = {name: found[name] for name in variables if name in found}
+    else:
+        arrays = _read_npz(path, variables)
     missing = sorted(set(variables) - set(arrays))
     if missing and not partial:
         raise ValueError(
@@ -206,6 +231,7 @@ def open_run(run_dir: str | Path, precision: str = "float32", **changes: Any) ->
     precision bfloat16 also holds the weights in bfloat16 (BatchNorm statistics stay float32). changes: options that
     say how the run's method computes (`inference_options`), None as trained; ValueError for others.
     """
+    check_type(options_of(Config)["precision"], precision, "load_run")
     run_dir = find_run(run_dir)
     config = load_config(run_dir)
     if config.class_table is None:

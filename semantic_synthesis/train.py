@@ -27,6 +27,8 @@ def train(given: Mapping[str, Any]) -> int:
 def _train(config, strategy):
     dataset = data.open_dataset(config, instance_maps=instance_maps(config), extra_maps=extra_maps(config))
     trainer = Trainer(config, dataset, strategy, _evaluations(config))
+    if trainer.steps_done == 0:
+        trainer.check()
     if trainer.is_chief:
         config.save(config.checkpoint_dir)
     return trainer.fit()
@@ -48,6 +50,5 @@ def _asked_config():
 
 
 COMMAND = Command(
-    OPTIONS, train, "Trains a run, or goes on with the one in --checkpoint_dir. Options are those of --method.",
-    "train --image_dir photos --label_dir labels --checkpoint_dir checkpoints/mine", _asked_config,
+    OPTIONS, train, "train --image_dir photos --label_dir labels --checkpoint_dir checkpoints/mine", _asked_config,
 )  # fmt: skip

@@ -118,15 +118,15 @@ def test_odd_sizes_and_seeds(tmp_path):
         make(output_width=67108864, output_height=1)
     with pytest.raises(ValueError, match=r"--seed 9223372036854775807: expected integers of 64 bits"):
         make(seed=2**63 - 1, num_samples=2)
-    with pytest.raises(ValueError, match=r"--seed 9223372036854775807: expected integers of 64 bits"):
-        generate(GenerateOptions(label_dir=str(tmp_path), seed=2**63 - 1, results_dir=str(tmp_path / "r")))
+    with pytest.raises(ValueError, match=r"--seed 9223372036854775808: expected integers of 64 bits"):
+        generate(GenerateOptions(label_dir=str(tmp_path), seed=2**63, results_dir=str(tmp_path / "r")))
     assert not (tmp_path / "r").exists()
 
 
 def test_a_seed_that_no_generator_takes():
     code = (
         "import sys; from semantic_synthesis import options, __main__; import importlib;"
-        "module, name = __main__.COMMANDS[sys.argv[1]];"
+        "module, name, _ = __main__.COMMANDS[sys.argv[1]];"
         "found = getattr(importlib.import_module('semantic_synthesis.' + module), name);"
         "from absl import flags;"
         "options.define_flags((found if name == 'COMMAND' else found[sys.argv[1]]).options);"

@@ -212,7 +212,7 @@ def test_run_folders_in_use(files, tmp_path, refused):
 
 
 def test_failed_writing_leaves_nothing(files, refused, monkeypatch):
-    def fail(run_dir, arrays):
+    def fail(run_dir, arrays, kind):
         raise OSError("disk full")
 
     monkeypatch.setattr("semantic_synthesis.runs.save_weights", fail)

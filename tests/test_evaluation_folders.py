@@ -304,8 +304,8 @@ def test_folder_layouts_give_miou(label_dir, tmp_path):
 def test_commands_are_dataclasses_with_functions():
     for command in COMMANDS.values():
         assert dataclasses.is_dataclass(command.options) and callable(command.run)
-        shown = command.help_text()
-        assert command.example in shown and command.summary in shown
+        shown = command.help_text("what it is for")
+        assert command.example in shown and shown.startswith("What it is for.\n")
         for field in dataclasses.fields(command.options):
             assert field.metadata["help"] and f"--{field.name}" in shown, field.name
 

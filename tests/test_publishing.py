@@ -1,13 +1,65 @@
-"""`publish`: inference weights alone, in half precision, and the same pictures but for rounding."""
+"""`publish`: the run made small, in either format, loads and paints as before; other programs read it by name."""
 
+import json
 import os
+import struct
 
 import numpy as np
 import pytest
 from helpers import layout_map, shallow_networks, write_run
 
+from semantic_synthesis import load, runs
+from semantic_synthesis.describing import example_map
 from semantic_synthesis.inference import load_run
+from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.publishing import PublishOptions, publish
+
+
+def plain_reader(path):
+    """A reader without this package: {name: array}."""
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header, values = json.loads(data[8 : 8 + length]), data[8 + length :]
+    assert header.pop("__metadata__") == {"format": "tf"}
+    kinds = {"F16": np.float16, "F32": np.float32}
+    return {
+        name: np.frombuffer(values[slice(*e["data_offsets"])], kinds[e["dtype"]]).reshape(e["shape"])
+        for name, e in header.items()
+    }
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_safetensors_of_a_shipped_run(dtype, tmp_path):
+    options = PublishOptions("demo_spade", str(tmp_path / "run"), dtype, "safetensors")
+    assert publish(options) == 0
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["config.json", "model.safetensors"]
+    arrays = plain_reader(tmp_path / "run" / "model.safetensors")
+    config = runs.load_config(runs.find_run("demo_spade"))
+    model = runs.build_method(config, training=False, initial_weights=False)
+    runs.load_weights(model, runs.find_run("demo_spade"))
+    variables = named_variables(model)
+    assert arrays.keys() == variables.keys()
+    for name, variable in variables.items():
+        np.testing.assert_array_equal(arrays[name], variable.value.numpy().astype(dtype), name)
+
+
+def test_the_published_run_paints_the_same(tmp_path):
+    publish(PublishOptions("demo_spade", str(tmp_path / "run"), "float16", "safetensors"))
+    run, before = load(tmp_path / "run"), load("demo_spade")
+    label = example_map(run)
+    np.testing.assert_array_equal(
+        run.paint(label), before.paint(label)
+    )  # shipped weights are float16 already
+    assert len(runs.run_sha256(tmp_path / "run")) == 64
+    (tmp_path / "run" / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n" * 9)
+    with pytest.raises(ValueError, match=r"model\.safetensors: .*get the file again"):
+        load(tmp_path / "run")
+    (tmp_path / "run" / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"nor weights\.npz nor model\.safetensors"):
+        load(tmp_path / "run")
+    (tmp_path / "run" / "weights.npz").write_bytes(b"version https://git-lfs.github.com/spec/v1\nsize 9\n")
+    with pytest.raises(ValueError, match=r"weights\.npz: a pointer to 9 bytes that Git LFS left"):
+        load(tmp_path / "run")
 
 
 def test_published_runs_make_the_same_pictures(tmp_path):

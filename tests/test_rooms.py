@@ -8,7 +8,8 @@ from test_names import PACKAGE, imports
 
 # Floors from the ground up; a room imports lower floors only, its own files, and what is listed behind it.
 FLOORS = (
-    {"options", "files"},
+    {"options", "files", "foreign_files", "arrays"},
+    {"safetensors_files"},
     {"checkpoint_files", "config", "pictures", "pth"},
     {"losses", "styles", "layers"},
     {"data", "normalization"},
@@ -18,7 +19,7 @@ FLOORS = (
     {"runs"},
     {"restyling"},
     {"inference", "training"},
-    {"serving", "evaluation", "convert", "one_picture", "publishing"},
+    {"serving", "evaluation", "convert", "one_picture", "publishing", "describing"},
     {"train"},
     {"command_line"},
     {"__main__"},

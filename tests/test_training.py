@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import random_arrays, read_events, shallow_networks, state_arrays, tiny_config, train_steps
+from helpers import TINY, random_arrays, read_events, shallow_networks, state_arrays, tiny_config, train_steps
 
 from semantic_synthesis import runs
 from semantic_synthesis.checkpoint_files import newest_checkpoint
@@ -257,3 +257,16 @@ def test_a_finished_run_is_never_trained_again(finished, tmp_path, how):
     assert trainer.steps_done == 6
     assert trainer.fit() == 0
     assert {path.name: path.read_bytes() for path in run_dir.glob("ckpt-*")} == before
+
+
+def test_batch_norm_of_one_value_is_refused_at_the_start(tmp_path):
+    """Batch 1 at features of one cell: no run of NaN, and no run folder that the next try would go on with."""
+    from semantic_synthesis.train import train
+
+    given = {**TINY, "batch_size": 1, "checkpoint_dir": str(tmp_path / "run")}
+    with pytest.raises(
+        ValueError, match=r"^batch norm over one value per channel .*larger --batch_size"
+    ) as caught:
+        train(given)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in (tmp_path / "run").iterdir()] in ([], [".lock"])

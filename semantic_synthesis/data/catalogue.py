@@ -22,7 +22,6 @@ ending `.*` is any picture format.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..files import check_regular, shipped
+from ..files import read_json, shipped
 from .errors import DataError
 from .tables import ClassTable
 
@@ -119,14 +118,12 @@ def describe(dataset_mode: str | Path) -> Description:
 def read_description(path: str | Path) -> Description:
     """A checked Description from a JSON file."""
     path = os.fspath(path)
-    check_regular(path)
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            values = json.load(file)
+        values = read_json(path, "correct the file", DataError)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such dataset description; check the path") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not readable as JSON ({error}); correct the file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); expected a JSON file") from None
     return parse_description(values, path)
 
 

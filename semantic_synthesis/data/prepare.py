@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..config import Config
-from ..files import write_text
+from ..files import read_json, write_text
 from ..options import Command, option
 from ..pictures import write_png
 from . import catalogue, instances, layouts, resolving
@@ -173,9 +173,8 @@ def _coco_annotations(path):
         raise FileNotFoundError(
             f"--annotations {path or '(not given)'}: expected COCO's instances_train2017.json"
         )
+    values = read_json(path, "get COCO's file again", DataError)
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            values = json.load(file)
         names = {image["id"]: re.split(r"[/\\]", image["file_name"])[-1] for image in values["images"]}
         stems = {number: os.path.splitext(name)[0] for number, name in names.items()}
         by_stem = {}
@@ -303,23 +302,18 @@ def write_scenes(options: Any) -> int:
 
 COMMANDS = {
     "check": Command(
-        CheckOptions, check, "Reads a whole dataset and lists every problem.",
-        "prepare check --image_dir photos --label_dir labels",
+        CheckOptions, check, "prepare check --image_dir photos --label_dir labels",
     ),
     "describe": Command(
-        DescribeOptions, describe, "Writes a dataset's description: the classes found in its label maps.",
-        "prepare describe --label_dir labels --out mine.json",
+        DescribeOptions, describe, "prepare describe --label_dir labels --out mine.json",
     ),
     "instances": Command(
-        InstancesOptions, make_instances, "Makes instance maps from label maps.",
-        "prepare instances --dataset_mode coco --dataroot coco",
+        InstancesOptions, make_instances, "prepare instances --dataset_mode coco --dataroot coco",
     ),
     "celeba": Command(
-        CelebaOptions, celeba, "Makes label maps from CelebAMask-HQ's parts.",
-        "prepare celeba --dataroot CelebAMask-HQ",
+        CelebaOptions, celeba, "prepare celeba --dataroot CelebAMask-HQ",
     ),
     "scenes": Command(
-        ScenesOptions, write_scenes, "Writes rendered landscapes with label and instance maps.",
-        "prepare scenes --out scenes --count 100",
+        ScenesOptions, write_scenes, "prepare scenes --out scenes --count 100",
     ),
 }  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import check_ids
 from .errors import DataError
 
 MAX_ID = 65535
@@ -149,7 +150,9 @@ class ClassTable:
 
     def colorize(self, label: np.ndarray) -> np.ndarray:
         """label int [..., H, W] in [0, C) -> uint8 RGB [..., H, W, 3]."""
-        return self.colors[np.asarray(label)]
+        label = np.asarray(label)
+        check_ids(label, "label", self.num_classes)
+        return self.colors[label.astype(np.int64)]
 
     @cached_property
     def class_of_id(self) -> np.ndarray:

@@ -6,11 +6,9 @@ from semantic_synthesis.options import Command
 
 COMMANDS = {
     "generate": Command(
-        GenerateOptions, generate, "Makes a folder of pictures from a folder of label maps, resumable.",
-        "generate --checkpoint_dir demo_spade --label_dir maps --results_dir pictures",
+        GenerateOptions, generate, "generate --checkpoint_dir demo_spade --label_dir maps --results_dir pictures",
     ),
     "evaluate": Command(
-        EvaluateOptions, evaluate, "Scores a run or a folder of pictures: FID, KID, LPIPS, mIoU.",
-        "evaluate --checkpoint_dir checkpoints/mine --metrics fid,miou",
+        EvaluateOptions, evaluate, "evaluate --checkpoint_dir checkpoints/mine --metrics fid,miou",
     ),
 }  # fmt: skip

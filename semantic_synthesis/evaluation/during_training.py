@@ -7,7 +7,6 @@ sample alone, so the same weights give the same figures at any step and after an
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from semantic_synthesis import data, runs
 from semantic_synthesis.data import catalogue
 from semantic_synthesis.evaluation.evaluating import EvaluateOptions, make_metrics
 from semantic_synthesis.evaluation.streams import float_to_uint8
-from semantic_synthesis.files import write_json
+from semantic_synthesis.files import read_json, write_json
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import instance_maps
 from semantic_synthesis.pictures import to_uint8
@@ -100,8 +99,7 @@ class TrainEval:
         folder = os.path.join(self.config.checkpoint_dir, BEST_FOLDER)
         path = os.path.join(folder, RECORD)
         if os.path.exists(path):
-            with open(path, encoding="utf-8") as file:
-                found = json.load(file)
+            found = read_json(path, "delete it to keep the best from now on")
             sign = -1 if name in _LARGER_IS_BETTER else 1
             if found["metric"] == name and not sign * value < sign * found["value"]:
                 return

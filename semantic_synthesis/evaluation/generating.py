@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from absl import logging
 from tqdm import tqdm
 
 from semantic_synthesis import data
+from semantic_synthesis.evaluation.manifest import Manifest, checksum, style_seed
 from semantic_synthesis.evaluation.pictures import (
     files_beside,
     list_pictures,
@@ -18,14 +19,12 @@ from semantic_synthesis.evaluation.pictures import (
     parse_shard,
     say_left_out,
 )
-from semantic_synthesis.files import check_regular, write_json
 from semantic_synthesis.inference import Layout, load_run
 from semantic_synthesis.options import check_seeds, option
 from semantic_synthesis.pictures import write_png
 from semantic_synthesis.restyling import read_photo_layout
 from semantic_synthesis.runs import run_sha256
 
-RECORD = "generate.json"
 _SUFFIX = ".png"
 
 
@@ -47,8 +46,10 @@ class GenerateOptions:
     num_samples: int = option(1, "Random styles per layout; with more than one, files end in _0, _1, ...")
     seed: int = option(
         0,
-        "Seed: sample s of the i-th layout has style seed + i * num_samples + s; with photos, what these leave open.",
+        "Seed: the styles of a layout follow from it and from the layout's name; with photos, what these leave open.",
     )
+    overwrite: bool = option(False, "Make pictures anew that are there already.")
+    skip_existing: bool = option(False, "Leave pictures that are there already, whatever made them.")
     shard: str = option("", "i/n: make only every n-th layout from the i-th on, i from 0; empty: all.")
     batch_size: int = option(4, "Pictures computed at once.")
     precision: str = option("float32", "Arithmetic of the network.", choices=("float32", "bfloat16"))
@@ -57,30 +58,27 @@ class GenerateOptions:
 def generate(options: GenerateOptions) -> int:
     """Makes the pictures that are not there yet; the exit code.
 
-    Pictures have the run's size, or that of their maps where the run paints any size.
-    A file that exists is finished, as files are renamed into place.
+    Pictures have the run's size, or that of their maps where the run paints any size, and are whole, as files are
+    renamed into place. Those there already stay, if they are of the same run, maps, styles and seed (`manifest`);
+    ValueError where they are not.
     """
-    index, count = parse_shard(options.shard)
-    for name in ("num_samples", "batch_size"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name} {getattr(options, name)}; expected 1 or more")
-    if options.style_dir and options.num_samples > 1:
-        raise ValueError("--num_samples needs random styles; leave --style_dir or --num_samples out")
-    if options.style_label_dir and not options.style_dir:
-        raise ValueError(
-            "--style_label_dir without --style_dir; expected the photos of these label maps, too"
-        )
+    index, count = _checked(options)
     layouts = list_pictures(options.label_dir, "label_dir")
     beside = files_beside(options.label_dir, layouts)
     say_left_out(f"--label_dir {options.label_dir}", "they are no pictures or hidden", beside)
-    check_seeds(options.seed, options.num_samples * len(layouts))
     jobs = _jobs(options, layouts)[index::count]
+    manifest = Manifest(options.results_dir, _settings(options), options.overwrite, options.skip_existing)
     run = load_run(options.checkpoint_dir, options.precision)
     if options.instance_dir == "" and run.instance_maps == "objects":
         raise ValueError("this run was trained with instance maps; give --instance_dir")
     _check_styles(run, jobs)
-    _keep_record(options, len(layouts))
-    pending = [(job, out) for job in jobs for out in job.outputs if not os.path.exists(out.path)]
+    pending = [
+        (job, out)
+        for job in jobs
+        for out in job.outputs
+        if not manifest.is_made(out.file, partial(job.facts, out))
+    ]
+    manifest.begin()
     total = sum(len(job.outputs) for job in jobs)
     with tqdm(total=total, initial=total - len(pending), unit="picture", dynamic_ncols=True) as bar:
         for start in range(0, len(pending), options.batch_size):
@@ -89,15 +87,43 @@ def generate(options: GenerateOptions) -> int:
             sizes = [layout.size for layout in found]
             for size in dict.fromkeys(sizes):  # those of one size together
                 chosen = [i for i, other in enumerate(sizes) if other == size]
-                _make(run, [batch[i] for i in chosen], _joined([found[i] for i in chosen]))
+                _make(run, [batch[i] for i in chosen], _joined([found[i] for i in chosen]), manifest)
             bar.update(len(batch))
     logging.info("%s: %d pictures, %d of them new", options.results_dir, total, len(pending))
     return 0
 
 
+def _checked(options):
+    """The shard as (index, count), after what options alone can be wrong about."""
+    check_seeds(options.seed, 0)
+    for name in ("num_samples", "batch_size"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} {getattr(options, name)}; expected 1 or more")
+    if options.overwrite and options.skip_existing:
+        raise ValueError("--overwrite and --skip_existing contradict each other; leave one out")
+    if options.style_dir and options.num_samples > 1:
+        raise ValueError("--num_samples needs random styles; leave --style_dir or --num_samples out")
+    if options.style_label_dir and not options.style_dir:
+        raise ValueError(
+            "--style_label_dir without --style_dir; expected the photos of these label maps, too"
+        )
+    return parse_shard(options.shard)
+
+
+def _settings(options):
+    """What the pictures of one folder have in common; folders are for the reader, as they may move."""
+    folders = ("checkpoint_dir", "label_dir", "instance_dir", "style_dir", "style_label_dir")
+    found = {name: getattr(options, name) for name in folders}
+    return {
+        **{name: os.path.abspath(folder) if folder else "" for name, folder in found.items()},
+        "weights_sha256": run_sha256(options.checkpoint_dir), "num_samples": options.num_samples,
+        "seed": options.seed, "precision": options.precision,
+    }  # fmt: skip
+
+
 @dataclass(frozen=True)
 class _Output:
-    path: str
+    file: str
     seed: int
 
 
@@ -108,6 +134,19 @@ class _Job:
     style: str
     style_label: str
     outputs: tuple
+    weights: str
+
+    def facts(self, output):
+        """What the manifest says of a picture: seed, name of the style photo, checksums of all it is made of."""
+        return {
+            "seed": output.seed,
+            "style": os.path.basename(self.style),
+            "label_map": checksum(self.label),
+            "instance_map": checksum(self.instance),
+            "style_photo": checksum(self.style),
+            "style_label_map": checksum(self.style_label),
+            "run": self.weights,
+        }
 
 
 def _jobs(options, layouts):
@@ -126,15 +165,14 @@ def _jobs(options, layouts):
             zip(styles.values(), match_stems(styles, found, "label map of the style"), strict=True)
         )
         maps = [of_photo[photo] for photo in photos]
-    jobs = []
+    jobs, weights = [], run_sha256(options.checkpoint_dir)[:16]
     for number, (stem, label) in enumerate(layouts.items()):
         endings = [""] if options.num_samples == 1 else [f"_{s}" for s in range(options.num_samples)]
-        first = options.seed + number * options.num_samples
         outputs = tuple(
-            _Output(os.path.join(options.results_dir, stem + ending + _SUFFIX), first + s)
+            _Output(stem + ending + _SUFFIX, style_seed(options.seed, stem, s))
             for s, ending in enumerate(endings)
         )
-        jobs.append(_Job(label, instances[number], photos[number], maps[number], outputs))
+        jobs.append(_Job(label, instances[number], photos[number], maps[number], outputs, weights))
     return jobs
 
 
@@ -152,7 +190,7 @@ def _check_styles(run, jobs):
         )
 
 
-def _make(run, pending, layout):
+def _make(run, pending, layout, manifest):
     jobs, seeds = [job for job, _ in pending], [out.seed for _, out in pending]
     if jobs[0].style:
         size = layout.size if run.method.encoder_sees_layout else run.size
@@ -161,9 +199,10 @@ def _make(run, pending, layout):
         style = run.encode_style(photos, layout, seeds, shown)
     else:
         style = run.sample_style(seeds, layout)
-    for (_, out), picture in zip(pending, run.synthesize(layout, style), strict=True):
-        os.makedirs(os.path.dirname(out.path), exist_ok=True)
-        write_png(out.path, picture)
+    pictures = run.synthesize(layout, style)
+    manifest.append({out.file: job.facts(out) for job, out in pending})
+    for (_, out), picture in zip(pending, pictures, strict=True):
+        write_png(os.path.join(manifest.folder, out.file), picture)
 
 
 def _photo_layouts(run, jobs):
@@ -182,30 +221,3 @@ def _joined(parts):
     found = Layout({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
     found.size = parts[0].size
     return found
-
-
-def _keep_record(options, count):
-    """Writes generate.json, or refuses to mix pictures of two runs or seeds in one folder."""
-    values = {
-        "checkpoint_dir": os.path.abspath(options.checkpoint_dir),
-        "weights_sha256": run_sha256(options.checkpoint_dir),
-        "label_dir": os.path.abspath(options.label_dir),
-        "layouts": count,
-        "style_dir": os.path.abspath(options.style_dir) if options.style_dir else "",
-        "style_label_dir": os.path.abspath(options.style_label_dir) if options.style_label_dir else "",
-        "num_samples": options.num_samples,
-        "seed": options.seed,
-        "precision": options.precision,
-    }
-    path = os.path.join(options.results_dir, RECORD)
-    if os.path.exists(path):
-        check_regular(path)
-        with open(path, encoding="utf-8") as file:
-            found = json.load(file)
-        changed = [name for name, value in values.items() if found.get(name, "") != value]  # "": older files
-        if changed:
-            raise ValueError(
-                f"{path}: the pictures there were made with {changed[0]} {found.get(changed[0])!r}, asked "
-                f"for now: {values[changed[0]]!r}; choose another --results_dir or empty this one"
-            )
-    write_json(path, values)

@@ -6,6 +6,7 @@ normaliser can fold them into its own scale and shift; calling the layer applies
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -98,6 +99,11 @@ class BatchNorm(keras.layers.Layer):
         mean, variance = tf.nn.moments(x, [0, 1, 2])
         replica = tf.distribute.get_replica_context()
         replicas = replica.num_replicas_in_sync if replica and self.synchronized else 1
+        if x.shape.is_fully_defined() and math.prod(x.shape[:-1]) * replicas < 2:
+            raise ValueError(
+                "batch norm over one value per channel (one sample, features of 1x1 cells) would leave "
+                "nothing of it; expected more: a larger --batch_size or --crop_size, or another norm"
+            )
         if replicas > 1:  # replicas hold equally many values, so means of means are exact
             local = mean
             mean = replica.all_reduce(tf.distribute.ReduceOp.SUM, local) / replicas

@@ -279,6 +279,5 @@ def _run(options):
 
 
 COMMAND = Command(
-    ExportOptions, _run, "Writes a run as a model for TF Serving, or for --target.",
-    "export --checkpoint_dir checkpoints/mine --export_dir exports",
+    ExportOptions, _run, "export --checkpoint_dir checkpoints/mine --export_dir exports",
 )  # fmt: skip

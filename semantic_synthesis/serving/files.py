@@ -18,7 +18,6 @@ from absl import logging
 from semantic_synthesis.data import ClassTable
 from semantic_synthesis.data import regions as data_regions
 from semantic_synthesis.files import write_text
-from semantic_synthesis.serving.model_card import model_card
 
 WARMUP_FILE, CLASS_FILE, CARD_FILE = "tf_serving_warmup_requests", "class_table.json", "MODEL_CARD.md"
 _OURS = "# Written by export.py. Without this line export.py leaves the file alone.\n"
@@ -60,6 +59,8 @@ def models(export_dir: str | Path) -> dict[str, list[int]]:
 
 def write_extras(export: Any, run_dir: str | Path, folder: Path) -> None:
     """Writes warm-up requests, class table and model card into `assets.extra`, which TF Serving passes by."""
+    from semantic_synthesis.serving.model_card import model_card  # knows all methods; the server needs none
+
     folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / WARMUP_FILE)) as writer:
         for signature, inputs in example_inputs(export).items():

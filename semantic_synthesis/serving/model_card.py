@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from semantic_synthesis import __version__
-from semantic_synthesis.files import shipped
+from semantic_synthesis.files import read_json, shipped
 from semantic_synthesis.methods import method_class
 from semantic_synthesis.styles import CLASS, REGION
 
@@ -105,7 +105,7 @@ def data_of(config: Any) -> str:
     text = f"`{config.dataset_mode}`, class table '{config.class_table['name']}'"
     path = shipped("datasets", f"{config.dataset_mode}.json")
     if path.is_file():
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described = read_json(path, "restore the file")
         text += "".join(f". {described[key]}" for key in ("title", "source") if described.get(key))
     return text
 
@@ -174,7 +174,7 @@ def _metrics(run_dir):
     path = Path(run_dir) / _METRICS_FILE
     if not path.is_file():
         return f"None stored with the run (`{_METRICS_FILE}`)."
-    values = json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=1)
+    values = json.dumps(read_json(path, "restore the file or remove it"), indent=1)
     return f"From the run's `{_METRICS_FILE}`:\n\n```json\n{values}\n```"
 
 

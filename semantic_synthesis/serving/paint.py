@@ -155,6 +155,5 @@ def _open(address):
 
 
 COMMAND = Command(
-    PaintOptions, paint, "Opens a page in the browser where a label map becomes a picture under the pen.",
-    "paint --checkpoint_dir checkpoints/mine --checkpoint_dir demo_spade",
+    PaintOptions, paint, "paint --checkpoint_dir checkpoints/mine --checkpoint_dir demo_spade"
 )  # fmt: skip

@@ -290,6 +290,5 @@ def listen(options: ServeOptions) -> socket.socket:
 
 
 COMMAND = Command(
-    ServeOptions, serve, "Serves exported models over TF Serving's REST interface, for development.",
-    "serve --export_dir exports --rest_api_port 8501",
+    ServeOptions, serve, "serve --export_dir exports --rest_api_port 8501",
 )  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
@@ -68,7 +69,7 @@ class Trainer:
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
             self.ema = self._make_ema()
         self._stop = self._recalibrated = None
-        self._functions = {}
+        self._functions, self._ran = {}, set()
         self.gradient_norms = {}  # {objective: tensor} of the last step that moved it
         self._profiler = Profiler(config.profile_steps, config.log_folder)
         self._open_checkpoints()
@@ -211,14 +212,18 @@ class Trainer:
     def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
         """One optimisation step on a distributed batch; {objective: {loss: tensor}}."""
         step = self.steps_done
-        objectives = self._moved(step)
         for objective, rate in self.rates(step).items():
             self.optimizers[objective].learning_rate = rate
-        if objectives not in self._functions:
-            self._functions[objectives] = self._step_function(objectives)
-        losses, norms = self._functions[objectives](batch)
+        losses, norms = self._step_for(step)(batch)
         self.gradient_norms |= norms
         return losses
+
+    def _step_for(self, step):
+        """The compiled step for the objectives that are due."""
+        objectives = self._moved(step)
+        if objectives not in self._functions:
+            self._functions[objectives] = self._step_function(objectives)
+        return self._functions[objectives]
 
     def _moved(self, step):
         """Names of the objectives that a step moves."""
@@ -228,6 +233,16 @@ class Trainer:
         """{objective: learning rate} at a step."""
         epoch = schedule_epoch(self.config, step, self.steps_per_epoch)
         return {name: objective.rate(epoch) for name, objective in self.objectives.items()}
+
+    def check(self) -> None:
+        """Traces the next step: what no batch of this shape can be computed for ends here, before any file is there."""
+        filtering = keras.config.is_traceback_filtering_enabled()
+        keras.config.disable_traceback_filtering()  # which would put all arguments of a layer into the message
+        try:
+            self._step_for(self.steps_done).get_concrete_function(self.batches().element_spec)
+        finally:
+            if filtering:
+                keras.config.enable_traceback_filtering()
 
     # The loop
 
@@ -293,7 +308,9 @@ class Trainer:
 
     def _shown_step(self, step, batches, monitor):
         """train_step on the next batch, profiled if asked for; a first one says why it takes long."""
-        new = self._functions.keys() != self._functions.keys() | {self._moved(step - 1)}
+        moved = self._moved(step - 1)
+        new = moved not in self._ran
+        self._ran.add(moved)
         text = "preparing networks (up to a minute)" if new else ""
         with self._profiler.around(step), monitor.progress.waiting(text) if new else nullcontext():
             return self.train_step(next(batches))

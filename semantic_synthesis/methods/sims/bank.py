@@ -9,7 +9,6 @@ come from the runs directly.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -21,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from semantic_synthesis.files import write_arrays
+from semantic_synthesis.files import read_json, write_arrays
 from semantic_synthesis.methods.sims.features import (
     context_features,
     grid_step,
@@ -147,12 +146,10 @@ def read_index(folder: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{folder}: no {INDEX} here; expected a folder made by python -m semantic_synthesis prepare bank"
         )
-    try:
-        with open(path, encoding="utf-8") as file:
-            index = json.load(file)
-        missing = {"classes", "size", "base", "photos", "segments", "sha256"} - set(index)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: not readable ({error}); run prepare bank again") from None
+    index = read_json(path, "run prepare bank again")
+    if not isinstance(index, dict):
+        raise ValueError(f"{path}: no table; run prepare bank again")
+    missing = {"classes", "size", "base", "photos", "segments", "sha256"} - set(index)
     if missing:
         raise ValueError(f"{path}: no {', '.join(sorted(missing))}; run prepare bank again")
     return index

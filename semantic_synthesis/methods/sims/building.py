@@ -188,6 +188,5 @@ def _check_same(index, wanted, folder):
 
 
 COMMAND = Command(
-    BankOptions, prepare_bank, "Cuts a dataset's photos into segments: the memory that SIMS makes its pictures of.",
-    "prepare bank --dataset_mode scenes --scenes_count 500 --out banks/scenes",
+    BankOptions, prepare_bank, "prepare bank --dataset_mode scenes --scenes_count 500 --out banks/scenes",
 )  # fmt: skip

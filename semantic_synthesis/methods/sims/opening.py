@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from absl import logging
 
-from semantic_synthesis.files import write_json
+from semantic_synthesis.files import read_json, write_json
 from semantic_synthesis.methods.sims.bank import (
     INDEX,
     SEGMENTS,
@@ -65,11 +64,10 @@ def _record(run_dir):
     path = os.path.join(run_dir, RECORD)
     if not run_dir or not os.path.isfile(path):
         return None
+    found = read_json(path, "delete it to take the memory as it is")
     try:
-        with open(path, encoding="utf-8") as file:
-            found = json.load(file)
         return {key: found[key] for key in ("path", "photos", "sha256")}
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: not readable ({error!r}); delete it to take the memory as it is") from None
 
 

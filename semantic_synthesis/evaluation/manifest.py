@@ -1,0 +1,123 @@
+"""What `generate` wrote into a folder: generate.json for the whole, manifest.jsonl with one line per picture.
+
+A line is written before its picture: a killed program leaves lines without pictures, never pictures without lines.
+Several programs may append at a time, each whole lines.
+"""
+
+import hashlib
+import json
+import os
+import unicodedata
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from semantic_synthesis.files import cannot_write, check_regular, file_sha256, read_json, write_json
+
+RECORD, LINES = "generate.json", "manifest.jsonl"
+_SEEDS = "by name"  # older versions: by the place in the list, and no such entry
+_FIXED = ("seeds", "weights_sha256", "num_samples", "seed", "precision")
+_REMEDY = "--overwrite makes it anew, --skip_existing leaves it as it is; or choose another --results_dir"
+_TOLD = ("style",)  # for the reader; a photo counts by its content
+_DIGITS = 16  # of a checksum in a line
+
+
+def style_seed(seed: int, stem: str, sample: int) -> int:
+    """The seed, from 0 to 2**63 - 1, of a layout's sample-th random style: a function of its name alone."""
+    name = unicodedata.normalize("NFC", stem.replace(os.sep, "/"))
+    return int.from_bytes(hashlib.sha256(f"{seed} {sample} {name}".encode()).digest()[:8], "big") >> 1
+
+
+def checksum(path: str | Path) -> str:
+    """The beginning of a file's checksum; "" for no file."""
+    return file_sha256(path)[:_DIGITS] if path else ""
+
+
+class Manifest:
+    """The record of a folder of pictures.
+
+    settings: {name: value} of what made them; overwrite, skip_existing: the flags, with which nothing is refused.
+    ValueError, one line, if the folder holds pictures of other settings.
+    """
+
+    def __init__(
+        self, folder: str, settings: Mapping[str, Any], overwrite: bool = False, skip_existing: bool = False
+    ) -> None:
+        self.folder, self.settings = os.fspath(folder), {"seeds": _SEEDS, **settings}
+        self.overwrite, self.skip_existing = overwrite, skip_existing
+        if not overwrite and not skip_existing:
+            self._check_settings()
+        self.lines = self._read()
+
+    def _check_settings(self):
+        path = os.path.join(self.folder, RECORD)
+        if not os.path.exists(path):
+            return
+        found = read_json(path, "choose another --results_dir or empty this one")
+        if not isinstance(found, dict):
+            raise ValueError(f"{path}: no record of `generate`; choose another --results_dir")
+        if found.get("seeds") != _SEEDS:
+            raise ValueError(
+                f"{path}: the pictures there are of an older version, whose seeds went by the place in the list; "
+                "--skip_existing keeps them and makes the others, --overwrite makes all anew; or choose another "
+                "--results_dir"
+            )
+        for name in _FIXED:
+            if found.get(name) != self.settings[name]:
+                raise ValueError(
+                    f"{path}: the pictures there were made with {name} {found.get(name)!r}, asked for now: "
+                    f"{self.settings[name]!r}; choose another --results_dir or empty this one (or --overwrite)"
+                )
+
+    def _read(self):
+        """{file: its last line}; what is no line, as a killed program may leave at the end, does not count."""
+        path, found = os.path.join(self.folder, LINES), {}
+        if not os.path.exists(path):
+            return found
+        check_regular(path)
+        with open(path, "rb") as file:
+            for text in file:
+                try:
+                    line = json.loads(text)
+                    found[line["file"]] = line
+                except (ValueError, TypeError, KeyError):
+                    continue
+        return found
+
+    def is_made(self, file: str, facts: Callable[[], dict[str, Any]]) -> bool:
+        """Whether a picture is there and stays; facts: function to {name: value} that a new one's line would hold.
+
+        ValueError where it is there, was made of something else, and no flag says what to do.
+        """
+        path = os.path.join(self.folder, file)
+        if self.overwrite or not os.path.exists(path):
+            return False
+        if self.skip_existing:
+            return True
+        line = self.lines.get(file)
+        if line is None:
+            raise ValueError(f"{path}: is there already, and {LINES} does not know it; {_REMEDY}")
+        wrong = next((n for n, value in facts().items() if n not in _TOLD and line.get(n) != value), None)
+        if wrong:
+            raise ValueError(f"{path}: was made of another {wrong.replace('_', ' ')}; {_REMEDY}")
+        return True
+
+    def begin(self) -> None:
+        """Writes generate.json."""
+        write_json(os.path.join(self.folder, RECORD), self.settings)
+
+    def append(self, facts: Mapping[str, Mapping[str, Any]]) -> None:
+        """Adds lines, {file: facts}, for pictures that are about to be written; such as are there are deleted."""
+        path = os.path.join(self.folder, LINES)
+        text = "".join(json.dumps({"file": file, **its}) + "\n" for file, its in facts.items())
+        for file in facts:
+            if os.path.exists(os.path.join(self.folder, file)):
+                os.remove(os.path.join(self.folder, file))
+        try:
+            with open(path, "ab+") as out:
+                if out.tell():
+                    out.seek(-1, os.SEEK_END)
+                    text = text if out.read(1) == b"\n" else "\n" + text
+                out.write(text.encode())
+        except OSError as error:
+            raise cannot_write(path, error) from None

@@ -1,0 +1,89 @@
+"""Commands as programs use them: several in one process, any encoding of standard output, help without TensorFlow."""
+
+import re
+import runpy
+import signal
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+from helpers import REPOSITORY, as_flags, run_script
+
+from semantic_synthesis import __main__, command_line
+
+LAKE = REPOSITORY / "datasets" / "scenes" / "lake_label.png"
+
+
+def run_here(script, monkeypatch, *arguments):
+    """Exit code of a script run in this process, as notebooks do."""
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(REPOSITORY / script), run_name="__main__")
+    return ended.value.code
+
+
+def test_scripts_run_twice_in_one_process(tmp_path, monkeypatch, capsys):
+    handler = signal.getsignal(signal.SIGINT)
+    wrong = str(tmp_path / "none")
+    one = [f"--label_filename={LAKE}", f"--results_dir={tmp_path / 'out'}", "--restyle=picture=seed:3"]
+    assert run_here("test_one.py", monkeypatch, *one) == 0
+    assert run_here("test_one.py", monkeypatch, *one) == 0
+    assert run_here("export.py", monkeypatch, f"--checkpoint_dir={wrong}") == 2
+    assert wrong in capsys.readouterr().err
+    assert run_here("train.py", monkeypatch, *as_flags({"label_filename": LAKE})) == 2  # test_one.py's
+    assert "Unknown command line flag 'label_filename'" in capsys.readouterr().err
+    assert run_here("test_one.py", monkeypatch, f"--checkpoint_dir={wrong}") == 2
+    assert flags.FLAGS.restyle == []  # nothing is left of the first
+    assert signal.getsignal(signal.SIGINT) is handler and sys.argv[0] == "test_one.py"
+
+
+def test_a_flag_of_absl_comes_back(monkeypatch):
+    before = flags.FLAGS["log_dir"]
+    run_here("train.py", monkeypatch, "--log_dir=x", "--no_such_flag")
+    assert flags.FLAGS["log_dir"] is not before
+    run_here("test_one.py", monkeypatch, "--no_such_flag")
+    assert flags.FLAGS["log_dir"] is before
+
+
+def test_names_that_stdout_cannot_encode(tmp_path):
+    label = tmp_path / "湖.png"
+    label.write_bytes(LAKE.read_bytes())
+    where = ["--label_filename", str(label), "--results_dir", str(tmp_path / "out")]
+    code, out, err = run_script("test_one.py", where, PYTHONIOENCODING="cp1252")
+    assert code == 0, err
+    assert r"\u6e56_synthesized.png" in out and (tmp_path / "out" / "湖_synthesized.png").exists()
+
+
+def python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
+
+
+def test_the_list_of_commands_needs_no_tensorflow():
+    done = python(
+        "import sys, semantic_synthesis.__main__ as m\n"
+        "try: m.main(['--help'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert not {'tensorflow', 'keras', 'cv2'} & set(sys.modules)"
+    )
+    assert done.returncode == 0, done.stderr
+    listed = re.findall(r"^(\w+(?: \w+)?)  +\w", done.stdout, re.M)
+    assert listed == list(__main__.COMMANDS)
+
+
+def test_help_begins_with_the_summary_of_the_list(monkeypatch, capsys):
+    monkeypatch.setattr(command_line, "start", lambda main, help_text: print(help_text()))
+    for name, (_, _, summary) in __main__.COMMANDS.items():
+        __main__.run(name, [])
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == summary[0].upper() + summary[1:] + "." and name in lines[3], name
+
+
+def test_the_server_imports_no_method():
+    done = python(
+        "import sys, semantic_synthesis.__main__ as m\n"
+        "try: m.run('serve', ['--help'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert not [name for name in sys.modules if name.startswith('semantic_synthesis.methods')]"
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,184 @@
+"""`generate` goes on: grown and moved folders, kills, flags about what is there, and the manifest."""
+
+import dataclasses
+import json
+import os
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from helpers import random_arrays, shallow_networks, tiny_config
+
+from semantic_synthesis import load, read_label, runs
+from semantic_synthesis.data.scenes import render_scene
+from semantic_synthesis.evaluation import GenerateOptions, generating, manifest
+from semantic_synthesis.evaluation.pictures import list_pictures
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("run"))
+    with shallow_networks():
+        config = tiny_config(folder, use_vae=True, crop_size=16)
+        config.save(folder)
+        runs.save_weights(folder, random_arrays(runs.build_method(config, training=False)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(run_dir):
+    with shallow_networks():
+        return load(run_dir)
+
+
+def draw(folder, *names):
+    for name in names:
+        path = folder / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), render_scene(sum(name.encode()), 24, 24).label)
+
+
+@pytest.fixture
+def made(run, run_dir, tmp_path, monkeypatch):
+    """make(**options) into out/, maps b and d being there; -> {file: (bytes, time of writing)}."""
+    monkeypatch.setattr(generating, "load_run", lambda *_: run)  # graphs are traced once for all tests
+    draw(tmp_path / "maps", "b", "d")
+    options = GenerateOptions(
+        run_dir, str(tmp_path / "maps"), results_dir=str(tmp_path / "out"), batch_size=2
+    )
+
+    def make(**changes):
+        assert generating.generate(dataclasses.replace(options, **changes)) == 0
+        folder = tmp_path / changes.get("results_dir", "out")
+        found = sorted(folder.rglob("*.png"))
+        return {str(p.relative_to(folder)): (p.read_bytes(), p.stat().st_mtime_ns) for p in found}
+
+    return make
+
+
+def lines(folder):
+    found = map(json.loads, (folder / manifest.LINES).read_text().splitlines())
+    return {line["file"]: line for line in found}
+
+
+def close(left, right):
+    left, right = (cv2.imdecode(np.frombuffer(p, np.uint8), 1).astype(int) for p in (left, right))
+    return np.abs(left - right).max() <= 1  # batches may round otherwise
+
+
+def test_another_path_to_the_same_maps(made, tmp_path):
+    first = made()
+    (tmp_path / "other").symlink_to(tmp_path / "maps")
+    shutil.copytree(tmp_path / "maps", tmp_path / "copy")
+    assert made(label_dir=str(tmp_path / "other")) == first
+    assert made(label_dir=str(tmp_path / "copy")) == first
+
+
+@pytest.mark.parametrize("styled", [False, True])
+def test_a_grown_folder_goes_on(styled, made, tmp_path):
+    """New maps before, between and behind the old ones: what is there stays, and place in the list does not matter."""
+    options = {}
+    if styled:
+        cv2.imwrite(str(tmp_path / "any.jpg"), render_scene(3, 32, 32).image)
+        (tmp_path / "styles").mkdir()
+        shutil.move(tmp_path / "any.jpg", tmp_path / "styles" / "any.jpg")
+        options = {"style_dir": str(tmp_path / "styles")}
+    first = made(**options)
+    draw(tmp_path / "maps", "a", "c", "e", "in/f")
+    grown = made(**options)
+    assert first.items() <= grown.items() and set(grown) == {*first, "a.png", "c.png", "e.png", "in/f.png"}
+    whole = made(**options, results_dir=str(tmp_path / "at once"))
+    assert all(close(whole[name][0], grown[name][0]) for name in grown)
+
+
+def test_the_manifest_says_seed_and_style(made, run, tmp_path):
+    pictures = made(num_samples=2)
+    entries = lines(tmp_path / "out")
+    assert set(entries) == set(pictures) and len({entry["seed"] for entry in entries.values()}) == 4
+    assert lines(tmp_path / "out")["b_0.png"]["seed"] == manifest.style_seed(0, "b", 0)
+    label = read_label(str(tmp_path / "maps" / "b.png"), run.table)
+    again = run.paint(label, seed=entries["b_1.png"]["seed"], size=run.size)
+    there = cv2.imdecode(np.frombuffer(pictures["b_1.png"][0], np.uint8), 1)[..., ::-1]
+    assert np.abs(again.astype(int) - there).max() <= 1
+    photo = tmp_path / "styles" / "dusk.png"
+    photo.parent.mkdir()
+    cv2.imwrite(str(photo), render_scene(3, 32, 32).image)
+    made(style_dir=str(photo.parent), results_dir=str(tmp_path / "styled"))
+    entry = lines(tmp_path / "styled")["b.png"]
+    assert entry["style"] == "dusk.png" and entry["style_photo"] == manifest.checksum(photo)
+
+
+def test_seeds_follow_from_names():
+    seeds = [manifest.style_seed(s, name, n) for s in (0, 1) for name in ("a", "b", "x/a") for n in (0, 1)]
+    assert len(set(seeds)) == 12 and all(0 <= seed < 2**63 for seed in seeds)
+    assert manifest.style_seed(0, "cafe\u0301", 0) == manifest.style_seed(0, "caf\u00e9", 0)
+
+
+def test_overwrite_and_skip_existing(made, tmp_path):
+    first = made()
+    with pytest.raises(
+        ValueError, match=r"generate\.json: the pictures there were made with seed 0, asked for now: 1"
+    ):
+        made(seed=1)
+    anew = made(seed=1, overwrite=True)
+    assert all(anew[name][0] != first[name][0] for name in first)
+    assert made(seed=1) == anew and lines(tmp_path / "out")["b.png"]["seed"] == manifest.style_seed(1, "b", 0)
+    draw(tmp_path / "maps", "c")
+    mixed = made(seed=2, skip_existing=True)
+    assert anew.items() <= mixed.items() and set(mixed) == {*anew, "c.png"}
+    with pytest.raises(
+        ValueError, match=r"b\.png: was made of another seed; --overwrite makes it anew, --skip_ex"
+    ):
+        made(seed=2)
+    with pytest.raises(ValueError, match="contradict each other"):
+        made(overwrite=True, skip_existing=True)
+
+
+def test_a_map_that_changed_is_named(made, tmp_path):
+    first = made()
+    shutil.copy(tmp_path / "maps" / "d.png", tmp_path / "maps" / "b.png")
+    with pytest.raises(ValueError, match=r"out/b\.png: was made of another label map; --overwrite"):
+        made()
+    assert made(skip_existing=True) == first
+
+
+def test_pictures_that_generate_did_not_make_stay(made, tmp_path):
+    """Photos named like the maps, in the folder that results go to."""
+    shutil.copytree(tmp_path / "maps", tmp_path / "out")
+    before = {p: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    with pytest.raises(ValueError, match=r"b\.png: is there already, and manifest\.jsonl does not know it"):
+        made()
+    assert {p: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_folder_of_an_older_version(made, tmp_path):
+    first = made()
+    record = json.loads((tmp_path / "out" / "generate.json").read_text())
+    del record["seeds"]
+    (tmp_path / "out" / "generate.json").write_text("\ufeff" + json.dumps(record))
+    os.remove(tmp_path / "out" / manifest.LINES)
+    with pytest.raises(
+        ValueError, match=r"older version, whose seeds went by the place .*--skip_existing keeps them"
+    ):
+        made()
+    assert made(skip_existing=True) == first
+
+
+def test_killed_at_any_instant(made, tmp_path, monkeypatch):
+    """Lines are written before pictures: whatever is lost, going on makes the same folder."""
+    whole = made(results_dir=str(tmp_path / "whole"))
+    with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError):
+        broken.setattr(generating, "write_png", lambda *_: 1 / 0)
+        made()
+    path = tmp_path / "out" / manifest.LINES
+    path.write_bytes(path.read_bytes()[:-9])  # and the last line is half there
+    assert {name: data for name, (data, _) in made().items()} == {
+        name: data for name, (data, _) in whole.items()
+    }
+    assert made() and {"b.png", "d.png"} <= set(manifest.Manifest(str(tmp_path / "out"), {}, True).lines)
+
+
+def test_the_manifest_is_no_picture(made, tmp_path):
+    made()
+    assert list(list_pictures(str(tmp_path / "out"), "fake_dir")) == ["b", "d"]
