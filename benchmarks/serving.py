@@ -3,7 +3,9 @@
 python benchmarks/serving.py --checkpoint_dir checkpoints/demo_spade
 python benchmarks/serving.py --export_dir exports --requests 1000 --clients 16     (an export made before)
 
-Both figures are of the machine at hand; the server's are of `serve`, not of TF Serving.
+Also printed: fairness (a small client's p99 beside the largest legal load of another, over its quiet p99) and the peak
+memory of the worst legal request in multiples of that of a single row. All figures are of the machine at hand; the
+server's are of `serve`, not of TF Serving.
 """
 
 import argparse
@@ -25,11 +27,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import tensorflow as tf
 from measuring import interleaved_medians
+from serving_limits import print_fairness, print_memory
 
 from semantic_synthesis.data.scenes import render_scene
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.serving.export import ExportOptions, export
 from semantic_synthesis.serving.files import models
+from semantic_synthesis.serving.server import ServeOptions
 
 LAYOUTS = 8
 BAD_EVERY = 12  # every 12th request of a client comes after a bad one
@@ -118,11 +122,11 @@ def png_bytes(label):
     return tf.io.encode_png(np.asarray(label, np.uint8)[..., None]).numpy()
 
 
-def start_server(export_dir):
+def start_server(export_dir, *flags):
     """(process, port) of a development server on a free loopback port."""
     command = [sys.executable, "-m", "semantic_synthesis", "serve", f"--export_dir={export_dir}"]
     process = subprocess.Popen(
-        [*command, "--rest_api_port=0"],
+        [*command, "--rest_api_port=0", "--norequest_log", *flags],
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).resolve().parents[1],
@@ -168,6 +172,24 @@ def server_load(export_dir, name, requests, clients):
     return wrong == 0 and len(seconds) == requests and code == 0
 
 
+def limits(export_dir, name, count):
+    """Prints fairness and memory of a server of its own."""
+    size = picture_size(f"{export_dir}/{name}/{models(export_dir)[name][-1]}")
+    png = base64.b64encode(png_bytes(render_scene(0, *size).label)).decode()
+    row, path, defaults = (
+        {"label_png_bytes": {"b64": png}, "seed": 0},
+        f"/v1/models/{name}:predict",
+        ServeOptions(),
+    )
+    process, port = start_server(export_dir, "--drain_s=1")  # the large load need not be finished
+    try:
+        print_memory(process.pid, port, path, row, size, defaults.max_rows, int(defaults.max_body_mb * 1e6))
+        print_fairness(port, path, row, defaults.max_rows, count, defaults.max_queue)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(120)
+
+
 def picture_size(folder):
     """(height, width) of the model's own warm-up picture."""
     from semantic_synthesis.serving.files import WARMUP_FILE
@@ -189,6 +211,7 @@ def main():
     parser.add_argument("--model_name", default="")
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--small_requests", type=int, default=200, help="of the small client, for fairness")
     parser.add_argument("--runs", type=int, default=30)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -197,7 +220,9 @@ def main():
             path = export(ExportOptions(options.checkpoint_dir, export_dir, options.model_name))
             generator_times(options.checkpoint_dir, path, options.runs)
         name = options.model_name or next(iter(models(export_dir)))
-        return 0 if server_load(export_dir, name, options.requests, options.clients) else 1
+        right = server_load(export_dir, name, options.requests, options.clients)
+        limits(export_dir, name, options.small_requests)
+        return 0 if right else 1
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import NoReturn
 # Command -> module, the attribute that holds its options.Command (or a dict of them by last word), what it is for.
 COMMANDS = {
     "one": ("one_picture", "COMMAND", "pictures from one label map, and a sheet of them"),
+    "paint": ("serving.paint", "COMMAND", "a page on which a map becomes a picture under the pen"),
     "train": (
         "train",
         "COMMAND",

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from semantic_synthesis.options import Command, define_flags
+from semantic_synthesis.options import Command, asked_before_parsing, define_flags
 
 
 @contextlib.contextmanager
@@ -28,6 +28,7 @@ def _quiet_native_code():
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # what is wrong with a file is said once, by us
 with _quiet_native_code():
     import tensorflow as tf
 
@@ -53,9 +54,16 @@ def start(main: Callable[[], int], help_text: Callable[[], str] | None = None) -
     if hasattr(sys.stdout, "reconfigure"):  # notebooks have other streams
         sys.stdout.reconfigure(errors="backslashreplace")
     logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().addFilter(_not_a_librarys_chatter)
     if help_text is not None and {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(sys.argv[1:]):
         sys.exit(_print_help(help_text))
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+
+
+def _not_a_librarys_chatter(record):
+    """False for what TensorFlow and Keras say below warnings, such as how long they took to split a checkpoint."""
+    theirs = any(f"{os.sep}{name}{os.sep}" in record.pathname for name in ("tensorflow", "keras"))
+    return record.levelno >= logging.converter.STANDARD_WARNING or not theirs
 
 
 def _print_help(help_text):
@@ -69,8 +77,28 @@ def _print_help(help_text):
 def _parse(argv):
     try:
         return flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+        return _fail(_foreign_options(argv) or str(error).replace("\n", " "))
     except flags.Error as error:
         return _fail(str(error).replace("\n", " "))
+
+
+def _foreign_options(argv):
+    """What the unknown flags of a command line are called here, where they are of the original programs; else ""."""
+    from semantic_synthesis.methods import METHODS
+
+    asked = METHODS.get(asked_before_parsing("method", "spade"))
+    converters = [method.converter() for method in (asked, *METHODS.values()) if method is not None]
+    answers = {}
+    for word in argv[1:]:
+        name = word.lstrip("-").partition("=")[0]
+        if not word.startswith("-") or name in flags.FLAGS or name in answers:
+            continue
+        for converter in converters:
+            if name in getattr(converter, "FLAGS", {}):
+                answers[name] = f"--{name} ({converter.ORIGIN}) is here: {converter.FLAGS[name]}"
+                break
+    return "; ".join([*answers.values(), "all names: docs/coming-from-other-repos.md"]) if answers else ""
 
 
 def _guarded(main, argv):

@@ -51,7 +51,9 @@ class Config:
         "", "Folder of disparity maps (larger is closer, 0 unknown), for methods that train with them."
     )
     semantic_label_path: str = _data(
-        "", "Text file with the raw label values, comma-separated; the i-th value becomes class i (custom).",
+        "",
+        "Text file with the raw label values, comma-separated; the i-th value becomes class i; or CVAT's labelmap.txt "
+        "(custom).",
         role="network",
     )  # fmt: skip
     pairing_check: bool = _data(True, "Check that photos and label maps pair by stem.")
@@ -113,7 +115,10 @@ class Config:
         False, "Score held-out layouts during training and keep the best run in best/."
     )
     eval_epoch_freq: int = _evaluation(10, "Epochs between evaluations.")
-    eval_metrics: str = _evaluation("", "Comma list of fid, kid, miou, judge; empty: miou,judge for scenes.")
+    eval_metrics: str = _evaluation(
+        "",
+        "Comma list of fid, kid, miou, judge; the first decides what best/ keeps. Empty: miou,judge for scenes.",
+    )
     eval_images: int = _evaluation(500, "Held-out layouts per evaluation.")
     # Files
     checkpoint_dir: str = _files("", "Run folder; default checkpoints/<method>_<dataset_mode>.")
@@ -122,6 +127,9 @@ class Config:
     )
     log_dir: str = _files("", "TensorBoard folder; default <checkpoint_dir>/logs.")
     results_dir: str = _files("", "Sample pictures during training; default <checkpoint_dir>/samples.")
+    profile_steps: str = _files(
+        "", "A-B: record these steps for TensorBoard's profiler (pip install tensorboard-plugin-profile)."
+    )
     print_info_freq: int = _files(10, "Steps between scalar summaries.")
     save_img_freq: int = _files(100, "Steps between sample pictures.")
     save_model_freq: int = _files(100, "Steps between checkpoints.")

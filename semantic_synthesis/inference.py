@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis import arrays, data
+from semantic_synthesis.data.geometry import MOST_PIXELS
 from semantic_synthesis.pictures import to_uint8
 from semantic_synthesis.restyling import apply_edits, parse_edit
 from semantic_synthesis.runs import open_run
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from semantic_synthesis.methods.method import Method, Provenance
 
 _KEPT_PLANS, _MOST_PIXELS = 8, 2**26
+
+
+class Layout(dict[str, np.ndarray]):
+    """A layout that knows how large its maps were before padding: {name: int32 [N,H,W]}, size (height, width)."""
+
+    size: tuple[int, int] | None = None
 
 
 def load_run(run_dir: str | Path, precision: str = "float32", **changes: Any) -> Synthesizer:
@@ -44,6 +51,7 @@ class Synthesizer:
         self.config, self.method = config, method
         self.table = data.ClassTable.from_dict(config.class_table)
         self.size = (config.crop_height, config.crop_size)
+        self.free_size = not method.fixed_size(config)
         self.instance_maps = method.instance_maps(config)
         self.style_specs = method.style_shapes
         self.encoded = encoded_names(self.style_specs)
@@ -54,11 +62,14 @@ class Synthesizer:
         self._sample = tf.function(method.sample_style, autograph=False, reduce_retracing=True)
         self._encode = tf.function(method.encode_style, autograph=False, reduce_retracing=True)
 
-    def layout(self, label: np.ndarray, instance: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """The network's layout from maps of any size, fitted by nearest neighbour.
+    def layout(self, label: np.ndarray, instance: np.ndarray | None = None) -> Layout:
+        """The network's layout from maps of any size.
 
+        Runs of one size (`free_size` false) get maps fitted to it by nearest neighbour. The others paint maps as they
+        are: where a side is no multiple of the networks' stride, the last row and column are repeated up to the next
+        one, and `synthesize` cuts off what was added.
         label: int [h,w] or [N,h,w] in [0,C); instance: the same shape, 0 = none, or None.
-        -> {"label": int32 [N,H,W]} (and "instance", if the method reads it: objects as given, or regions,
+        -> Layout {"label": int32 [N,H,W]} (and "instance", if the method reads it: objects as given, or regions,
         see data.regions).
         """
         maps = {"label": arrays.check_map(label, "label", self.table.num_classes)}
@@ -70,17 +81,33 @@ class Synthesizer:
                 raise ValueError(
                     f"instance: array of shape {maps['instance'].shape}; expected that of label, {maps['label'].shape}"
                 )
-        found = {}
+        found = Layout()
+        found.size = self._painted_size(maps["label"].shape[-2:])
         for name, values in maps.items():
             values = values[None] if values.ndim == 2 else values
-            fitted = [data.fit_label(v.astype(np.int32), *self.size) for v in values]
-            found[name] = np.stack(fitted).astype(np.int32)
+            found[name] = np.stack([self.fit_map(v.astype(np.int32)) for v in values])
         if self.instance_maps == "regions":
             objects = found.get("instance", [None] * len(found["label"]))
             found["instance"] = np.stack(
                 [data.regions(*maps) for maps in zip(found["label"], objects, strict=True)]
             )
         return found
+
+    def _painted_size(self, size):
+        """(height, width) of the picture of a map of that size."""
+        if not self.free_size:
+            return self.size
+        if not 0 < size[0] * size[1] <= MOST_PIXELS:
+            raise ValueError(
+                f"a map of {size[1]}x{size[0]} pixels; this run paints maps as large as they are, expected 1 to "
+                f"{MOST_PIXELS} pixels (--output_width, --output_height)"
+            )
+        return tuple(size)
+
+    def fit_map(self, values: np.ndarray) -> np.ndarray:
+        """An integer map [h,w] as `layout` gives it to the networks: [H,W], same dtype."""
+        fitted = data.fit_label(values, *self._painted_size(values.shape))
+        return data.pad_map(fitted, self.method.stride) if self.free_size else fitted
 
     def sample_style(
         self, seeds: Sequence[int] | np.ndarray, layout: dict[str, np.ndarray] | None = None
@@ -105,7 +132,7 @@ class Synthesizer:
     def _needed(layout, needed):
         if layout is None and needed:
             raise ValueError("styles of this run depend on the layout; give it")
-        return layout
+        return None if layout is None else dict(layout)
 
     def read_photos(
         self,
@@ -122,17 +149,24 @@ class Synthesizer:
             raise ValueError("this run has no encoder of photos; it takes no style image")
         images = arrays.check_pictures(images)
         images = images[None] if images.ndim == 3 else images
-        fitted = np.stack([data.fit_image(image, *self.size) for image in images])
         for one in (layout, photo_layout):
             if one is not None:
                 self._check_layout(one)
         shown = layout if photo_layout is None else photo_layout
+        fitted = np.stack([self._fit_photo(image, shown) for image in images])
         shown = self._needed(shown, self.method.encoder_sees_layout)
         encoded = self._encode(tf.cast(fitted, tf.float32) / 127.5 - 1.0, shown)
         if photo_layout is None or not needs_regions(self.style_specs):
             return encoded
         ours = self._needed(layout, True)
         return transfer(encoded, self.style_specs, photo_layout, ours, self.table.num_classes)
+
+    def _fit_photo(self, image, shown):
+        """A photo at the size of what it shows, where the encoder reads both, else at the run's."""
+        if not (self.free_size and self.method.encoder_sees_layout and shown):
+            return data.fit_image(image, *self.size)
+        size = getattr(shown, "size", None) or shown["label"].shape[1:]
+        return data.pad_map(data.fit_image(image, *size), self.method.stride)
 
     def encode_style(
         self,
@@ -149,9 +183,12 @@ class Synthesizer:
         return merge_style(self.sample_style(np.broadcast_to(seed, [count]), layout), encoded)
 
     def synthesize(self, layout: dict[str, np.ndarray], style: dict[str, tf.Tensor]) -> np.ndarray:
-        """Pictures uint8 [N,H,W,3] for N styles of one layout, or one style per layout."""
+        """Pictures uint8 [N,H,W,3] for N styles of one layout, or one style per layout; H, W: the run's size, or that
+        of the maps that `layout` was given."""
         self._check(layout, style)
-        return to_uint8(self._render(self._planned(layout), style))
+        pictures = to_uint8(self._render(self._planned(layout), style))
+        height, width = getattr(layout, "size", None) or pictures.shape[1:3]
+        return pictures[:, :height, :width]
 
     def paint(
         self,
@@ -169,13 +206,15 @@ class Synthesizer:
         label: int [h,w] in [0,C); instance: int [h,w], 0 = none, for runs trained with them; seed: of the random style,
         or of what a photo leaves open; photo: uint8 [h',w',3], whose style the picture takes; photo_label: int [h',w'],
         its label map where it shows another layout; restyle: edits of the style, texts as `--restyle` takes them
-        (restyling.GRAMMAR); size: (height, width) of the picture, default that of the label map.
+        (restyling.GRAMMAR); size: (height, width) of the picture, default that of the label map; runs with `free_size`
+        paint at it, the others' pictures are resized to it.
         ValueError, one line, for maps, photos or edits that do not fit the run.
         """
         if isinstance(restyle, str):
             raise ValueError(f"restyle: {restyle!r}; expected a list of texts, [{restyle!r}]")
         label = arrays.check_map(label, "label", self.table.num_classes, batches=False)
         size = arrays.check_size(size or label.shape, _MOST_PIXELS)
+        label, instance = self.at_size(size, label, instance)
         layout = self.layout(label, instance)
         style = self._style_of(layout, seed, photo, photo_label)
         edits = [parse_edit(text, self.table.names) for text in restyle]
@@ -198,9 +237,18 @@ class Synthesizer:
             shown = self.layout(photo_label, objects)
         return self.encode_style(photo, layout, seed, shown)
 
-    def provenance(
-        self, layout: dict[str, np.ndarray], style: dict[str, tf.Tensor]
-    ) -> list[Provenance] | None:
+    def at_size(
+        self, size: Sequence[int], label: np.ndarray, instance: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """(label, instance) for pictures of (height, width): fitted by nearest neighbour where the run paints any size,
+        else as they are (its picture is resized)."""
+        if not self.free_size or label.shape == tuple(size):
+            return label, instance
+        return data.fit_label(label, *size), None if instance is None else data.fit_label(
+            np.asarray(instance), *size
+        )
+
+    def provenance(self, layout: dict[str, np.ndarray], style: dict[str, tf.Tensor]) -> list[Provenance]:
         """A Provenance per picture of `synthesize`: where its parts come from.
 
         ValueError if the run's method makes its pictures from nothing but weights.

@@ -26,7 +26,7 @@ class NormGrammar(NamedTuple):
 
 
 def parse_norm_G(text: str) -> NormGrammar:
-    """Reads `[spectral]spade<instance|syncbatch|batch><k>x<k>` (spec section 2.4); ValueError otherwise."""
+    """Reads `[spectral]spade<instance|syncbatch|batch><k>x<k>`; ValueError otherwise."""
     match = re.fullmatch(r"(spectral)?spade(instance|syncbatch|batch)(\d)x\3", text)
     if not match:
         raise ValueError(
@@ -203,13 +203,22 @@ class RegionCells(NamedTuple):
     noise: tf.Tensor
 
 
+class RegionMaps(NamedTuple):
+    """INADE's condition pixel by pixel: label, instance int32 [B,h,w], B 1 or N; noise float32 [N,I,2,Z]."""
+
+    label: tf.Tensor
+    instance: tf.Tensor
+    noise: tf.Tensor
+
+
 class INADE(keras.layers.Layer):
-    """Instance-adaptive denormalisation (Tan et al., CVPR 2021, equations 4 to 6; spec section 4).
+    """Instance-adaptive denormalisation (Tan et al., CVPR 2021, equations 4 to 6).
 
     normalised(x) * scale + shift with scale = weight[k,0] * e[i,0] + bias[k,0] and shift likewise from
     weight[k,1], e[i,1], bias[k,1], where k is the pixel's class, i its instance and e the instance's noise
     through one dense layer.
-    Call: x [N,h,w,channels]; condition: RegionCells of the same h, w and batch -> [N,h,w,channels].
+    Call: x [N,h,w,channels]; condition: RegionCells (or RegionMaps: the same values, slower, in shapes that do not
+    depend on the layout) of the same h, w and batch -> [N,h,w,channels].
     """
 
     def __init__(
@@ -230,19 +239,37 @@ class INADE(keras.layers.Layer):
         self.projection = Dense(noise_dim, channels, init=init, name="projection")
         self.built = True
 
-    def call(self, x: tf.Tensor, condition: RegionCells, training: bool = False) -> tf.Tensor:
+    def call(self, x: tf.Tensor, condition: RegionCells | RegionMaps, training: bool = False) -> tf.Tensor:
+        if isinstance(condition, RegionMaps):
+            return self._by_pixel(x, condition, training)
         scale, shift = self._pair_values(condition)
         return _modulate(x, self.statistics, training, scale, shift, condition.cells)
 
-    def _pair_values(self, condition):
-        """(scale, shift), each float32 [N*Q,F], in the order of the cells."""
+    def _projected(self, noise):
+        """The dense layer of the noise, in float32: [...,Z] -> [...,F]."""
         kernel, offset = (
             tf.cast(v.value, tf.float32) for v in (self.projection.kernel, self.projection.bias)
         )
+        return tf.tensordot(noise, kernel, 1) + offset
+
+    def _of_classes(self, classes):
+        """(weight, bias) of class ids, float32 [...,2,F]."""
+        return (tf.gather(tf.cast(v.value, tf.float32), classes) for v in (self.weight, self.bias))
+
+    def _by_pixel(self, x, condition, training):
+        x = self.statistics(x, training=training)
+        label, instance, noise = condition
+        count, regions = tf.shape(noise)[0], tf.shape(noise)[1]
+        rows = tf.reshape(self._projected(noise), [-1, 2, self.out_channels])  # [N*I,2,F]
+        places = instance + regions * tf.range(count)[:, None, None]  # [N,h,w]
+        weight, bias = self._of_classes(label)
+        scale, shift = tf.unstack(tf.gather(rows, places) * weight + bias, axis=3)  # [N,h,w,F]
+        return x * tf.cast(scale, x.dtype) + tf.cast(shift, x.dtype)
+
+    def _pair_values(self, condition):
+        """(scale, shift), each float32 [N*Q,F], in the order of the cells."""
         noise = tf.gather(condition.noise, condition.instances, axis=1)  # [N,Q,2,Z]
-        projected = tf.tensordot(noise, kernel, 1) + offset  # [N,Q,2,F]
-        weight, bias = (
-            tf.gather(tf.cast(v.value, tf.float32), condition.classes) for v in (self.weight, self.bias)
-        )  # [Q,2,F]
+        projected = self._projected(noise)  # [N,Q,2,F]
+        weight, bias = self._of_classes(condition.classes)  # [Q,2,F]
         values = tf.reshape(weight * projected + bias, [-1, *weight.shape[1:]])  # [N*Q,2,F]
         return tf.unstack(values, axis=1)

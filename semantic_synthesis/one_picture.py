@@ -66,6 +66,7 @@ def make_pictures(options: Any) -> Any:
     edits = [parse_edit(text, run.table.names) for text in options.restyle]
     label, instance = data.read_layout(options.label_filename, run.table, options.instance_filename)
     height, width = _output_size(options, label)
+    label, instance = run.at_size((height, width), label, instance)
     layout = run.layout(label, instance)
     style, seeds, photo = _styles(options, run, layout)
     style = apply_edits(run, edits, label, instance, style)

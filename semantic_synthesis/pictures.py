@@ -30,10 +30,15 @@ def to_uint8(image: np.ndarray | tf.Tensor) -> np.ndarray:
     return ((np.clip(np.asarray(image, np.float32), -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
+def png_bytes(image: np.ndarray) -> bytes:
+    """PNG bytes of uint8 RGB [H,W,3], or grey uint8 or uint16 [H,W]."""
+    channels = image[..., ::-1] if image.ndim == 3 else image
+    return cv2.imencode(".png", channels)[1].tobytes()
+
+
 def write_png(path: str | Path, image: np.ndarray) -> None:
     """Writes uint8 RGB [H,W,3], or grey uint8 or uint16 [H,W], as PNG, whole or not at all; ValueError for others."""
     image = np.asarray(image)
     if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16) or not image.size:
         image = check_pictures(image, "picture", batches=False)
-    channels = image[..., ::-1] if image.ndim == 3 else image
-    write_bytes(path, cv2.imencode(".png", channels)[1].tobytes())
+    write_bytes(path, png_bytes(image))

@@ -128,7 +128,7 @@ def list_regions(run: Any, label: np.ndarray, instance: np.ndarray | None = None
 
 def _regions_of(run, layout, instance=None):
     classes, rows = layout["label"][0], layout["instance"][0]
-    objects = np.zeros_like(rows) if instance is None else data.fit_label(np.asarray(instance), *run.size)
+    objects = np.zeros_like(rows) if instance is None else run.fit_map(np.asarray(instance))
     found = []
     for row in range(rows.max() + 1):
         inside = rows == row

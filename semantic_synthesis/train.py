@@ -10,7 +10,8 @@ from semantic_synthesis.files import locked
 from semantic_synthesis.methods import METHODS, extra_maps, instance_maps
 from semantic_synthesis.options import Command, asked_before_parsing, union
 from semantic_synthesis.runs import training_config
-from semantic_synthesis.training.trainer import Trainer, is_chief, make_strategy
+from semantic_synthesis.training.strategy import is_chief, make_strategy
+from semantic_synthesis.training.trainer import Trainer
 
 OPTIONS = union(method.config_class for method in METHODS.values())
 

@@ -19,7 +19,7 @@ from semantic_synthesis.data.scenes import render_scene
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.methods import METHODS, instance_maps
 from semantic_synthesis.serving.export import ExportOptions, export
-from semantic_synthesis.training.trainer import Trainer, make_strategy
+from semantic_synthesis.training import Trainer, make_strategy
 
 SIZE = 32
 SHARED = REPOSITORY.parent / "shared" / "data"

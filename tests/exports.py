@@ -1,6 +1,7 @@
 """Exported tiny runs that test_exporting.py and test_serving.py share; made once per test process."""
 
 import atexit
+import base64
 import functools
 import shutil
 import tempfile
@@ -88,6 +89,11 @@ def layouts(count, size=32):
 def png(array):
     """PNG bytes of grey [h,w] or RGB [h,w,3] values."""
     return cv2.imencode(".png", array[..., ::-1] if array.ndim == 3 else array)[1].tobytes()
+
+
+def base64_of(content):
+    """Text of bytes."""
+    return base64.b64encode(content).decode()
 
 
 def unpacked(pictures):

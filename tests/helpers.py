@@ -132,7 +132,7 @@ def assert_user_error(result, *parts):
 
 
 def read_events(log_dir):
-    """{tag: {step: value}} of all TensorBoard event files of a folder; images as uint8 [H,W,3] lists.
+    """{tag: {step: value}} of the scalars and images (uint8 [H,W,3] lists) of a folder's TensorBoard event files.
 
     Files are read in the order of their writing, so a step written again by a resumed run replaces the
     one the killed run left.
@@ -143,6 +143,8 @@ def read_events(log_dir):
     for path in sorted(Path(log_dir).glob("events.out.tfevents.*"), key=lambda p: p.stat().st_mtime_ns):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name not in ("images", "scalars"):
+                    continue
                 array = tf.make_ndarray(value.tensor)
                 if value.metadata.plugin_data.plugin_name == "images":
                     array = [tf.image.decode_png(png).numpy() for png in array[2:]]

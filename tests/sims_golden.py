@@ -1,4 +1,4 @@
-"""Fixtures of the original SIMS scripts and networks, shared by the tests of SIMS."""
+"""Fixtures of the original SIMS scripts and networks, shared by the tests of SIMS; see data/golden/README.md."""
 
 import functools
 import json
@@ -6,9 +6,8 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
+GOLDEN = Path(__file__).resolve().parent / "data" / "golden"
 IDENTITY = np.array([1, 0, 0, 0, 1, 0], np.float32)
 
 
@@ -20,15 +19,11 @@ def _loaded(name):
 
 def arrays(name):
     """The arrays of fixture sims_<name>."""
-    folder = GOLDEN / f"sims_{name}"
-    if not folder.is_dir():
-        pytest.skip(f"fixture {folder} is not here")
     return _loaded(f"sims_{name}")
 
 
 def networks():
     """{network: [[variable of the original, shape]]}, {network: number of parameters}."""
-    arrays("nets")
     found = json.loads((GOLDEN / "sims_nets" / "options.json").read_text())["networks"]
     return {n: d["variables"] for n, d in found.items()}, {n: d["parameters"] for n, d in found.items()}
 

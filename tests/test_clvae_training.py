@@ -13,7 +13,7 @@ from semantic_synthesis.data import ClassTable, open_dataset
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.networks import Block
 from semantic_synthesis.runs import build_method
-from semantic_synthesis.training.trainer import Trainer, make_strategy
+from semantic_synthesis.training import Trainer, make_strategy
 
 CLASSES, SIZE, LAYERS = 4, 128, 3
 # A coarse block, the middle one of two that share a level, the finest with latents, and the one-hot one.

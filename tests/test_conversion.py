@@ -33,7 +33,9 @@ close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-4)
 def fixture(name):
     folder = GOLDEN / name
     if not folder.is_dir():
-        pytest.skip(f"fixture {folder} is not here")
+        pytest.skip(
+            f"{folder}: not here, its weights are not ours to publish; see tests/data/golden/README.md"
+        )
     options = json.loads((folder / "options.json").read_text())
     return folder, options.get("options", options), dict(np.load(folder / "io.npz"))
 

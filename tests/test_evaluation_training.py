@@ -7,6 +7,7 @@ import pytest
 from helpers import shallow_networks, tiny_config
 
 from semantic_synthesis import runs
+from semantic_synthesis.data import ClassTable
 from semantic_synthesis.evaluation import EvaluateOptions, evaluating
 from semantic_synthesis.evaluation.during_training import TrainEval
 from semantic_synthesis.layers.naming import named_variables
@@ -22,6 +23,20 @@ class Colours:
 
     def __call__(self, pictures):
         return pictures.mean((1, 2)) / 255
+
+
+def test_metrics_come_in_the_order_asked_for(monkeypatch):
+    """The first one decides what best/ keeps."""
+    monkeypatch.setattr(evaluating, "InceptionFeatures", Colours)
+    monkeypatch.setattr(evaluating, "load_judge", Colours)
+    monkeypatch.setattr(evaluating, "open_segmenter", lambda *_: Colours())
+    table = ClassTable.create("two", [0, 1], ["a", "b"])
+    for asked in ("miou,judge", "judge,miou", "judge,kid,miou"):
+        made = evaluating.make_metrics(EvaluateOptions(metrics=asked), True, table)
+        kinds = ["miou" if hasattr(m, "confusion") else "judge" if "judge" in m.name else "kid" for m in made]
+        assert kinds == asked.split(",")
+    (first, _) = evaluating.make_metrics(EvaluateOptions(), True, table)
+    assert hasattr(first, "confusion")
 
 
 def test_the_best_weights_are_kept_and_averages_count(monkeypatch, tmp_path):

@@ -21,7 +21,7 @@ def test_signatures():
     assert found["synthesize_style"] == maps | {"z": [None, None, 3]}
     assert found["sample_style"] == found["serving_default"] == maps | {"seed": [None]}
     assert set(found) == {
-        "serving_default", "png", "synthesize_style", "sample_style", "regions",
+        "serving_default", "png", "synthesize_style", "sample_style", "regions", "picture",
     }  # fmt: skip
 
 

@@ -22,7 +22,8 @@ def test_signatures():
     assert found["sample_style"] == found["serving_default"] == maps | {"seed": [None]}
     assert found["regions"] == maps
     assert set(found) == {"serving_default", "png", "png_style", "synthesize_style", "encode_style",
-                          "sample_style", "regions", "png_style_label"}  # fmt: skip
+                          "sample_style", "regions", "png_style_label", "png_synthesize_style",
+                          "png_sample_style", "png_encode_style", "png_encode_style_label", "picture"}  # fmt: skip
 
 
 def test_pixels_are_those_in_process():
@@ -77,6 +78,51 @@ def test_styles_of_photos():
         }
         pictures = exports.unpacked(call("regions", "png_style", **files)["image_png_bytes"])
         exports.assert_same_pixels(pictures, run.synthesize(layout, style))
+
+
+def test_style_signatures_take_files():
+    label, instance = exports.layouts(2)
+    maps = {"label": label, "instance": instance}
+    files = {
+        "label_png_bytes": [exports.png(x) for x in label],
+        "instance_png_bytes": [exports.png(x.astype(np.uint16)) for x in instance],
+    }
+    style = call("regions", "sample_style", **maps, seed=[4, 5])
+    found = call("regions", "png_sample_style", **files, seed=[4, 5])
+    assert set(found) == set(style)
+    for name in style:
+        np.testing.assert_array_equal(found[name], style[name])
+    expected = call("regions", "synthesize_style", **maps, **style)["image"]
+    found = call("regions", "png_synthesize_style", **files, **style)["image_png_bytes"]
+    exports.assert_same_pixels(exports.unpacked(found), expected)
+    photos = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    shown = {"style_image_bytes": [exports.png(photo) for photo in photos]}
+    expected = call("regions", "encode_style", **maps, image=photos)
+    found = call("regions", "png_encode_style", **files, **shown)
+    assert set(found) == {"noise", "noise_present"}
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_styles_of_a_photo_of_another_layout():
+    """The rows that a photo decides are those of the classes its own map shows, as `png_style_label` uses them."""
+    label, instance = exports.layouts(2)
+    photo = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    files = {
+        "label_png_bytes": [exports.png(label[0])],
+        "instance_png_bytes": [exports.png(instance[0].astype(np.uint16))],
+    }
+    shown = {"style_image_bytes": [exports.png(photo)], "style_label_png_bytes": [exports.png(label[1])]}
+    found = call("regions", "png_encode_style_label", **files, **shown)
+    run = exports.synthesizer("regions")
+    layout, theirs = run.layout(label[0], instance[0]), run.layout(label[1])
+    expected = run.read_photos(photo, layout, theirs)
+    present = expected.present["noise"].numpy()
+    np.testing.assert_array_equal(found["noise_present"], present)
+    assert 0 < present.sum() < present.size, "some rows of both kinds"
+    np.testing.assert_allclose(
+        found["noise"][present], expected.values["noise"][present], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_too_few_rows_are_refused():

@@ -199,7 +199,7 @@ def test_fixture_losses(tmp_path):
 
 
 def test_parameter_counts():
-    """Spec, section 13.1 and 13.2: ADE20K's generator and the encoder at noise length 64."""
+    """Of the original at noise length 64: its encoder's, and ADE20K's generator."""
     encoder = InstanceEncoder(64, 64, init=ZEROS)
     assert sum(int(np.prod(v.shape)) for v in named_variables(encoder).values()) == 3_689_856
     shapes = reference.generator_shapes(64, 151, 64, 256, cells=64)

@@ -22,6 +22,21 @@ def run(run_dir):
         return load_run(str(run_dir))
 
 
+def test_plans_of_equal_bytes_and_different_shapes_are_kept_apart(run):
+    """A layout on its side has the same bytes; its plan must be its own."""
+    layout = run.layout(np.zeros((32, 64), np.int32))
+    on_its_side = {name: np.swapaxes(values, 1, 2).copy() for name, values in layout.items()}
+    assert run._planned(layout) is not run._planned(on_its_side)
+    assert run._planned(layout) is run._planned({name: values.copy() for name, values in layout.items()})
+    assert run.synthesize(layout, run.sample_style([1])).shape == (1, 32, 64, 3)
+
+
+def test_maps_of_different_sizes_are_refused(run, monkeypatch):
+    monkeypatch.setattr(run, "instance_maps", "objects")
+    with pytest.raises(ValueError, match=r"shapes \(8, 8\) and \(8, 9\); expected equal ones"):
+        run.layout(np.zeros((8, 8), int), np.zeros((8, 9), int))
+
+
 def test_same_layout_and_style_give_the_same_pixels(run, run_dir):
     layout, style = run.layout(layout_map(32, 64)), run.sample_style([3])
     picture = run.synthesize(layout, style)

@@ -16,7 +16,7 @@ from semantic_synthesis import runs
 from semantic_synthesis.config import Config
 from semantic_synthesis.data import open_dataset
 from semantic_synthesis.methods import METHODS
-from semantic_synthesis.training.trainer import Trainer, make_strategy
+from semantic_synthesis.training import Trainer, make_strategy
 
 DATA = Path(__file__).parent / "data"
 

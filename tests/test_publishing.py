@@ -1,13 +1,16 @@
 """`publish`: the run made small, in either format, loads and paints as before; other programs read it by name."""
 
 import json
+import os
 import struct
 
 import numpy as np
 import pytest
+from helpers import layout_map, shallow_networks, write_run
 
 from semantic_synthesis import load, runs
 from semantic_synthesis.describing import example_map
+from semantic_synthesis.inference import load_run
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.publishing import PublishOptions, publish
 
@@ -57,3 +60,28 @@ def test_the_published_run_paints_the_same(tmp_path):
     (tmp_path / "run" / "weights.npz").write_bytes(b"version https://git-lfs.github.com/spec/v1\nsize 9\n")
     with pytest.raises(ValueError, match=r"weights\.npz: a pointer to 9 bytes that Git LFS left"):
         load(tmp_path / "run")
+
+
+def test_published_runs_make_the_same_pictures(tmp_path):
+    with shallow_networks():
+        run_dir = write_run(tmp_path / "run")
+        small = str(tmp_path / "small")
+        assert publish(PublishOptions(str(run_dir), small)) == 0
+        before, after = load_run(str(run_dir)), load_run(small)
+        pictures = [
+            run.synthesize(run.layout(layout_map(32, 64)), run.sample_style([3])) for run in (before, after)
+        ]
+    assert sorted(os.listdir(small)) == ["config.json", "weights.npz"]
+    with np.load(os.path.join(small, "weights.npz")) as file:
+        assert {file[name].dtype for name in file.files} == {np.dtype(np.float16)}
+        assert not [name for name in file.files if name.startswith("discriminator")]
+    assert np.abs(np.diff(np.stack(pictures).astype(int), axis=0)).max() <= 3
+    with open(os.path.join(small, "config.json"), encoding="utf-8") as file:
+        assert str(tmp_path) not in file.read()
+
+
+def test_mistakes(tmp_path):
+    with pytest.raises(ValueError, match="needs --checkpoint_dir"):
+        publish(PublishOptions())
+    with pytest.raises(ValueError, match="exists already"):
+        publish(PublishOptions("demo_spade", str(tmp_path)))

@@ -10,7 +10,7 @@ from helpers import REPOSITORY, shallow_networks, train_steps
 from semantic_synthesis import data
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import make_config
-from semantic_synthesis.training.trainer import Trainer, make_strategy
+from semantic_synthesis.training import Trainer, make_strategy
 
 SAMPLES = REPOSITORY.parent / "shared" / "data"
 MODES = {"coco": "coco_stuff", "ade20k": "ade20k", "gta5": "gta5", "deepfashion": "deepfashion"}

@@ -10,8 +10,8 @@ from semantic_synthesis.data import open_dataset
 from semantic_synthesis.layers import BatchNorm
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import instance_maps
+from semantic_synthesis.training import Trainer, make_strategy
 from semantic_synthesis.training.recalibration import measure_statistics
-from semantic_synthesis.training.trainer import Trainer, make_strategy
 
 OPTIONS = {
     "method": "oasis", "z_dim": 3, "crop_size": 16, "ema_decay": 0.9, "lr": 0.05, "batch_size": 2,

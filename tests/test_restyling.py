@@ -56,7 +56,7 @@ def test_any_text_is_an_edit_or_an_error(text):
     try:
         found = parse_edit(text)
     except ValueError as error:
-        assert "\n" not in text or str(error)
+        assert str(error).startswith(f"--restyle {text}: ") and "\n" not in str(error)[len(text) + 12 :]
     else:
         assert found.kind in ("all", "class", "instance") and 0 <= found.share <= 1
 

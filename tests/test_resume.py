@@ -24,7 +24,11 @@ OPTIONS = {
     "total_epochs": 200, "decay_epoch": 0, "norm_D": "spectralsync_batch", "print_info_freq": 1,
     "save_model_freq": 4, "save_img_freq": 100_000,
 }  # fmt: skip
-LOSSES = ("GAN", "GAN_Feat", "KLD", "D_Fake", "D_real")
+LOSSES = (
+    *(f"loss/generator/{name}" for name in ("GAN", "GAN_Feat", "KLD")),
+    *(f"loss/discriminator/{name}" for name in ("D_Fake", "D_real")),
+)
+RATES = ("optimizer/learning_rate/generator", "optimizer/learning_rate/discriminator")
 COMPARED = 10
 
 
@@ -72,7 +76,7 @@ def runs(tmp_path_factory):
 def test_killed_run_continues_with_the_same_losses(runs):
     assert runs["killed"][0] == -signal.SIGKILL
     first = runs["saved"] + 1
-    for name in LOSSES + ("learning_rate/generator", "learning_rate/discriminator"):
+    for name in LOSSES + RATES:
         resumed, calm = runs["resumed"][name], runs["calm"][name]
         assert min(resumed) == first and min(calm) == 1
         steps = range(first, first + COMPARED)
@@ -87,8 +91,10 @@ def test_signals_save_before_leaving(runs):
         code, _, err = runs[name]
         assert code == 128 + number, err[-3000:]
         assert "Traceback" not in err
+        assert "\r" not in err and "Sharding" not in err and "E0000" not in err
+        assert "] preparing networks (up to a minute)\n" in err and "\nstopping: this step ends and" in err
         events = runs["resumed" if folder == "broken" else "calm"]
-        last = max(events["GAN"])
+        last = max(events["loss/generator/GAN"])
         assert newest(runs[folder]) == last  # at that very step, not at the last multiple of four
         assert len(list(runs[folder].glob("ckpt-*.index"))) == 3
 

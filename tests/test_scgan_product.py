@@ -203,7 +203,7 @@ def test_averages_hold_running_statistics_and_no_power_iterations():
 
 @pytest.mark.slow
 def test_a_run_goes_on_where_it_was_saved(tmp_path):
-    from semantic_synthesis.training.trainer import Trainer, make_strategy
+    from semantic_synthesis.training import Trainer, make_strategy
 
     config = tiny_config(
         tmp_path, **SMALL, use_vae=True, ema_decay=0.9, crop_size=16, encoder_size=8, num_discriminators=1,

@@ -86,7 +86,8 @@ def test_status_and_metadata(server):
     assert status == 200 and answer["model_spec"] == {"name": "styled", "signature_name": "", "version": "1"}
     signatures = answer["metadata"]["signature_def"]["signature_def"]
     assert sorted(signatures) == [
-        "encode_style", "png", "png_style", "sample_style", "serving_default", "synthesize_style",
+        "encode_style", "png", "png_encode_style", "png_style", "png_synthesize_style", "sample_style",
+        "serving_default", "synthesize_style",
     ]  # fmt: skip
     found = signatures["serving_default"]["inputs"]["label"]
     assert found["dtype"] == "DT_UINT8" and signatures["encode_style"]["outputs"]["z"]["dtype"] == "DT_FLOAT"
@@ -95,7 +96,7 @@ def test_status_and_metadata(server):
 
 def test_client_of_the_docs_needs_the_standard_library_only(server, tmp_path):
     _, port = server
-    text = (REPOSITORY / "docs" / "serving.md").read_text()
+    text = (REPOSITORY / "docs" / "export.md").read_text()
     (tmp_path / "client.py").write_text(re.search(r"```python\n(# python client.py.*?)```", text, re.S)[1])
     label, _ = exports.layouts(1)
     (tmp_path / "map.png").write_bytes(exports.png(label[0]))

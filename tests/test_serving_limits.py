@@ -253,7 +253,7 @@ def test_hosts_and_origins(server):
         found = raw(
             port, f"GET /v1/models/styled HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
         )
-        assert error_of(found)[0] in (400, 403), host
+        assert error_of(found)[0] in (400, 421), host
     for host in (
         "localhost",
         f"LOCALHOST:{port}",

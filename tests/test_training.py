@@ -14,7 +14,7 @@ from semantic_synthesis.checkpoint_files import newest_checkpoint
 from semantic_synthesis.data import open_dataset
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.pictures import contact_sheet, to_uint8
-from semantic_synthesis.training.trainer import Trainer, make_strategy
+from semantic_synthesis.training import Trainer, make_strategy
 
 OPTIONS = {
     "crop_size": 16, "encoder_size": 8, "use_vae": True, "modulation": "dense", "ema_decay": 0.75,
@@ -53,20 +53,26 @@ def resumed(finished, tmp_path_factory):
 
 def test_scalars_in_event_files(finished):
     events = read_events(finished.run_dir / "logs")
-    losses = {"GAN", "GAN_Feat", "KLD", "D_Fake", "D_real"}
-    rates = {"learning_rate/generator", "learning_rate/discriminator"}
-    pictures = {"input_label", "synthesized_image", "real_image"}
-    assert events.keys() == losses | rates | pictures | {"images_per_second"}
-    for tag in losses | rates | {"images_per_second"}:
+    losses = {f"loss/generator/{name}" for name in ("GAN", "GAN_Feat", "KLD")}
+    losses |= {f"loss/discriminator/{name}" for name in ("D_Fake", "D_real")}
+    rates, norms = (
+        {f"optimizer/{kind}/{objective}" for objective in ("generator", "discriminator")}
+        for kind in ("learning_rate", "gradient_norm")
+    )
+    columns = ("input_label", "synthesized_image", "random_style", "real_image")
+    pictures = {f"pictures/{name}" for name in ("beside_each_other", *columns)}
+    speed = "throughput/images_per_second"
+    assert events.keys() == losses | rates | norms | pictures | {speed}
+    for tag in losses | rates | norms | {speed}:
         assert sorted(events[tag]) == [2, 4, 6]
         assert np.isfinite(list(events[tag].values())).all()
     # lr 0.01, TTUR, decay from step 3 of 6 on; the rate with which the step was made.
     np.testing.assert_allclose(
-        [events["learning_rate/generator"][i] for i in (2, 4, 6)], [0.005, 0.005, 0.005 / 3]
+        [events["optimizer/learning_rate/generator"][i] for i in (2, 4, 6)], [0.005, 0.005, 0.005 / 3]
     )
-    np.testing.assert_allclose(events["learning_rate/discriminator"][6], 0.02 / 3)
-    assert min(events["images_per_second"].values()) > 0
-    assert 0.2 < events["D_real"][2] < 5 and events["KLD"][2] > 0
+    np.testing.assert_allclose(events["optimizer/learning_rate/discriminator"][6], 0.02 / 3)
+    assert min(events[speed].values()) > 0
+    assert 0.2 < events["loss/discriminator/D_real"][2] < 5 and events["loss/generator/KLD"][2] > 0
 
 
 def test_pictures_in_event_files_and_samples(finished):
@@ -78,19 +84,26 @@ def test_pictures_in_event_files_and_samples(finished):
     dataset, method = finished.trainer.dataset, finished.trainer.method
     batch = next(iter(dataset.batches(4, training=False)))
     style = method.encode_style(batch["image"]).values
+    random = method.sample_style(None, batch["row"])
     columns = {
         "input_label": dataset.table.colorize(batch["label"].numpy()),
         "synthesized_image": to_uint8(method.synthesize({"label": batch["label"]}, style)),
+        "random_style": to_uint8(method.synthesize({"label": batch["label"]}, random)),
         "real_image": to_uint8(batch["image"]),
     }
     assert len(np.unique(columns["synthesized_image"])) > 20
+    assert (columns["random_style"] != columns["synthesized_image"]).any()
     for tag, expected in columns.items():
-        assert sorted(events[tag]) == [4, 6]
-        off = np.abs(np.array(events[tag][6], int) - expected)
+        assert sorted(events[f"pictures/{tag}"]) == [4, 6]
+        off = np.abs(np.array(events[f"pictures/{tag}"][6], int) - expected)
         assert off.max() <= 1, tag  # a traced and an untraced call may truncate apart
     sheet = cv2.imread(str(finished.run_dir / "samples" / "step_0000006.png"))[..., ::-1].astype(int)
     assert np.abs(sheet - contact_sheet(list(columns.values()))).max() <= 1
-    assert any((a != b).any() for a, b in zip(*(events["synthesized_image"][i] for i in (4, 6)), strict=True))
+    np.testing.assert_array_equal(events["pictures/beside_each_other"][6][0], sheet)
+    assert any(
+        (a != b).any()
+        for a, b in zip(*(events["pictures/synthesized_image"][i] for i in (4, 6)), strict=True)
+    )
 
 
 def test_checkpoints_on_disk(finished):

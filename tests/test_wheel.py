@@ -126,6 +126,7 @@ def test_what_the_wheel_holds(installed):
         "py.typed",
         "datasets/ade20k.json",
         "datasets/scenes/lake_label.png",
+        *(f"serving/page/{path.name}" for path in (REPOSITORY / "semantic_synthesis/serving/page").iterdir()),
         "checkpoints/scenes_judge/weights.npz",
     ):
         assert f"semantic_synthesis/{name}" in found, name

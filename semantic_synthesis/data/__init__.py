@@ -2,7 +2,7 @@
 
 from .decoding import check_upright, read_bytes, read_image, read_instance, read_label
 from .errors import DataError, user_error
-from .geometry import fit_image, fit_label
+from .geometry import fit_image, fit_label, pad_map
 from .graph_decoding import decode_label_png
 from .instances import regions
 from .layouts import read_layout
@@ -19,6 +19,7 @@ __all__ = [
     "fit_image",
     "fit_label",
     "open_dataset",
+    "pad_map",
     "read_bytes",
     "read_image",
     "read_instance",

@@ -3,7 +3,8 @@
 A description is a JSON object:
   name, title, source: text.
   classes: list of {"id": raw label value, "name": text, "color": [r, g, b]}; the order is the class
-    index; name and color may be left out. null: the classes are found in the label maps.
+    index; name and color may be left out; a list of ids, or of colors, is several values of one class.
+    null: the classes are found in the label maps.
   unknown_id: raw value of unlabelled pixels, or null; its class is appended unless `classes` has the id.
   instance_none_id: raw value that means "no instance" in instance maps, or null if every value is one.
   instances: how `prepare instances` makes instance maps for this dataset.
@@ -74,11 +75,10 @@ class Description:
                 raise DataError(f"{self.path}: class entry {entry!r}; expected {{id, name, color}}")
         unknown = None
         if self.unknown_id is not None:
-            ids = [entry["id"] for entry in entries]
-            if self.unknown_id not in ids:
+            groups = [entry["id"] if isinstance(entry["id"], list) else [entry["id"]] for entry in entries]
+            unknown = next((i for i, ids in enumerate(groups) if self.unknown_id in ids), len(groups))
+            if unknown == len(groups):
                 entries.append({"id": self.unknown_id, "name": "unknown"})
-                ids.append(self.unknown_id)
-            unknown = ids.index(self.unknown_id)
         ids, names, colors = ([entry.get(key) for entry in entries] for key in ("id", "name", "color"))
         return ClassTable.create(self.name, ids, names, colors, unknown=unknown)
 

@@ -21,6 +21,7 @@ from ..files import check_regular
 from .errors import DataError
 from .headers import orientation, read_header
 from .tables import NO_CLASS, ClassTable, describe_ids, pack_colors
+from .transparency import transparent_pixels, warn_of_transparency
 
 MAX_PIXELS = 1 << 27
 DARK = 64  # of 256; below it 16-bit photos are of cameras with 10 to 14 bits, unscaled
@@ -84,7 +85,11 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def decode_image(data: bytes, source: str | Path) -> np.ndarray:
-    """A photo's bytes -> uint8 [H, W, 3], RGB; `source` names the file in errors."""
+    """A photo's bytes -> uint8 [H, W, 3], RGB; `source` names the file in errors.
+
+    Alpha is dropped: pixels have the colour that the file stores below it. The first photo with
+    transparent pixels is named in a warning.
+    """
     kind = _kind(data)
     bits = 8
     if kind == "PNG":
@@ -99,7 +104,13 @@ def decode_image(data: bytes, source: str | Path) -> np.ndarray:
             f"{source}: photo with 16 bits, of which no value is above {256 * brightest + 255} of 65535, nearly black;"
             " scale the values to 8 bits"
         )
+    warn_of_transparency(data, kind, source)
     return picture
+
+
+def open_pixels(data: bytes) -> int:
+    """The number of transparent pixels of a photo's bytes."""
+    return transparent_pixels(data, _kind(data))
 
 
 def check_upright(data: bytes, source: str | Path) -> None:
@@ -204,7 +215,7 @@ def unknown_ids_message(source: str | Path, found: Collection[int], table: Class
     unknown = [int(i) for i in found if table.class_of_id[i] == NO_CLASS]
     message = (
         f"{source}: label ids {describe_ids(unknown)} are not in class table '{table.name}';"
-        f" found {describe_ids(found)}, allowed {describe_ids(table.raw_ids)}; "
+        f" found {describe_ids(found)}, allowed {describe_ids(table.ids_of_classes[0])}; "
     )
     if unknown == [255]:
         return message + 'if 255 marks unlabelled pixels, give the class table "unknown_id": 255'
@@ -339,11 +350,12 @@ def _classes_of_colors(rgb, table, source):
 def _unknown_color_message(source, rgb, packed, wrong, table):
     row, column = np.argwhere(wrong)[0]
     color = rgb[row, column].astype(int)
-    nearest = np.argmin(np.sum((table.colors.astype(int) - color) ** 2, axis=1))
+    known, classes = table.colors_of_classes
+    nearest = np.argmin(np.sum((known.astype(int) - color) ** 2, axis=1))
     count, kinds = int(wrong.sum()), len(np.unique(packed[wrong]))
     message = (
         f"{source}: colour {tuple(color.tolist())} at row {row}, column {column} is not in class table"
-        f" '{table.name}' (nearest: {table.names[nearest]} {tuple(table.colors[nearest].tolist())});"
+        f" '{table.name}' (nearest: {table.names[classes[nearest]]} {tuple(known[nearest].tolist())});"
         f" {kinds} unknown colours on {count} of {wrong.size} pixels; "
     )
     if (packed[wrong] & 0xFF == packed[wrong] >> 16).all() and kinds <= table.num_classes:

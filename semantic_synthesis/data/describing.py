@@ -1,22 +1,92 @@
-"""Drafts a dataset's description from what its label maps hold."""
+"""`prepare describe`: drafts a dataset's description from what its label maps hold."""
 
 import json
 import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
-from .decoding import decode_samples, read_bytes
-from .errors import DataError
+from ..config import Config
+from ..files import write_text
+from ..options import option
+from . import catalogue
+from .class_lists import read_class_list
+from .decoding import decode_samples, read_bytes, read_label
+from .errors import DataError, printable
+from .pairing import find_all, find_places, natural_order, pair
 from .scanning import map_files
-from .tables import palette_color
+from .tables import ClassTable, palette_color
 
 MAX_COLORS = 1024
 TOO_MANY = "a label map has one exact colour per class: are these photos, or are their edges smoothed?"
+
+
+@dataclass(frozen=True)
+class DescribeOptions:
+    """Options of `prepare describe`."""
+
+    image_dir: str = option("", "Folder of training photos.")
+    label_dir: str = option("", "Folder of training label maps.")
+    instance_dir: str = option("", "Folder of training instance maps, if there are any.")
+    semantic_label_path: str = option(
+        "", "CVAT's labelmap.txt, or another list with the names of the classes."
+    )
+    out: str = option("dataset.json", "The description to write.")
+
+
+def describe(options: DescribeOptions) -> int:
+    """Drafts a dataset description from folders: ids or colours found, default sizes, file patterns."""
+    config = Config(
+        dataset_mode=catalogue.CUSTOM, image_dir=options.image_dir, label_dir=options.label_dir,
+        instance_dir=options.instance_dir,
+    )  # fmt: skip
+    samples, left_out = _labelled_samples(config)
+    maps, name = [sample.label for sample in samples], Path(options.out).stem
+    given = options.semantic_label_path
+    classes = named_classes(maps, read_class_list(given, name)) if given else drafted_classes(maps)
+    root = os.path.dirname(os.path.abspath(options.out))
+    folders = {"image": options.image_dir, "label": options.label_dir, "instance": options.instance_dir}
+    layout = {
+        kind: f"{os.path.relpath(folder, root).replace(os.sep, '/')}/**/{{stem}}.*"
+        for kind, folder in folders.items()
+        if folder
+    }
+    if left_out:
+        layout["list"] = f"{name}_labelled.txt"
+        write_text(os.path.join(root, layout["list"]), list_text([sample.stem for sample in samples]))
+        tqdm.write(
+            f"{len(left_out)} of {len(left_out) + len(samples)} photos have no label map and are left out, first "
+            f"{printable(left_out[0])}; {layout['list']} names the others"
+        )
+    unknown = 255 if classes[-1]["name"] == "unknown" else None
+    description = {
+        "name": name, "classes": classes, "unknown_id": unknown, "instance_none_id": 0,
+        "options": {"crop_size": 256, "no_instance": not options.instance_dir},
+        "dataroot": ".", "splits": {"train": layout, "val": "train", "test": "val"},
+    }  # fmt: skip
+    write_text(options.out, description_text(description))
+    tqdm.write(
+        f"{options.out}: {len(classes)} classes; edit the names, then train with --dataset_mode {options.out}"
+    )
+    return 0
+
+
+def _labelled_samples(config):
+    """(Samples, photos that have no label map): photos may be more than label maps, but not the other way."""
+    description = catalogue.describe(catalogue.CUSTOM)
+    places, _ = find_places(config, description, "train")
+    found = {kind: find_all(places[kind], kind) for kind in catalogue.MAPS if places[kind]}
+    alone = {stem: path for stem, path in found["image"].items() if stem not in found["label"]}
+    labelled = {stem: path for stem, path in found["image"].items() if stem not in alone}
+    if labelled:
+        found["image"] = labelled
+    return pair(found), [alone[stem] for stem in sorted(alone, key=natural_order)] if labelled else []
 
 
 def color_counts(path: str | Path) -> tuple[str, dict, np.ndarray | None]:
@@ -55,6 +125,29 @@ def drafted_classes(paths: Sequence[str]) -> list[dict[str, Any]]:
     if len({tuple(c["color"]) for c in classes}) < len(classes):
         classes = [{**c, "color": list(palette_color(c["id"]))} for c in classes]
     return classes
+
+
+def named_classes(paths: Sequence[str], table: ClassTable) -> list[dict[str, Any]]:
+    """A class list's JSON entries, after a check that every label map fits them; 255 in maps becomes unknown."""
+    columns = zip(table.raw_ids, table.names, table.colors.tolist(), strict=True)
+    entries = [{"id": i, "name": name, "color": color} for i, name, color in columns]
+    unknown = drafted_classes(paths)[-1]
+    if unknown["name"] == "unknown" and unknown["id"] not in table.raw_ids:
+        entries.append({"id": unknown["id"], "name": "unknown"})
+    ids, names = ([entry[key] for entry in entries] for key in ("id", "name"))
+    colors = [entry.get("color") for entry in entries]
+    whole = ClassTable.create(table.name, ids, names, colors)
+    for _ in map_files(lambda path: read_label(path, whole), paths, "checking label maps"):
+        pass
+    return entries
+
+
+def list_text(stems: Sequence[str]) -> str:
+    """A list file's text, one stem a line; DataError for stems that a line cannot hold."""
+    for stem in stems:
+        if stem != stem.strip() or len(stem.splitlines()) > 1 or not stem.isprintable():
+            raise DataError(f"{stem!r}: a list of files cannot hold this name; rename the file")
+    return "".join(f"{stem}\n" for stem in stems)
 
 
 def description_text(description: Mapping[str, Any]) -> str:

@@ -19,12 +19,27 @@ from .errors import DataError
 if TYPE_CHECKING:
     from semantic_synthesis.config import Config
 
+MOST_PIXELS = 2**22  # of one picture, where the size is free: several GB of features at full width
+
 
 def fit_label(label: np.ndarray, height: int, width: int) -> np.ndarray:
     """Integer map [h, w] -> [height, width], same dtype; the value at the nearest pixel centre."""
     if label.shape == (height, width):
         return label
     return label[_centres(label.shape[0], height)][:, _centres(label.shape[1], width)]
+
+
+def padded_size(height: int, width: int, stride: int) -> tuple[int, int]:
+    """(height, width) of the smallest map of multiples of stride that holds another."""
+    return -(-height // stride) * stride, -(-width // stride) * stride
+
+
+def pad_map(array: np.ndarray, stride: int) -> np.ndarray:
+    """[h, w, ...] -> the same, continued below and on the right with its last row and column up to multiples of
+    stride: how networks that paint any size get maps that they can halve. What is added is cut off the picture."""
+    height, width = padded_size(array.shape[0], array.shape[1], stride)
+    missing = [(0, height - array.shape[0]), (0, width - array.shape[1])] + [(0, 0)] * (array.ndim - 2)
+    return np.pad(array, missing, "edge") if (height, width) != array.shape[:2] else array
 
 
 def fit_image(image: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -139,8 +139,9 @@ def _opaque(samples, source):
 
 def _find_ids(samples, table):
     """Integer [H, W] -> classes int32 [H, W], NO_CLASS for ids not in the table."""
-    classes = table.class_of_id[: max(table.raw_ids) + 2]
-    classes = np.where(np.arange(len(classes)) <= max(table.raw_ids), classes, NO_CLASS)
+    largest = table.ids_of_classes[0].max()
+    classes = table.class_of_id[: largest + 2]
+    classes = np.where(np.arange(len(classes)) <= largest, classes, NO_CLASS)
     return tf.gather(classes, tf.minimum(tf.cast(samples, tf.int32), len(classes) - 1))
 
 
@@ -148,11 +149,14 @@ def _find_colors(rgb, table):
     """uint8 [H, W, 3] -> classes int32 [H, W], NO_CLASS for colours not in the table."""
     red, green, blue = tf.unstack(tf.cast(rgb, tf.int32), axis=-1)
     packed = red * 65536 + green * 256 + blue  # [H, W]
-    known = pack_colors(table.colors)  # [C]
-    order = np.argsort(known).astype(np.int32)
+    colors, classes = table.colors_of_classes
+    known = pack_colors(colors)  # [N]
+    order = np.argsort(known)
     at = tf.searchsorted(known[order], tf.reshape(packed, [-1]))  # [H * W]
     at = tf.minimum(tf.reshape(at, tf.shape(packed)), len(known) - 1)  # [H, W]
-    return tf.where(tf.gather(known[order], at) == packed, tf.gather(order, at), NO_CLASS)
+    return tf.where(
+        tf.gather(known[order], at) == packed, tf.gather(classes[order].astype(np.int32), at), NO_CLASS
+    )
 
 
 def _ids(samples, table, source):
@@ -162,7 +166,7 @@ def _ids(samples, table, source):
     listed = tf.strings.reduce_join(tf.strings.as_string(found[:64]), separator=", ")
     check = require(
         tf.reduce_all(classes != NO_CLASS),
-        f"{source}: label ids {{", listed, f"}} found, allowed are {describe_ids(table.raw_ids)}"
+        f"{source}: label ids {{", listed, f"}} found, allowed are {describe_ids(table.ids_of_classes[0])}"
         f" (class table '{table.name}')",
     )  # fmt: skip
     with tf.control_dependencies([check]):
@@ -287,6 +291,18 @@ def decode_instance_png(png: tf.Tensor, name: str, most_pixels: int = MAX_PIXELS
         return tf.cast(tf.io.decode_png(png, 1)[..., 0], tf.int32)
 
     return tf.cond(kind == _RGB, colors, lambda: tf.cond(depth == 16, deep_ids, ids))
+
+
+def pad_maps(maps: tf.Tensor, stride: int) -> tf.Tensor:
+    """Integer [N,h,w] -> [N,H,W], multiples of stride, as `geometry.pad_map` of each; sizes may be unknown."""
+    for axis in (1, 2):
+        size = maps.shape[axis]
+        if size is not None and size % stride == 0:
+            continue
+        size = tf.shape(maps)[axis] if size is None else size
+        places = tf.range(-(-size // stride) * stride)
+        maps = tf.gather(maps, tf.minimum(places, size - 1), axis=axis)
+    return maps
 
 
 def fit_map(ids: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:

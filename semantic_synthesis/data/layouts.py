@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +12,23 @@ import cv2
 import numpy as np
 
 from .catalogue import STORED, Description
-from .decoding import decode_instance, decode_label, read_bytes, read_instance, read_label, read_photo_of_map
+from .decoding import (
+    decode_instance,
+    decode_label,
+    open_pixels,
+    read_bytes,
+    read_instance,
+    read_label,
+    read_photo_of_map,
+)
 from .errors import DataError, printable
 from .geometry import Geometry
 from .instances import compact
 from .pairing import Sample, find_samples
 from .pipeline import size_message
 from .scanning import map_files
+from .tables import describe_ids
+from .transparency import transparency_message
 
 if TYPE_CHECKING:
     from semantic_synthesis.data.tables import ClassTable
@@ -50,11 +61,11 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        total = max(1, int(self.pixels.sum()))
+        total, ids = max(1, int(self.pixels.sum())), self.table.to_dict()["raw_ids"]
         classes = [
             {
                 "index": index,
-                "id": self.table.raw_ids[index],
+                "id": ids[index],
                 "name": self.table.names[index],
                 "color": self.table.colors[index].tolist(),
                 "pixels": int(self.pixels[index]),
@@ -81,11 +92,11 @@ class Report:
         listed = ", ".join(f"{size} ({count})" for size, count in common[:6])
         if listed:
             yield f"  sizes: {listed}" + (f" and {len(common) - 6} others" if len(common) > 6 else "")
-        total = max(1, self.pixels.sum())
+        total, ids = max(1, self.pixels.sum()), self.table.to_dict()["raw_ids"]
         for index in np.argsort(-self.pixels, kind="stable"):
             if self.pixels[index]:
                 yield (
-                    f"  class {index:4d}  id {self.table.raw_ids[index]:5d}"
+                    f"  class {index:4d}  id {describe_ids(np.atleast_1d(ids[index])):>5s}"
                     f"  {100 * self.pixels[index] / total:6.2f} %"
                     f"  in {self.files[index]} label maps  {self.table.names[index]}"
                 )
@@ -107,8 +118,8 @@ def check_split(config: Any, description: Description, table: ClassTable, split:
     geometry = Geometry.of(config)
     turned = description.exif == STORED
     check = lambda sample: check_sample(sample, table, geometry, description.resize_maps, turned)  # noqa: E731
-    photo_like = []
-    for sample, (problems, size, pixels, noisy) in zip(
+    photo_like, transparent = [], {}
+    for sample, (problems, size, pixels, noisy, see_through) in zip(
         samples, map_files(check, samples, f"checking {split}"), strict=True
     ):
         for message in problems:
@@ -120,16 +131,29 @@ def check_split(config: Any, description: Description, table: ClassTable, split:
             report.files += pixels > 0
         if noisy:
             photo_like.append(sample.label)
-    _add_notes(report, photo_like)
+        if see_through:
+            transparent[sample.image] = see_through
+    _add_notes(report, photo_like, transparent)
     return report
 
 
-def _add_notes(report, photo_like):
+def _add_notes(report, photo_like, transparent):
+    if transparent:
+        path, count = next(iter(transparent.items()))
+        report.notes.append(
+            f"{len(transparent)} photos are transparent; {path}: {transparency_message(count)}"
+        )
     if photo_like:
         report.notes.append(
             f"{len(photo_like)} label maps change at most pixels, like photos or instance maps:"
             f" {photo_like[0]}"
         )
+    for name, count in Counter(report.table.names).items():
+        if count > 1:
+            report.notes.append(
+                f"{count} classes are called {name}; to make one class of them, give a single entry a list of their "
+                'values, "id": [1, 2, ...]'
+            )
     unseen = [report.table.names[i] for i in np.flatnonzero(report.files == 0)]
     if unseen and report.pixels.any():
         names = ", ".join(unseen[:10]) + (", ..." if len(unseen) > 10 else "")
@@ -138,8 +162,8 @@ def _add_notes(report, photo_like):
 
 def check_sample(
     sample: Sample, table: ClassTable, geometry: Geometry, resize_maps: bool, turned: bool = False
-) -> tuple[list[str], str | None, np.ndarray | None, bool]:
-    """One sample -> (problem lines, "WxH" or None, pixels per class int64 [C] or None, is like a photo)."""
+) -> tuple[list[str], str | None, np.ndarray | None, bool, int]:
+    """One sample -> (problem lines, "WxH" or None, pixels per class int64 [C] or None, like a photo, transparent)."""
     problems = []
 
     def tried(function, *arguments):
@@ -150,6 +174,7 @@ def check_sample(
             return None
 
     image = tried(lambda: read_photo_of_map(sample.image, turned))
+    transparent = 0 if image is None else open_pixels(read_bytes(sample.image))
     label = tried(lambda: decode_label(read_bytes(sample.label), table, sample.label))
     maps = [(sample.label, label)]
     if sample.instance is not None:
@@ -167,12 +192,12 @@ def check_sample(
         problems.append(f"{sample.instance}: {odd}")
     size = None if image is None else f"{image.shape[1]}x{image.shape[0]}"
     pixels = None if label is None else np.bincount(label.ravel(), minlength=table.num_classes)
-    return problems, size, pixels, label is not None and looks_like_photo(label)
+    return problems, size, pixels, label is not None and looks_like_photo(label), transparent
 
 
 def looks_like_photo(label: np.ndarray) -> bool:
     """Whether fewer than PHOTO_LIKE of horizontal neighbours are equal; label maps have mostly equal ones."""
-    return label.shape[1] > 1 and np.mean(label[:, 1:] == label[:, :-1]) < PHOTO_LIKE
+    return label.shape[1] > 1 and bool(np.mean(label[:, 1:] == label[:, :-1]) < PHOTO_LIKE)
 
 
 def odd_objects(label: np.ndarray, instance: np.ndarray) -> str | None:

@@ -117,7 +117,7 @@ def find_samples(
     if missing:
         raise DataError(f"{description.name}: no {NOUNS[missing[0]]}s are described; give --{missing[0]}_dir")
     kinds = [kind for kind in (*MAPS, *extra_maps) if places[kind]]
-    found = {kind: _find_all(places[kind], kind, listed, report) for kind in kinds}
+    found = {kind: find_all(places[kind], kind, listed, report) for kind in kinds}
     samples = pair(found, config.pairing_check, report)
     return samples[: config.max_dataset_size] if config.max_dataset_size > 0 else samples
 
@@ -222,7 +222,12 @@ def _read_list(root, name):
         raise DataError(f"{path}: not a text file; expected one file name per line") from None
 
 
-def _find_all(places, kind, listed, report):
+def find_all(
+    places: Sequence[tuple[str, str]],
+    kind: str,
+    listed: Sequence[str] | None = None,
+    report: Callable[[str], Any] = stop,
+) -> dict[str, str]:
     """{stem: path} over all (root, pattern) of a kind, at least one."""
     found = {}
     for root, pattern in places:

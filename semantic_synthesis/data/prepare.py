@@ -20,7 +20,7 @@ from ..options import Command, option
 from ..pictures import write_png
 from . import catalogue, instances, layouts, resolving
 from .decoding import decode_samples, read_bytes
-from .describing import description_text, drafted_classes
+from .describing import DescribeOptions, describe, description_text
 from .errors import DataError
 from .geometry import fit_label
 from .pairing import find_places, find_samples, path_of
@@ -46,7 +46,9 @@ class CheckOptions:
     image_dir: str = option("", "Folder of photos.")
     label_dir: str = option("", "Folder of label maps.")
     instance_dir: str = option("", "Folder of instance maps.")
-    semantic_label_path: str = option("", "Text file with the raw label values, comma-separated.")
+    semantic_label_path: str = option(
+        "", "Text file with the raw label values, comma-separated, or CVAT's labelmap.txt."
+    )
     split: str = option("train", "Which split: train, val or test.")
     pairing_check: bool = option(True, "Pair photos and label maps by file stem.")
     crop_size: int = option(None, "Width of the training pictures, if not the dataset's default.", kind=int)
@@ -92,44 +94,6 @@ def _dimensions(path):
         return decode_samples(read_bytes(path), path)[1].ndim
     except (DataError, FileNotFoundError):
         return 0
-
-
-@dataclass(frozen=True)
-class DescribeOptions:
-    """Options of `prepare describe`."""
-
-    image_dir: str = option("", "Folder of training photos.")
-    label_dir: str = option("", "Folder of training label maps.")
-    instance_dir: str = option("", "Folder of training instance maps, if there are any.")
-    out: str = option("dataset.json", "The description to write.")
-
-
-def describe(options: Any) -> int:
-    """Drafts a dataset description from folders: ids or colours found, default sizes, file patterns."""
-    config = Config(
-        dataset_mode=catalogue.CUSTOM, image_dir=options.image_dir, label_dir=options.label_dir,
-        instance_dir=options.instance_dir,
-    )  # fmt: skip
-    samples = find_samples(config, catalogue.describe(catalogue.CUSTOM), "train")
-    classes = drafted_classes([sample.label for sample in samples])
-    root = os.path.dirname(os.path.abspath(options.out))
-    folders = {"image": options.image_dir, "label": options.label_dir, "instance": options.instance_dir}
-    layout = {
-        kind: f"{os.path.relpath(folder, root).replace(os.sep, '/')}/**/{{stem}}.*"
-        for kind, folder in folders.items()
-        if folder
-    }
-    unknown = 255 if classes[-1]["name"] == "unknown" else None
-    description = {
-        "name": Path(options.out).stem, "classes": classes, "unknown_id": unknown, "instance_none_id": 0,
-        "options": {"crop_size": 256, "no_instance": not options.instance_dir},
-        "dataroot": ".", "splits": {"train": layout, "val": "train", "test": "val"},
-    }  # fmt: skip
-    write_text(options.out, description_text(description))
-    tqdm.write(
-        f"{options.out}: {len(classes)} classes; edit the names, then train with --dataset_mode {options.out}"
-    )
-    return 0
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config import Config, known_options
 from ..options import check_type, options_of
 from . import catalogue
+from .class_lists import read_class_list
 from .errors import DataError
 from .pairing import Sample, find_samples, stop
 from .scanning import scan_classes
@@ -86,32 +85,10 @@ def class_table(
     if config.class_table is not None:
         return ClassTable.from_dict(config.class_table, "class_table of the run")
     if config.semantic_label_path:
-        return ClassTable.create(description.name, read_label_values(config.semantic_label_path))
+        return read_class_list(config.semantic_label_path, description.name)
     if description.table is not None:
         return description.table
     return scan_classes([sample.label for sample in samples], description.name, report)
-
-
-def read_label_values(path: str | Path) -> list[int]:
-    """The comma-separated raw label values in a text file, as integers."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f"--semantic_label_path {path}: no such file; expected comma-separated label values"
-        )
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        words = file.read().strip().strip("[]()").replace(",", " ").split()
-    values = []
-    for word in words:
-        try:
-            value = float(word)
-            if value != int(value):
-                raise ValueError
-        except (ValueError, OverflowError):
-            raise DataError(
-                f"--semantic_label_path {path}: {word!r}; expected integers with commas between"
-            ) from None
-        values.append(int(value))
-    return values
 
 
 def check_sizes(config: Config) -> None:

@@ -49,6 +49,7 @@ class ClassTable:
     colors: uint8 [C, 3], RGB, all distinct.
     raw_ids: C integers; a pixel of a label map with value raw_ids[i] is of class i.
     unknown: index of the class that stands for unlabelled pixels, or None.
+    more_ids, more_colors: C tuples, mostly empty: further values and colours that are class i, too.
     """
 
     name: str
@@ -56,6 +57,8 @@ class ClassTable:
     colors: np.ndarray
     raw_ids: tuple
     unknown: int | None = None
+    more_ids: tuple = ()
+    more_colors: tuple = ()
 
     @property
     def num_classes(self) -> int:
@@ -66,13 +69,17 @@ class ClassTable:
     def create(
         cls,
         name: str,
-        raw_ids: Sequence[int],
+        raw_ids: Sequence[int | Sequence[int]],
         names: Sequence[str | None] | None = None,
-        colors: Sequence[Sequence[int] | None] | None = None,
+        colors: Sequence[Sequence[Any] | None] | None = None,
         unknown: int | None = None,
     ) -> ClassTable:
-        """A checked table; missing names and colours (None, also single ones) are filled in."""
-        raw_ids = tuple(_checked_id(name, value) for value in raw_ids)
+        """A checked table; missing names and colours (None, also single ones) are filled in.
+
+        An entry of raw_ids or colors may be a list: all of its values are one class, and the first is what is written
+        and shown.
+        """
+        raw_ids = list(raw_ids)
         if not 0 < len(raw_ids) <= MAX_CLASSES:
             raise DataError(f"class table '{name}': {len(raw_ids)} classes; expected 1 to {MAX_CLASSES}")
         names = list(names) if names is not None else [None] * len(raw_ids)
@@ -82,19 +89,26 @@ class ClassTable:
                 f"class table '{name}': {len(raw_ids)} ids, {len(names)} names and {len(colors)} colours;"
                 " expected one of each per class"
             )
-        _check_distinct(name, "id", raw_ids)
+        ids = [[_checked_id(name, value) for value in _several_ids(entry)] for entry in raw_ids]
+        _check_distinct(name, "id", [value for group in ids for value in group])
+        raw_ids = tuple(group[0] for group in ids)
+        shades = [[_checked_color(name, color) for color in _several_colors(entry)] for entry in colors]
+        more_colors = tuple(tuple(group[1:]) for group in shades)
         names = tuple(f"class {i}" if n is None else str(n) for n, i in zip(names, raw_ids, strict=True))
         if unknown is not None and not (_is_int(unknown) and 0 <= unknown < len(raw_ids)):
             raise DataError(f"class table '{name}': unknown is {unknown!r}; expected a class index or null")
-        return cls(name, names, _fill_colors(name, colors, raw_ids), raw_ids, unknown)
+        filled = _fill_colors(name, shades, raw_ids)
+        return cls(
+            name, names, filled, raw_ids, unknown, tuple(tuple(group[1:]) for group in ids), more_colors
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` gives the table back."""
         return {
             "name": self.name,
             "names": list(self.names),
-            "colors": self.colors.tolist(),
-            "raw_ids": list(self.raw_ids),
+            "colors": _joined(self.colors.tolist(), self.more_colors),
+            "raw_ids": _joined(self.raw_ids, self.more_ids),
             "unknown": self.unknown,
         }
 
@@ -119,13 +133,20 @@ class ClassTable:
         if self.unknown is None:
             raise DataError(f"class table '{self.name}': has no unknown class to put last")
         order = [i for i in range(self.num_classes) if i != self.unknown] + [self.unknown]
-        return ClassTable(
-            self.name,
-            tuple(self.names[i] for i in order),
-            self.colors[order],
-            tuple(self.raw_ids[i] for i in order),
-            self.num_classes - 1,
-        )
+        values = self.to_dict()
+        moved = {key: [values[key][i] for i in order] for key in ("raw_ids", "names", "colors")}
+        return ClassTable.create(self.name, **moved, unknown=self.num_classes - 1)
+
+    @cached_property
+    def ids_of_classes(self) -> tuple[np.ndarray, np.ndarray]:
+        """(raw values, their classes): int64 [N] each, of all classes, N >= C."""
+        return _flat(self.raw_ids, self.more_ids)
+
+    @cached_property
+    def colors_of_classes(self) -> tuple[np.ndarray, np.ndarray]:
+        """(uint8 [N, 3] RGB, int64 [N] classes): every colour that is a class, N >= C."""
+        colors, classes = _flat(self.colors.tolist(), self.more_colors)
+        return colors.astype(np.uint8), classes
 
     def colorize(self, label: np.ndarray) -> np.ndarray:
         """label int [..., H, W] in [0, C) -> uint8 RGB [..., H, W, 3]."""
@@ -137,26 +158,54 @@ class ClassTable:
     def class_of_id(self) -> np.ndarray:
         """int32 [65536]: raw value -> class index, NO_CLASS where the table has none."""
         classes = np.full(MAX_ID + 1, NO_CLASS, np.int32)
-        classes[list(self.raw_ids)] = np.arange(self.num_classes)
+        ids, its = self.ids_of_classes
+        classes[ids] = its
         return classes
 
     @cached_property
     def class_of_color(self) -> np.ndarray:
         """int16 [2**24]: 65536 r + 256 g + b -> class index, NO_CLASS for colours not in the table."""
         classes = np.full(1 << 24, NO_CLASS, np.int16)
-        classes[pack_colors(self.colors)] = np.arange(self.num_classes)
+        colors, its = self.colors_of_classes
+        classes[pack_colors(colors)] = its
         return classes
 
     @cached_property
     def is_identity(self) -> bool:
         """Whether raw values are the class indices themselves."""
-        return self.raw_ids == tuple(range(self.num_classes))
+        return self.raw_ids == tuple(range(self.num_classes)) and not any(self.more_ids)
 
 
 def pack_colors(rgb: np.ndarray) -> np.ndarray:
     """uint8 [..., 3] -> int32 [...]: 65536 r + 256 g + b."""
     rgb = np.asarray(rgb).astype(np.int32)
     return (rgb[..., 0] << 16) | (rgb[..., 1] << 8) | rgb[..., 2]
+
+
+def _several_ids(entry):
+    """An id, or a list of ids of one class -> list."""
+    return list(entry) if isinstance(entry, (list, tuple)) and entry else [entry]
+
+
+def _several_colors(entry):
+    """A colour, a list of colours of one class, or None -> list."""
+    if entry is None:
+        return []
+    several = isinstance(entry, (list, tuple)) and entry and all(isinstance(c, (list, tuple)) for c in entry)
+    return list(entry) if several else [entry]
+
+
+def _joined(firsts, more):
+    """What `create` takes: the single value of each class, or a list where it has more."""
+    more = more or [()] * len(firsts)
+    return [[one, *others] if others else one for one, others in zip(firsts, more, strict=True)]
+
+
+def _flat(firsts, more):
+    """(values, classes) of the first and further values of all classes, as arrays."""
+    more = more or [()] * len(firsts)
+    pairs = [(value, i) for i, one in enumerate(firsts) for value in (one, *more[i])]
+    return np.array([value for value, _ in pairs]), np.array([i for _, i in pairs])
 
 
 def _is_int(value):
@@ -184,14 +233,13 @@ def _checked_color(name, color):
     return tuple(int(v) for v in color)
 
 
-def _fill_colors(name, colors, raw_ids):
-    """uint8 [C, 3]: given colours, and for None the palette's colour of the raw id (or the next free)."""
-    given = [None if c is None else _checked_color(name, c) for c in colors]
-    _check_distinct(name, "colour", [c for c in given if c is not None])
-    used = {c for c in given if c is not None}
-    filled = []
-    for color, raw in zip(given, raw_ids, strict=True):
-        index = raw
+def _fill_colors(name, shades, raw_ids):
+    """uint8 [C, 3]: the first given colour of a class; without any the palette's of the raw id, or the next free."""
+    given = [tuple(color) for group in shades for color in group]
+    _check_distinct(name, "colour", given)
+    used, filled = set(given), []
+    for group, raw in zip(shades, raw_ids, strict=True):
+        color, index = group[0] if group else None, raw
         while color is None:
             candidate = palette_color(index)
             color = None if candidate in used else candidate

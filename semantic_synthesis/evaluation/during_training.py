@@ -16,6 +16,7 @@ import tensorflow as tf
 from absl import logging
 
 from semantic_synthesis import data, runs
+from semantic_synthesis.data import catalogue
 from semantic_synthesis.evaluation.evaluating import EvaluateOptions, make_metrics
 from semantic_synthesis.evaluation.streams import float_to_uint8
 from semantic_synthesis.files import read_json, write_json
@@ -43,13 +44,15 @@ class TrainEval:
         self.config, self.options, self.every = config, options or EvaluateOptions(), every
         if every < 1:
             raise ValueError(f"--eval_epoch_freq {every}; expected 1 or more")
-        self.table = data.ClassTable.from_dict(config.class_table)
-        self.is_scenes = config.dataset_mode == "scenes"
-        self.metrics, self._real_seen = make_metrics(self.options, self), False
+        table, is_scenes = (
+            data.ClassTable.from_dict(config.class_table),
+            config.dataset_mode == catalogue.SCENES,
+        )
+        self.metrics, self._real_seen = make_metrics(self.options, is_scenes, table), False
         if not all(hasattr(metric, "add_fake") for metric in self.metrics):
             raise ValueError("lpips is not scored during training; choose from fid, kid, miou and judge")
         changes = {"prob_dataset": 1.0, "max_dataset_size": self.options.max_images}
-        if self.is_scenes and self.options.max_images:
+        if is_scenes and self.options.max_images:
             changes["scenes_count"] = self.options.max_images
         self.dataset = data.open_dataset(config.replace(**changes), self.options.split, instance_maps(config))
         self.method = runs.build_method(config, training=False, initial_weights=False)

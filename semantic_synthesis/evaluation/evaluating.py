@@ -12,6 +12,7 @@ from typing import Any
 
 from absl import logging
 
+from semantic_synthesis.data import ClassTable
 from semantic_synthesis.evaluation import statistics
 from semantic_synthesis.evaluation.inception import DIMS, InceptionFeatures
 from semantic_synthesis.evaluation.judge import load_judge
@@ -103,7 +104,7 @@ def score(options: EvaluateOptions) -> list[dict[str, Any]]:
         raise ValueError(
             "nothing to score; give --checkpoint_dir, or --fake_dir with --real_dir or --real_stats"
         )
-    metrics = make_metrics(options, stream)
+    metrics = make_metrics(options, stream.is_scenes, stream.table)
     stream.feed(metrics)
     _save_statistics(options, metrics)
     figures = [figure for metric in metrics for figure in metric.figures()]
@@ -123,30 +124,33 @@ def _row(figure):
     return {name: short[name] for name in _SHOWN if name in short}
 
 
-def make_metrics(options: EvaluateOptions, stream: Any) -> list[Any]:
-    """The metrics that the options ask for; of stream `is_scenes` and `table` (ClassTable or None) count."""
+def make_metrics(options: EvaluateOptions, is_scenes: bool, classes: ClassTable | None) -> list[Any]:
+    """The metrics that the options ask for, in their order (fid and kid are one); classes: of the layouts."""
     names = [name for name in options.metrics.split(",") if name]
-    names = names or (["miou", "judge"] if stream.is_scenes else ["fid", "kid"])
+    names = names or (["miou", "judge"] if is_scenes else ["fid", "kid"])
     unknown = [name for name in names if name not in METRICS]
     if unknown:
         raise ValueError(f"--metrics {unknown[0]}: unknown; expected some of {', '.join(METRICS)}")
-    metrics: list[Any] = []
+    metrics: dict[str, Any] = {}
     if {"fid", "kid"} & set(names):
         network = InceptionFeatures(options.inception_weights, int(options.eval_dims))
         kinds: dict[str, Any] = {"frechet": "fid" in names, "kernel": "kid" in names}
-        metrics.append(FeatureMetric(network, **kinds, **_given(options, network), seed=options.seed))
+        metric = FeatureMetric(network, **kinds, **_given(options, network), seed=options.seed)
+        metrics |= {name: metric for name in ("fid", "kid")}
     if "judge" in names:
         judge = load_judge()
         given = _given(options, judge)
-        metrics.append(FeatureMetric(judge, name="frechet distance (judge)", **given))
+        metrics["judge"] = FeatureMetric(judge, name="frechet distance (judge)", **given)
     if "lpips" in names:
-        metrics.append(DiversityMetric(LPIPS(options.lpips_net, options.lpips_weights, options.lpips_linear)))
+        metrics["lpips"] = DiversityMetric(
+            LPIPS(options.lpips_net, options.lpips_weights, options.lpips_linear)
+        )
     if "miou" in names:
-        segmenter = options.segmenter or (SCENES if stream.is_scenes else "")
-        if not segmenter or stream.table is None:
+        segmenter = options.segmenter or (SCENES if is_scenes else "")
+        if not segmenter or classes is None:
             raise ValueError("miou needs --segmenter and layouts: a run, or --label_dir with --dataset_mode")
-        metrics.append(SegmentationMetric(open_segmenter(segmenter, stream.table.num_classes), stream.table))
-    return metrics
+        metrics["miou"] = SegmentationMetric(open_segmenter(segmenter, classes.num_classes), classes)
+    return list(dict.fromkeys(metrics[name] for name in names))
 
 
 def _given(options, network):

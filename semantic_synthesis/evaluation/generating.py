@@ -12,8 +12,14 @@ from tqdm import tqdm
 
 from semantic_synthesis import data
 from semantic_synthesis.evaluation.manifest import Manifest, checksum, style_seed
-from semantic_synthesis.evaluation.pictures import list_pictures, match_stems, parse_shard
-from semantic_synthesis.inference import load_run
+from semantic_synthesis.evaluation.pictures import (
+    files_beside,
+    list_pictures,
+    match_stems,
+    parse_shard,
+    say_left_out,
+)
+from semantic_synthesis.inference import Layout, load_run
 from semantic_synthesis.options import check_seeds, option
 from semantic_synthesis.pictures import write_png
 from semantic_synthesis.restyling import read_photo_layout
@@ -52,11 +58,14 @@ class GenerateOptions:
 def generate(options: GenerateOptions) -> int:
     """Makes the pictures that are not there yet; the exit code.
 
-    Pictures have the run's size and are whole, as files are renamed into place. Those there already stay, if they are
-    of the same run, maps, styles and seed (`manifest`); ValueError where they are not.
+    Pictures have the run's size, or that of their maps where the run paints any size, and are whole, as files are
+    renamed into place. Those there already stay, if they are of the same run, maps, styles and seed (`manifest`);
+    ValueError where they are not.
     """
     index, count = _checked(options)
     layouts = list_pictures(options.label_dir, "label_dir")
+    beside = files_beside(options.label_dir, layouts)
+    say_left_out(f"--label_dir {options.label_dir}", "they are no pictures or hidden", beside)
     jobs = _jobs(options, layouts)[index::count]
     manifest = Manifest(options.results_dir, _settings(options), options.overwrite, options.skip_existing)
     run = load_run(options.checkpoint_dir, options.precision)
@@ -73,8 +82,13 @@ def generate(options: GenerateOptions) -> int:
     total = sum(len(job.outputs) for job in jobs)
     with tqdm(total=total, initial=total - len(pending), unit="picture", dynamic_ncols=True) as bar:
         for start in range(0, len(pending), options.batch_size):
-            _make(run, pending[start : start + options.batch_size], manifest)
-            bar.update(min(options.batch_size, len(pending) - start))
+            batch = pending[start : start + options.batch_size]
+            found = [_layout(run, job) for job, _ in batch]
+            sizes = [layout.size for layout in found]
+            for size in dict.fromkeys(sizes):  # those of one size together
+                chosen = [i for i, other in enumerate(sizes) if other == size]
+                _make(run, [batch[i] for i in chosen], _joined([found[i] for i in chosen]), manifest)
+            bar.update(len(batch))
     logging.info("%s: %d pictures, %d of them new", options.results_dir, total, len(pending))
     return 0
 
@@ -176,11 +190,11 @@ def _check_styles(run, jobs):
         )
 
 
-def _make(run, pending, manifest):
+def _make(run, pending, layout, manifest):
     jobs, seeds = [job for job, _ in pending], [out.seed for _, out in pending]
-    layout = _layout(run, [(job.label, job.instance) for job in jobs])
     if jobs[0].style:
-        photos = np.stack([data.fit_image(data.read_image(job.style), *run.size) for job in jobs])
+        size = layout.size if run.method.encoder_sees_layout else run.size
+        photos = np.stack([data.fit_image(data.read_image(job.style), *size) for job in jobs])
         shown = _photo_layouts(run, jobs) if jobs[0].style_label else None
         style = run.encode_style(photos, layout, seeds, shown)
     else:
@@ -194,10 +208,16 @@ def _make(run, pending, manifest):
 def _photo_layouts(run, jobs):
     """The layouts that the style photos show, by their own label maps."""
     parts = [read_photo_layout(run, job.style_label, job.style, data.read_image(job.style)) for job in jobs]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return _joined(parts)
 
 
-def _layout(run, files):
-    """The layouts of (label map, instance map) files."""
-    parts = [run.layout(*data.read_layout(label, run.table, instance)) for label, instance in files]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _layout(run, job):
+    """The layout of a job's label map and instance map."""
+    return run.layout(*data.read_layout(job.label, run.table, job.instance))
+
+
+def _joined(parts):
+    """Layouts of one size as one."""
+    found = Layout({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    found.size = parts[0].size
+    return found

@@ -19,8 +19,8 @@ SIZE = 299
 DIMS = (64, 192, 768, 2048)
 _EPSILON = 0.001
 
-# Convolutions by block: name: (input channels, output channels, kernel height, width, stride); padding is
-# SAME for stride 1 inside the Mixed blocks and where the table says so, else VALID.
+# Convolutions by block: name: (input channels, output channels, kernel height, width); strides and padding stand in
+# the calls, SAME and 1 but where a block shrinks its picture.
 _STEM = {
     "Conv2d_1a_3x3": (3, 32, 3, 3),
     "Conv2d_2a_3x3": (32, 32, 3, 3),

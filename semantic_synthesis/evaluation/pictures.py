@@ -4,8 +4,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from absl import logging
 
 from semantic_synthesis.data import ClassTable, fit_image, fit_label, read_image, read_label
+from semantic_synthesis.data.errors import printable
 from semantic_synthesis.data.pairing import find_files, natural_order
 
 ANY_PICTURE = "**/{stem}.*"
@@ -19,6 +21,22 @@ def list_pictures(folder: str, flag: str) -> dict[str, str]:
     if not found:
         raise FileNotFoundError(f"--{flag} {folder}: holds no pictures; expected PNG, JPEG or similar")
     return {stem: found[stem] for stem in sorted(found, key=natural_order)}
+
+
+def files_beside(folder: str, found: Mapping[str, str]) -> list[str]:
+    """Names, relative to a folder, of the files below it that are none of {stem: path}: no pictures, or hidden."""
+    used = set(map(os.path.realpath, found.values()))
+    paths = (
+        os.path.join(root, name) for root, _, names in os.walk(folder, followlinks=True) for name in names
+    )
+    return sorted(os.path.relpath(path, folder) for path in paths if os.path.realpath(path) not in used)
+
+
+def say_left_out(what: str, why: str, names: Sequence[str]) -> None:
+    """Warns of pictures that no figure sees: how many, why, and the first of their names."""
+    if names:
+        first = ", ".join(map(printable, names[:3])) + (", ..." if len(names) > 3 else "")
+        logging.warning("%s: %d left out, as %s: %s", what, len(names), why, first)
 
 
 def parse_shard(text: str) -> tuple[int, int]:

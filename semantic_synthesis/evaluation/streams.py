@@ -13,6 +13,7 @@ from tqdm import tqdm
 from semantic_synthesis import data
 from semantic_synthesis.data import catalogue
 from semantic_synthesis.evaluation import pictures
+from semantic_synthesis.evaluation.manifest import LINES, RECORD
 from semantic_synthesis.evaluation.metrics import DiversityMetric
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.runs import run_sha256
@@ -39,7 +40,9 @@ class FolderStream:
         self.table: Any = catalogue.describe(options.dataset_mode).table if options.dataset_mode else None
         self.labels = pictures.list_pictures(options.label_dir, "label_dir") if options.label_dir else {}
         self._seen: Any = None
+        self._left_out: dict[str, list[str]] = {}
         self._check_counts()
+        self._look_beside()
 
     def _check_counts(self):
         """Refuses, before anything is read, folders of which no distribution can be told."""
@@ -52,6 +55,25 @@ class FolderStream:
                     f"{', '.join(sorted(names))} compare distributions and need at least 2 of each side"
                 )
 
+    def _look_beside(self):
+        """Names what lies in the folders without being scored."""
+        folders = {"fake_dir": self.fakes, "real_dir": self.reals, "label_dir": self.labels}
+        for flag, found in folders.items():
+            beside = pictures.files_beside(folder, found) if (folder := getattr(self.options, flag)) else []
+            self._leave_out(
+                flag,
+                "they are no pictures or hidden",
+                [name for name in beside if name not in (RECORD, LINES)],
+            )
+        used = set(map(_layout_of, self.fakes)) | set(self.fakes)
+        unused = [path for stem, path in self.labels.items() if stem not in used] if self.fakes else []
+        self._leave_out("label_dir", "no picture has their names", unused)
+
+    def _leave_out(self, flag, why, names):
+        pictures.say_left_out(f"--{flag} {getattr(self.options, flag)}", why, names)
+        if names:
+            self._left_out[f"{flag}: {why}"] = names
+
     def feed(self, metrics: Sequence[Any]) -> None:
         """Runs all pictures through the metrics."""
         diverse, paired = split_kinds(metrics)
@@ -62,8 +84,10 @@ class FolderStream:
             with tqdm(total=len(paths), desc=side, unit="picture", dynamic_ncols=True) as bar:
                 for start, batch in pictures.picture_batches(paths, self.options.batch_size, self.size):
                     self._seen = batch.shape[1:3]
-                    maps = labels and labels[start : start + len(batch)]
-                    maps = maps and pictures.read_labels(maps, self.table, batch.shape[1:3])
+                    maps = None
+                    if labels:
+                        of_batch = labels[start : start + len(batch)]
+                        maps = pictures.read_labels(of_batch, self.table, batch.shape[1:3])
                     for metric in paired:
                         add = metric.add_real if side == "real" else metric.add_fake
                         add(batch, self.index + start * self.count, maps)
@@ -74,17 +98,21 @@ class FolderStream:
         """Label map paths of pictures; None without layouts (real pictures may lack them)."""
         if not self.labels or self.table is None:
             return None
-        named = {stem if stem in self.labels else re.sub(r"_\d+$", "", stem): found[stem] for stem in stems}
+        keys = [stem if stem in self.labels else _layout_of(stem) for stem in stems]
+        named = {key: found[stem] for key, stem in zip(keys, stems, strict=True)}
         if side == "real" and not set(named) <= set(self.labels):
+            alone = [path for key, path in named.items() if key not in self.labels]
+            self._leave_out(
+                "real_dir", "these have no label map, so that no real picture is segmented", alone
+            )
             return None
-        keys = [stem if stem in self.labels else re.sub(r"_\d+$", "", stem) for stem in stems]
         pictures.match_stems(named, self.labels, "label map")
         return [self.labels[key] for key in keys]
 
     def _feed_samples(self, metrics):
         groups = {}
         for stem, path in self.fakes.items():
-            groups.setdefault(re.sub(r"_\d+$", "", stem), []).append(path)
+            groups.setdefault(_layout_of(stem), []).append(path)
         for paths in list(groups.values())[self.index :: self.count] if metrics else []:
             samples = np.concatenate([b for _, b in pictures.picture_batches(paths, len(paths), self.size)])
             for metric in metrics:
@@ -100,6 +128,7 @@ class FolderStream:
             "resize": _resize_text(self.size),
             "split": "as in the folders",
             "shard": self.options.shard or "all",
+            **({"left out": self._left_out} if self._left_out else {}),
         }
 
 
@@ -123,7 +152,17 @@ class RunStream:
             changes["scenes_count"] = options.max_images
         config = config.replace(**changes)
         self.dataset = data.open_dataset(config, options.split, self.run.instance_maps)
+        self._left_out = self._beyond(config) if options.max_images and not self.is_scenes else []
         self.index, self.count = pictures.parse_shard(options.shard)
+
+    def _beyond(self, config):
+        """Names the layouts of the split that --max_images does not count."""
+        whole = data.open_dataset(
+            config.replace(max_dataset_size=0), self.options.split, self.run.instance_maps
+        )
+        names = [sample.label for sample in whole.source.samples[self.dataset.count :]]
+        pictures.say_left_out(f"--max_images {self.options.max_images}", "there are more layouts", names)
+        return names
 
     def feed(self, metrics: Sequence[Any]) -> None:
         """Runs all layouts through the metrics."""
@@ -176,7 +215,13 @@ class RunStream:
             "style": self.options.style,
             "precision": self.options.precision,
             "shard": self.options.shard or "all",
+            **({"left out": self._left_out} if self._left_out else {}),
         }
+
+
+def _layout_of(stem):
+    """The stem of a picture's layout: without the number of its sample."""
+    return re.sub(r"_\d+$", "", stem)
 
 
 def float_to_uint8(images: np.ndarray | tf.Tensor) -> np.ndarray:

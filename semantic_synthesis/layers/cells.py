@@ -14,16 +14,17 @@ from semantic_synthesis.layers.spreading import find_runs
 
 
 class Cells(NamedTuple):
-    """Which of Q values each pixel takes: index int32 [B,h,w] in [0,Q), and its runs (`find_runs`)."""
+    """Which of Q values each pixel takes: index int32 [B,h,w] in [0,Q), and its runs (`find_runs`), None in graphs
+    for inference alone whose shapes follow from the map's."""
 
     index: tf.Tensor
-    runs: tf.Tensor
-    run_index: tf.Tensor
+    runs: tf.Tensor | None = None
+    run_index: tf.Tensor | None = None
 
     @classmethod
-    def of(cls, index: tf.Tensor) -> Cells:
-        """The Cells of an index map."""
-        return cls(index, *find_runs(index))
+    def of(cls, index: tf.Tensor, static: bool = False) -> Cells:
+        """The Cells of an index map; static: without runs."""
+        return cls(index) if static else cls(index, *find_runs(index))
 
 
 def number_cells(*maps: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
@@ -43,6 +44,19 @@ def number_cells(*maps: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         cells = cells // size
     columns.append(tf.cast(cells, tf.int32))
     return columns[::-1], tf.reshape(index, tf.shape(maps[0]))
+
+
+def pixel_cells(*maps: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """`number_cells` without numbering: every pixel is a cell of its own, so shapes follow from the maps' alone."""
+    return [tf.reshape(m, [-1]) for m in maps], tf.reshape(tf.range(tf.size(maps[0])), tf.shape(maps[0]))
+
+
+def class_cells(label: tf.Tensor, num_classes: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """All pairs of class and sample: (classes, samples int32 [B*C], index int32 [B,h,w]), whether they occur or not."""
+    batch = tf.shape(label)[0]
+    classes = tf.tile(tf.range(num_classes), [batch])
+    samples = tf.repeat(tf.range(batch), num_classes)
+    return classes, samples, label + num_classes * sample_numbers(label)
 
 
 def sample_numbers(like: tf.Tensor) -> tf.Tensor:

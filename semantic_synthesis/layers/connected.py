@@ -2,17 +2,17 @@
 
 import tensorflow as tf
 
-from semantic_synthesis.layers.spreading import find_runs
-
 
 def connected_regions(label: tf.Tensor) -> tf.Tensor:
     """Numbers the 8-connected regions of one class: int32 [B,H,W] -> int32 [B,H,W].
 
     A region's number is the smallest pixel number (reading order over the batch) in it. Numbers spread along
-    whole rows and columns of a region at a time, so a few rounds do for compact shapes; mazes take more.
+    whole rows and columns of a region at a time, so a few rounds do for compact shapes; mazes take more. All shapes
+    follow from the map's, so that compilers and other runtimes can take the graph.
     """
     count = tf.size(label)
     numbers = tf.reshape(tf.range(count), tf.shape(label))
+    numbers.set_shape(label.shape)
     across = _line_runs(label)
     down = _line_runs(tf.transpose(label, [0, 2, 1]))
 
@@ -20,6 +20,7 @@ def connected_regions(label: tf.Tensor) -> tf.Tensor:
         spread = _run_minimum(numbers, across)
         spread = _run_minimum(tf.transpose(spread, [0, 2, 1]), down)
         spread = _diagonal_minimum(tf.transpose(spread, [0, 2, 1]), label, count)
+        spread.set_shape(label.shape)
         return spread, tf.reduce_any(spread != numbers)
 
     numbers, _ = tf.while_loop(lambda _, moved: moved, round_of, (numbers, True))
@@ -28,13 +29,13 @@ def connected_regions(label: tf.Tensor) -> tf.Tensor:
 
 def _line_runs(label):
     """Run of each pixel [B*h*w]: neighbours along the last axis with equal label; lines do not join."""
-    flat = tf.cast(tf.reshape(label, [-1]), tf.int64)
-    line = tf.range(tf.size(flat, tf.int64)) // tf.shape(label, tf.int64)[2]
-    return find_runs(line * (tf.reduce_max(flat) + 1) + flat)[0]
+    changes = tf.cast(label[:, :, 1:] != label[:, :, :-1], tf.int32)
+    starts = tf.concat([tf.ones_like(label[:, :, :1]), changes], 2)
+    return tf.cumsum(tf.reshape(starts, [-1])) - 1
 
 
 def _run_minimum(numbers, runs):
-    minimum = tf.math.segment_min(tf.reshape(numbers, [-1]), runs)
+    minimum = tf.math.unsorted_segment_min(tf.reshape(numbers, [-1]), runs, tf.size(numbers))
     return tf.reshape(tf.gather(minimum, runs), tf.shape(numbers))
 
 
@@ -56,11 +57,10 @@ def region_offsets(label: tf.Tensor) -> tf.Tensor:
     """Place of each pixel within its region, for CLADE-ICPE: int32 [B,H,W] -> float32 [B,H,W,2].
 
     Vertical and horizontal distance to the centroid of the pixel's 8-connected region, each divided by
-    (its largest absolute value in the region + 1e-5); 0 in regions of class 0 (spec of INADE, section 12).
+    (its largest absolute value in the region + 1e-5); 0 in regions of class 0.
     """
-    regions = connected_regions(label)
-    ids, index = tf.unique(tf.reshape(regions, [-1]))
-    count, size = tf.size(ids), tf.shape(label)
+    index = tf.reshape(connected_regions(label), [-1])  # numbers of pixels: below their count
+    count, size = tf.size(label), tf.shape(label)
     rows, columns = tf.meshgrid(tf.range(size[1]), tf.range(size[2]), indexing="ij")
     place = tf.tile(tf.stack([rows, columns], -1)[None], [size[0], 1, 1, 1])  # [B,H,W,2]
     place = tf.cast(tf.reshape(place, [-1, 2]), tf.float32)

@@ -33,7 +33,7 @@ def add_array(
         initializer=lambda shape, dtype=None: tf.cast(array, dtype or tf.float32),
         trainable=trainable,
         autocast=False,
-        aggregation=None if trainable else "only_first_replica",
+        **({} if trainable else {"aggregation": "only_first_replica"}),
     )
 
 

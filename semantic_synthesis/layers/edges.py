@@ -6,7 +6,7 @@ import tensorflow as tf
 def edge_map(instance: tf.Tensor) -> tf.Tensor:
     """1 where an instance id differs from its left, right, upper or lower neighbour.
 
-    instance int [B,H,W] -> int32 [B,H,W] (spec section 1; the map's border is no edge).
+    instance int [B,H,W] -> int32 [B,H,W] (the map's border is no edge).
     """
     across = tf.cast(instance[:, :, 1:] != instance[:, :, :-1], tf.int32)
     down = tf.cast(instance[:, 1:] != instance[:, :-1], tf.int32)

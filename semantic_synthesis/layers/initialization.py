@@ -24,7 +24,7 @@ def memory_for_weights() -> int:
 class Initializer:
     """Draws kernels: `init(shape)` returns a float32 array; kernels are [..., in, out].
 
-    Types as NVlabs/SPADE (spec section 4.4): normal (std = gain), xavier (normal), xavier_uniform
+    Types as NVlabs/SPADE: normal (std = gain), xavier (normal), xavier_uniform
     (gain 1), kaiming (fan-in), orthogonal and none (PyTorch's default); `zeros` for models whose
     weights are about to be loaded.
     spectral: what spectrally normalised kernels get. "default": PyTorch's default whatever the type, as SPADE's

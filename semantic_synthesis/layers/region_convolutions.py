@@ -1,4 +1,4 @@
-"""Convolutions that stay within the regions of an id map, and means over regions (spec of INADE, section 6).
+"""Convolutions that stay within the regions of an id map, and means over regions.
 
 In a region convolution only the taps whose id equals the centre's contribute. Away from borders between
 regions that is an ordinary convolution, so the ordinary one is computed everywhere and the few pixels at

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def find_runs(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """(run of each pixel [B*h*w], index of each run [R]) of int32 index [B,h,w]."""
+    """(run of each pixel int32 [n], index of each run [R]) of an integer index of any shape with n elements."""
     flat = tf.reshape(index, [-1])
     starts = tf.concat([[True], flat[1:] != flat[:-1]], 0)
     return tf.cumsum(tf.cast(starts, tf.int32)) - 1, tf.boolean_mask(flat, starts)
@@ -24,17 +24,37 @@ def gather(table: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     return tf.gather(table, index), backward
 
 
-@tf.custom_gradient
 def spread(
-    x: tf.Tensor, values: tf.Tensor, index: tf.Tensor, runs: tf.Tensor, run_index: tf.Tensor
-) -> tuple[tf.Tensor, Callable]:
-    """x * scale + shift with (scale, shift) = values[index]: x [N,h,w,F], values [Q,2F].
+    x: tf.Tensor,
+    values: tf.Tensor,
+    index: tf.Tensor,
+    runs: tf.Tensor | None,
+    run_index: tf.Tensor | None,
+) -> tf.Tensor:
+    """x * scale + shift with (scale, shift) = values[index]: x [N,h,w,F], values [Q,2F], index and its runs as
+    `find_runs` gives them; without runs (None) for inference only."""
+    if runs is None:
+        return _spread_values(x, _halves(values), index)
+    return _spread(x, values, index, runs, run_index)
+
+
+def _halves(values):
+    return tf.reshape(values, [-1, values.shape[-1] // 2])  # [2Q,F]: scale and shift of a patch in turn
+
+
+def _spread_values(x, halves, index):
+    return x * tf.gather(halves, 2 * index) + tf.gather(halves, 2 * index + 1)
+
+
+@tf.custom_gradient
+def _spread(x, values, index, runs, run_index):
+    """`spread` with a gradient.
 
     The gradient keeps x alone and gathers again; sums over pixels run in float32, first over runs of
     equal pixels, then over runs of equal index, which is faster than one scattered sum.
     """
-    halves = tf.reshape(values, [-1, values.shape[-1] // 2])  # [2Q,F]: scale and shift of a patch in turn
-    y = x * tf.gather(halves, 2 * index) + tf.gather(halves, 2 * index + 1)
+    halves = _halves(values)
+    y = _spread_values(x, halves, index)
 
     def backward(dy):
         rows = tf.cast(tf.concat([dy * x, dy], -1), tf.float32)  # [N,h,w,2F]

@@ -1,4 +1,4 @@
-"""Parameter-free (and optionally affine) batch and instance normalisation, spec section 4.1.
+"""Parameter-free (and optionally affine) batch and instance normalisation.
 
 Both answer two questions: `affine(x)` gives the pair (a, b) with normalised = x * a + b, so that a
 normaliser can fold them into its own scale and shift; calling the layer applies them.

@@ -134,6 +134,16 @@ class ConditionalGAN(Method):
 
     config_class: ClassVar[type[Config]] = ConditionalGANConfig
     finish = staticmethod(tf.tanh)
+    loss_texts: ClassVar[dict] = {
+        "GAN": "How far the discriminator is from taking the generator's pictures for real; lower is better for the "
+        "generator. It and D_Fake pull against each other: neither should stay near 0.",
+        "GAN_Feat": "Feature matching: distance of the discriminator's features of pictures and photos, weighted.",
+        "VGG": "Perceptual loss: distance of VGG19's features of pictures and photos, weighted.",
+        "KLD": "Distance of the encoder's styles from the random ones, weighted. Near 0 the encoder is ignored.",
+        "D_Fake": "How far the discriminator is from seeing that the generator's pictures are made.",
+        "D_real": "How far the discriminator is from seeing that photos are real.",
+        "D_labelmix": "Consistency of the discriminator on pictures mixed along the borders of classes, weighted.",
+    }
     spectral_init = "default"  # initial values of spectrally normalised kernels, see Initializer
 
     def __init__(self, config: Any, training: bool, initial_weights: bool, name: str) -> None:
@@ -216,6 +226,11 @@ class ConditionalGAN(Method):
                 f"pictures of {config.crop_size}x{config.crop_height} (--crop_size, --aspect_ratio): with "
                 f"--num_upsampling_layers {config.num_upsampling_layers} width and height must be multiples of {stride}"
             )
+
+    @property
+    def plan_form(self) -> str:
+        """The form in which labels are planned: patches have as many rows as values ask for."""
+        return "dense" if self.static_shapes else self.form
 
     # The first features
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -66,11 +67,19 @@ class Method(keras.Model):
       sources(config) -> texts for the model card: weights or data other than the dataset that training used;
       provenance(plan, style) -> a Provenance per style: where the parts of the pictures come from, None where that
         is the weights alone;
-      without_features(config) -> the config whose constructor loads no frozen features from files.
+      loss_texts -> {loss name: what it is}, for TensorBoard;
+      without_features(config) -> the config whose constructor loads no frozen features from files;
+      static_shapes, read by `plan`: set while a graph for compilers and other runtimes is traced
+        (`with_static_shapes`); then all shapes follow from those of layout and style: nothing is numbered, no 64-bit
+        arithmetic;
+      why_not_static: where that is impossible, why: a phrase for an error.
     """
 
     config_class: ClassVar[type[Config]] = Config
     encoder_sees_layout: ClassVar[bool] = False
+    loss_texts: ClassVar[dict] = {}
+    static_shapes: bool = False
+    why_not_static: ClassVar[str] = ""
 
     @classmethod
     def converter(cls) -> Any:
@@ -98,6 +107,15 @@ class Method(keras.Model):
     def synthesize(self, layout: dict[str, tf.Tensor], style: dict[str, tf.Tensor]) -> tf.Tensor:
         """Pictures float32 [N,H,W,3] in [-1,1]: a pure function of layout and style."""
         return self.synthesize_planned(self.plan(layout), style)
+
+    @contextlib.contextmanager
+    def with_static_shapes(self) -> Iterator[None]:
+        """Within it, graphs are traced in the form whose shapes do not depend on a layout's values."""
+        self.static_shapes = True
+        try:
+            yield
+        finally:
+            self.static_shapes = False
 
     def provenance(self, plan: Any, style: dict[str, tf.Tensor]) -> list[Provenance] | None:
         """Where the parts of pictures come from, or None."""

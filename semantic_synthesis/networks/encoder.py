@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Encoder(keras.layers.Layer):
-    """Photo -> Gaussian over styles (spec section 3.1): strided convolutions down to 4x4, two heads.
+    """Photo -> Gaussian over styles: strided convolutions down to 4x4, two heads.
 
     size: side of the square the photo is resized to (a power of two, 8 or more; the original has 256).
     Call: image float32 [B,H,W,3] in [-1,1] -> (mean, log-variance), float32 [B,z_dim] each.

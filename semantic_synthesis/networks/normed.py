@@ -25,7 +25,7 @@ def parse_norm(text: str, option: str) -> str:
 
 
 class NormedConv(keras.layers.Layer):
-    """Spectrally normalised convolution, then a plain normalisation (spec section 4.2).
+    """Spectrally normalised convolution, then a plain normalisation.
 
     Call: x [B,H,W,in_channels] -> [B,H',W',filters]. The convolution has a bias only without a norm.
     """

@@ -1,4 +1,4 @@
-"""Frozen VGG19 features for the perceptual loss (spec sections 5 and 14.2).
+"""Frozen VGG19 features for the perceptual loss.
 
 Two kinds of weights exist and expect different inputs. torchvision's (files .pth, keys features.N.*)
 are fed pictures in [-1,1] as they are, which is what the published SPADE models were trained with;

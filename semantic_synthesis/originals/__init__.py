@@ -10,6 +10,7 @@ and, where the defaults do not do:
   TRAINING: the flags whose networks only training needs;
   settle(evidence, flags, sizes, known) -> None: conclusions from several files, sizes and flags; ValueError where
     they contradict (`options.complete_config`);
+  ORIGIN, FLAGS: the other program and {its option: what it is here}, for who types its command line;
   read(path) -> {name: array}, for files that torch.save did not write;
   finish(config, arrays) -> arrays: last changes to {variable: array}.
 """

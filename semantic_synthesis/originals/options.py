@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from semantic_synthesis.data import ClassTable, catalogue
-from semantic_synthesis.data.resolving import fill_options, read_label_values
+from semantic_synthesis.data.class_lists import read_class_list
+from semantic_synthesis.data.resolving import fill_options
 from semantic_synthesis.options import options_of
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def known_classes(description: Description, options: Any) -> int | None:
 
 def _known_table(description, options):
     if options.semantic_label_path:
-        return ClassTable.create(description.name, read_label_values(options.semantic_label_path))
+        return read_class_list(options.semantic_label_path, description.name)
     return description.table
 
 

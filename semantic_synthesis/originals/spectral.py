@@ -1,4 +1,4 @@
-"""Completes the spectral norms of files from PyTorch before 1.0.1 (spec section 9.4, rule 6)."""
+"""Completes the spectral norms of files from PyTorch before 1.0.1."""
 
 from collections.abc import Mapping
 

@@ -59,7 +59,7 @@ class Access:
             return 400, f"{len(hosts)} Host headers; expected one"
         if hosts and not self._known(hosts[0]):
             return (
-                403,
+                421,
                 f"Host {hosts[0]!r} is not this server; expected its address, localhost or an --allow_host",
             )
         for origin in origins:

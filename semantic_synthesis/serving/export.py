@@ -13,12 +13,16 @@ from tensorflow.python.saved_model import fingerprinting_utils
 from semantic_synthesis import data
 from semantic_synthesis.checkpoint_files import as_os_errors
 from semantic_synthesis.config import Config
+from semantic_synthesis.data.geometry import MOST_PIXELS
 from semantic_synthesis.files import folder_beside
 from semantic_synthesis.methods import METHODS, method_class
 from semantic_synthesis.options import Command, option
 from semantic_synthesis.runs import find_run, inference_options, load_config, open_run
 from semantic_synthesis.serving import files as serving_files
-from semantic_synthesis.serving.graph import MOST_PIXELS, ServingGraph
+from semantic_synthesis.serving import targets
+from semantic_synthesis.serving.bare import check_static, picture_function
+from semantic_synthesis.serving.graph import ServingGraph
+from semantic_synthesis.serving.target_cards import target_card
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,18 @@ class _Common:
     label_dtype: str = option(
         None, "Type of label ids; default uint8 up to 256 classes.", choices=("uint8", "int32"), kind=str
     )
+    target: str = option(
+        "serving", "Who runs it: TF Serving and TensorFlow, TensorFlow Lite, ONNX Runtime, or TensorFlow with XLA.",
+        choices=("serving", *targets.CALLS),
+    )  # fmt: skip
+    weights: str = option(
+        "float32", "How lite and onnx store weights; the arithmetic stays float32 (int8: lite alone).",
+        choices=targets.WEIGHTS,
+    )  # fmt: skip
+    image_dtype: str = option(
+        "uint8", "What the bare signature (picture) gives: uint8, or float32 in [-1,1].",
+        choices=("uint8", "float32"),
+    )  # fmt: skip
     batch_rows: bool = option(
         False,
         "Compute the rows of a request together: faster on GPUs; pixels may differ by 1 between batch sizes.",
@@ -88,6 +104,12 @@ def export(options: Any) -> str:
     options: ExportOptions. Beside the models: models.config and batching.config for TF Serving.
     Errors: ValueError or OSError, one line, before anything is written.
     """
+    return _export(options)[0]
+
+
+def _export(options):
+    """(path, a line about the check of the written model, "" for serving)."""
+    _check_options(options)
     run_dir = find_run(options.checkpoint_dir)
     config = load_config(run_dir)
     name = options.model_name or Path(run_dir).resolve().name
@@ -96,8 +118,14 @@ def export(options: Any) -> str:
     dtype = _label_dtype(options, config)
     changes = {name: getattr(options, name) for name, _, _ in _inference_fields()}
     config, method = open_run(run_dir, options.precision, **changes)
-    _check_stride(size, method.stride)
-    graph = ServingGraph(config, method, size, dtype, options.batch_rows)
+    if size[0] and size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(
+            f"--output_height {size[0]} --output_width {size[1]}; expected at most {MOST_PIXELS} pixels"
+        )
+    if options.target != "serving":
+        return _export_target(options, config, method, size, dtype, run_dir, name, folder / str(version))
+    image_dtype = tf.as_dtype(options.image_dtype)
+    graph = ServingGraph(config, method, size, dtype, options.batch_rows, image_dtype)
     done = Export(
         name, version, config, graph.table, size, graph.stride, options.batch_rows, graph.signatures(),
         method.style_shapes,
@@ -106,7 +134,61 @@ def export(options: Any) -> str:
         _save(done.signatures, part)
         serving_files.write_extras(done, run_dir, part / "assets.extra")
     serving_files.write_server_configs(Path(options.export_dir), options.batch_rows)
-    return str(folder / str(version))
+    return str(folder / str(version)), ""
+
+
+def _check_options(options):
+    if options.target == "serving":
+        if options.weights != "float32":
+            raise ValueError(f"--weights {options.weights}: with --target lite or onnx only; see --precision")
+        return
+    if options.batch_rows:
+        raise ValueError(f"--batch_rows: --target {options.target} takes one picture at a time; leave it out")
+    if options.precision != "float32":
+        raise ValueError(f"--precision {options.precision}: --target {options.target} computes in float32")
+    allowed = {"lite": targets.WEIGHTS, "onnx": ("float32", "float16"), "xla": ("float32",)}[options.target]
+    if options.weights not in allowed:
+        raise ValueError(
+            f"--weights {options.weights} --target {options.target}; expected {' or '.join(allowed)}"
+        )
+    for field, _, _ in _inference_fields():
+        if getattr(options, field) is not None:
+            raise ValueError(
+                f"--{field} {getattr(options, field)}: --target {options.target} has one form, whose shapes no"
+                " layout changes; leave it out"
+            )
+    targets.check_programs(options.target)
+
+
+def _export_target(options, config, method, size, dtype, run_dir, name, place):
+    """Writes <place>/ with the model, its card and the class table, after a check of the model's picture."""
+    check_static(method, f"--target {options.target}")
+    size = size if size[0] else (config.crop_height, config.crop_size)
+    compiled = True if options.target == "xla" else None
+    function, specs = picture_function(
+        config,
+        method,
+        size,
+        dtype,
+        rows=1,
+        image_dtype=tf.as_dtype(options.image_dtype),
+        jit_compile=compiled,
+    )
+    with folder_beside(place) as part, as_os_errors(place):
+        part = Path(part)
+        file = targets.write(options.target, part, name, function, specs, options.weights)
+        difference = targets.largest_difference(options.target, file, run_dir, size, specs)
+        line = f"largest difference from test_one.py: {difference} of 255"
+        if difference > 1 and options.weights == "float32":
+            raise ValueError(f"{place}: {line}; expected at most 1, so nothing was written")
+        image = tf.TensorSpec([1, *size, 3], options.image_dtype)
+        shown = "." if options.target == "xla" else file.name
+        card = target_card(
+            options.target, name, shown, run_dir, config, specs, method.style_shapes, image, options.weights,
+            difference,
+        )  # fmt: skip
+        serving_files.write_described(data.ClassTable.from_dict(config.class_table), card, part)
+    return str(place), line
 
 
 def _save(signatures, folder):
@@ -114,12 +196,26 @@ def _save(signatures, folder):
     used = {id(v): v for function in signatures.values() for v in function.variables}
     module.weights = list(used.values())  # what no signature reads (raw norms, log-variances) stays behind
     for name, function in signatures.items():
-        if len(function.structured_input_signature[0][0]) > 1:  # Keras' TFSMLayer passes one argument: a dict
-            setattr(module, name, function)
+        setattr(module, name, _attribute(function))
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with serving_files.errors_only():
         tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
         _forget_gradients(folder)
+
+
+def _attribute(function):
+    """A signature as a function of one dict, which is what Keras' TFSMLayer passes on; those of one input take that
+    input as well."""
+    specs = function.structured_input_signature[0][0]
+
+    def call(inputs):
+        return function(inputs if isinstance(inputs, dict) else {next(iter(specs)): inputs})
+
+    found = tf.function(call, autograph=False)
+    found.get_concrete_function(specs)
+    if len(specs) == 1:
+        found.get_concrete_function(*specs.values())
+    return found
 
 
 def _forget_gradients(folder):
@@ -141,6 +237,7 @@ def _place(options, name):
             f"--model_name {name!r}; expected letters, digits, _ . and - (it is part of the URL)"
         )
     folder = Path(options.export_dir) / name
+    folder = folder if options.target == "serving" else folder / options.target
     there = serving_files.versions(folder)
     if options.version < 0:
         raise ValueError(f"--version {options.version}; expected 1 or more, or 0 for the next one")
@@ -168,15 +265,6 @@ def _output_size(options, config):
     return native
 
 
-def _check_stride(size, stride):
-    height, width = size
-    if height and (height % stride or width % stride or height * width > MOST_PIXELS):
-        raise ValueError(
-            f"--output_height {height} --output_width {width}; expected multiples of {stride} and at most"
-            f" {MOST_PIXELS} pixels"
-        )
-
-
 def _label_dtype(options, config):
     name = options.label_dtype or ("uint8" if config.num_classes <= 256 else "int32")
     if name == "uint8" and config.num_classes > 256:
@@ -185,7 +273,8 @@ def _label_dtype(options, config):
 
 
 def _run(options):
-    print(export(options))
+    path, line = _export(options)
+    print(f"{path}\n{line}" if line else path)
     return 0
 
 

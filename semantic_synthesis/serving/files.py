@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from semantic_synthesis.data import ClassTable
 from semantic_synthesis.data import regions as data_regions
 from semantic_synthesis.files import write_text
 
@@ -64,9 +65,14 @@ def write_extras(export: Any, run_dir: str | Path, folder: Path) -> None:
     with tf.io.TFRecordWriter(str(folder / WARMUP_FILE)) as writer:
         for signature, inputs in example_inputs(export).items():
             writer.write(prediction_log(export.name, signature, inputs))
-    table = {"num_classes": export.table.num_classes, **export.table.to_dict()}
-    (folder / CLASS_FILE).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    (folder / CARD_FILE).write_text(model_card(export, run_dir), encoding="utf-8")
+    write_described(export.table, model_card(export, run_dir), folder)
+
+
+def write_described(table: ClassTable, card: str, folder: Path) -> None:
+    """Writes class table and model card into a folder."""
+    described = {"num_classes": table.num_classes, **table.to_dict()}
+    (folder / CLASS_FILE).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
 
 def write_server_configs(export_dir: Path, batch_rows: bool) -> None:
@@ -115,7 +121,8 @@ def example_inputs(export: Any) -> dict[str, dict[str, np.ndarray]]:
     raw = np.array(export.table.raw_ids, np.uint16)[label[0]][..., None]
     png = np.array([tf.io.encode_png(raw).numpy()], object)
     values = {
-        "label": label, "instance": np.zeros_like(label), "seed": np.zeros(1), "image": grey,
+        "label": label, "instance": np.zeros_like(label), "region": np.zeros_like(label),
+        "seed": np.zeros(1), "image": grey,
         "label_png_bytes": png, "style_label_png_bytes": png,
         "style_image_bytes": np.array([tf.io.encode_jpeg(grey[0]).numpy()], object),
         "instance_png_bytes": np.array([tf.io.encode_png(np.zeros_like(raw)).numpy()], object),

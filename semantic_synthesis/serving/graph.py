@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from semantic_synthesis import data
+from semantic_synthesis.data.geometry import MOST_PIXELS
 from semantic_synthesis.data.graph_decoding import (
     decode_instance_png,
     decode_label_png,
@@ -21,14 +22,16 @@ from semantic_synthesis.data.graph_decoding import (
     fit_map,
     fit_photo,
     number_regions,
+    pad_maps,
     require,
 )
+from semantic_synthesis.serving.bare import picture_function
+from semantic_synthesis.serving.graph_checks import check_exact, check_like, finite, same_rows
 from semantic_synthesis.styles import REGION, encoded_names, merge_style, needs_regions, transfer
 
 if TYPE_CHECKING:
     from semantic_synthesis.methods.method import Method
 
-MOST_PIXELS = 2**22  # of one picture, where the size is free: several GB of features at full width
 _MAP_SIZES, _PHOTO_SIZES = 64, 1024  # of the model's own picture: the largest files that are unpacked
 _SHOWN_IDS = 20
 
@@ -37,8 +40,9 @@ class ServingGraph:
     """Traces the signatures of one run.
 
     config: of the run; method: its folded model; size: (height, width) of the pictures, or (None, None)
-    where they are free multiples of the first generator stride; label_dtype: tf.uint8 or tf.int32;
-    batch_rows: rows together instead of one by one.
+    where they are free (other sizes than multiples of the stride are padded within: `pad_maps`);
+    label_dtype: tf.uint8 or tf.int32; batch_rows: rows together instead of one by one;
+    image_dtype: of the bare signature (bare.py).
     """
 
     def __init__(
@@ -48,8 +52,10 @@ class ServingGraph:
         size: tuple[int | None, int | None],
         label_dtype: tf.DType,
         batch_rows: bool = False,
+        image_dtype: tf.DType = tf.uint8,
     ) -> None:
-        self.method, self.label_dtype, self.batch_rows = method, label_dtype, batch_rows
+        self.config, self.method, self.label_dtype = config, method, label_dtype
+        self.batch_rows, self.image_dtype = batch_rows, image_dtype
         self.table = data.ClassTable.from_dict(config.class_table)
         self.native = (config.crop_height, config.crop_size)
         self.height, self.width = size
@@ -70,6 +76,17 @@ class ServingGraph:
 
     def signatures(self) -> dict[str, Callable]:
         """{signature name: ConcreteFunction}; those of styles only for runs that have them."""
+        found = {name: trace(function, specs) for name, (function, specs) in self.declared().items()}
+        if not self.method.why_not_static:
+            size = (self.height, self.width)
+            bare, specs = picture_function(
+                self.config, self.method, size, self.label_dtype, image_dtype=self.image_dtype
+            )
+            found["picture"] = bare.get_concrete_function(specs)
+        return found
+
+    def declared(self) -> dict[str, tuple[Callable[..., Any], dict[str, tf.TensorSpec]]]:
+        """{signature name: (function of {input: tensor}, {input: TensorSpec})}, nothing traced yet."""
         maps = {"label": tf.TensorSpec([None, self.height, self.width], self.label_dtype, "label")}
         files = {"label_png_bytes": tf.TensorSpec([None], tf.string, "label_png_bytes")}
         if self.takes_instances:
@@ -77,28 +94,29 @@ class ServingGraph:
             files["instance_png_bytes"] = tf.TensorSpec([None], tf.string, "instance_png_bytes")
         seed = {"seed": tf.TensorSpec([None], tf.int64, "seed")}
         photo = {"style_image_bytes": tf.TensorSpec([None], tf.string, "style_image_bytes")}
-        found = {
-            "serving_default": _trace(self._from_ids, maps | seed),
-            "png": _trace(self._from_png, files | seed),
-        }
+        found = {"serving_default": (self._from_ids, maps | seed), "png": (self._from_png, files | seed)}
         if self.style:
-            found["synthesize_style"] = _trace(self._from_ids, maps | self.style)
-            found["sample_style"] = _trace(self._sample, (maps if self.by_region else {}) | seed)
+            found["synthesize_style"] = (self._from_ids, maps | self.style)
+            found["png_synthesize_style"] = (self._from_png, files | self.style)
+            found["sample_style"] = (self._sample, (maps if self.by_region else {}) | seed)
         if encoded_names(self.specs):
             shown = self.method.encoder_sees_layout
             image = {"image": tf.TensorSpec([None, *self.native, 3], tf.uint8, "image")}
-            found["encode_style"] = _trace(self._encode_images, image | (maps if shown else {}))
-            found["png_style"] = _trace(self._from_png, files | photo)
+            found["encode_style"] = (self._encode_images, image | (maps if shown else {}))
+            found["png_style"] = (self._from_png, files | photo)
+            found["png_encode_style"] = (self._styles_from_png, (files if shown else {}) | photo)
             if shown:
                 own = {"style_label_png_bytes": tf.TensorSpec([None], tf.string, "style_label_png_bytes")}
-                found["png_style_label"] = _trace(self._from_png, files | photo | own)
+                found["png_style_label"] = (self._from_png, files | photo | own)
+                found["png_encode_style_label"] = (self._styles_from_png, files | photo | own)
         if self.by_region:
-            found["regions"] = _trace(self._number_regions, maps)
+            found["regions"] = (self._number_regions, maps)
+            found["png_sample_style"] = (self._styles_from_png, files | seed)
         return found
 
     def _from_ids(self, inputs):
         """{label, (instance), seed or style} -> {image: uint8 [N,H,W,3]}."""
-        inputs = self._checked_maps(dict(_same_rows(inputs)))
+        inputs = self._checked_maps(dict(same_rows(inputs)))
         output = tf.TensorSpec([self.height, self.width, 3], tf.uint8)
         return {"image": self._map_rows(self._synthesize, inputs, output)}
 
@@ -111,28 +129,37 @@ class ServingGraph:
 
     def _sample(self, inputs):
         """{seed, (label, instance: where rows are of regions)} -> {style name: float32 [N,...]}."""
-        return self._styles(self._checked_maps(dict(_same_rows(inputs))))
+        return self._styles(self._checked_maps(dict(same_rows(inputs))))
 
     def _number_regions(self, inputs):
         """{label, (instance)} -> {region: int32 [N,H,W]}: which row of the style paints each pixel."""
-        inputs = self._checked_maps(dict(_same_rows(inputs)))
+        inputs = self._checked_maps(dict(same_rows(inputs)))
         output = tf.TensorSpec([self.height, self.width], tf.int32)
-        return {"region": self._map_rows(lambda rows: self._layout(rows)["instance"], inputs, output)}
+
+        def numbered(rows):
+            return _cropped(self._layout(rows)["instance"], rows["label"])
+
+        return {"region": self._map_rows(numbered, inputs, output)}
 
     def _from_png(self, inputs):
-        """{label_png_bytes, (instance_png_bytes), seed or style_image_bytes (style_label_png_bytes: the map of that
-        photo, where it shows another layout)} -> {image_png_bytes: [N]}."""
+        """{label_png_bytes, (instance_png_bytes), seed or style or style_image_bytes (style_label_png_bytes: the map of
+        that photo, where it shows another layout)} -> {image_png_bytes: [N]}."""
         return {
             "image_png_bytes": self._map_rows(
-                self._png_rows, dict(_same_rows(inputs)), tf.TensorSpec([], tf.string)
+                self._png_rows, dict(same_rows(inputs)), tf.TensorSpec([], tf.string)
             )
         }
+
+    def _styles_from_png(self, inputs):
+        """As `_sample` and `_encode_images`, of files: {(label_png_bytes, instance_png_bytes), seed or
+        style_image_bytes, (style_label_png_bytes)} -> {style name: float32 [N,...], <name>_present: bool}."""
+        return self._styles(self._decoded(dict(same_rows(inputs))))
 
     def _encode_images(self, inputs):
         """{image: uint8 [N,H,W,3] of the run's size, (label, instance)} -> {style name: float32 [N,...]}, and
         <name>_present: bool, the rows that the photo decides, for tensors of which it may leave some open."""
-        inputs = dict(_same_rows(inputs))
-        image = _check_exact(inputs["image"], "image", *self.native)
+        inputs = dict(same_rows(inputs))
+        image = check_exact(inputs["image"], "image", *self.native)
         return self._styles(self._checked_maps(inputs) | {"image": image})
 
     def _styles(self, inputs):
@@ -142,8 +169,9 @@ class ServingGraph:
         output = {name: tf.TensorSpec(self.style[name].shape[1:], tf.float32) for name in names}
         if photos:
             for name in names:
-                if self.specs[name].present:
-                    sizes = self.specs[name].shape[: self.specs[name].present]
+                moved = self.by_region and "style_label" in inputs and REGION in self.specs[name].axes
+                if axes := self.specs[name].present or int(moved):
+                    sizes = self.specs[name].shape[:axes]
                     output[f"{name}_present"] = tf.TensorSpec(sizes, tf.bool)
         if not self.by_region:
             return self._map_rows(self._tensors_of, inputs, output)
@@ -164,8 +192,19 @@ class ServingGraph:
         layout = self._layout(rows) if "label" in rows else None
         if "image" not in rows:
             return self.method.sample_style(layout, rows["seed"])
-        values, present = self.method.encode_style(tf.cast(rows["image"], tf.float32) / 127.5 - 1.0, layout)
+        values, present = self._encoded(rows, layout)
         return values | {f"{name}_present": x for name, x in present.items()}
+
+    def _encoded(self, rows, layout):
+        """The Encoded of photos, of the layout itself or of their own one."""
+        image = tf.cast(rows["image"], tf.float32) / 127.5 - 1.0
+        if "style_label" not in rows:
+            return self.method.encode_style(image, layout)
+        theirs = self._photo_layout(rows["style_label"])
+        encoded = self.method.encode_style(image, theirs)
+        if not self.by_region:
+            return encoded
+        return transfer(encoded, self.specs, theirs, layout, self.table.num_classes)
 
     # Rows: each of these takes and returns batches
 
@@ -181,6 +220,12 @@ class ServingGraph:
         return tf.map_fn(one, rows, fn_output_signature=output, parallel_iterations=1)
 
     def _png_rows(self, rows):
+        pictures = self._synthesize(self._decoded(rows))
+        return tf.map_fn(tf.io.encode_png, pictures, fn_output_signature=tf.string)
+
+    def _decoded(self, rows):
+        """Rows of files -> rows of maps and photos of the model's sizes; seeds and styles as they are."""
+
         def decode(name, reader):
             spec = tf.TensorSpec([self.height, self.width], tf.int32)
             return tf.map_fn(
@@ -192,47 +237,40 @@ class ServingGraph:
         def classes(png, name, most_pixels):
             return decode_label_png(png, self.table, name, most_pixels)
 
-        known = {"label": decode("label_png_bytes", classes)}
-        if self.takes_instances:
+        known = {name: rows[name] for name in ("seed", *self.style) if name in rows}
+        if "label_png_bytes" in rows:
+            known["label"] = decode("label_png_bytes", classes)
+        if "instance_png_bytes" in rows:
             known["instance"] = decode("instance_png_bytes", decode_instance_png)
-        if "seed" in rows:
-            known["seed"] = rows["seed"]
-        else:
+        if "style_image_bytes" in rows:
             spec = tf.TensorSpec([*self.native, 3], tf.uint8)
-            photos = tf.map_fn(self._style_photo, rows["style_image_bytes"], fn_output_signature=spec)
-            known["image"] = photos
+            known["image"] = tf.map_fn(self._style_photo, rows["style_image_bytes"], fn_output_signature=spec)
         if "style_label_png_bytes" in rows:
             known["style_label"] = decode("style_label_png_bytes", classes)
-        return tf.map_fn(tf.io.encode_png, self._synthesize(known), fn_output_signature=tf.string)
+        return known
 
     def _layout(self, rows):
         """The method's layout of checked maps."""
         layout = {"label": rows["label"]}
         if self.takes_instances:
-            layout["instance"] = _check_like(rows["instance"], rows["label"])
+            layout["instance"] = check_like(rows["instance"], rows["label"])
+        layout = {name: pad_maps(x, self.stride) for name, x in layout.items()}
         if self.numbers_regions:
-            objects = layout.get("instance", tf.zeros_like(rows["label"]))
-            spec = tf.TensorSpec([self.height, self.width], tf.int32)
+            objects = layout.get("instance", tf.zeros_like(layout["label"]))
+            spec = tf.TensorSpec(layout["label"].shape[1:], tf.int32)
             layout["instance"] = tf.map_fn(
-                lambda maps: number_regions(*maps), (rows["label"], objects), fn_output_signature=spec
+                lambda maps: number_regions(*maps), (layout["label"], objects), fn_output_signature=spec
             )
         return layout
 
     def _style_of(self, rows, layout):
         """The style of seeds or photos (what these leave open: of seed 0), or the one that was fed."""
         if "seed" not in rows and "image" not in rows:
-            return {name: self._enough_rows(_finite(rows[name], name), name, layout) for name in self.style}
+            return {name: self._enough_rows(finite(rows[name], name), name, layout) for name in self.style}
         if "image" not in rows:
             return self.method.style_of(layout, rows["seed"])
-        seed = tf.zeros(tf.shape(rows["label"])[:1], tf.int64)
-        image = tf.cast(rows["image"], tf.float32) / 127.5 - 1.0
-        if "style_label" not in rows:
-            return self.method.style_of(layout, seed, image)
-        theirs = self._photo_layout(rows["style_label"])
-        encoded = self.method.encode_style(image, theirs)
-        if self.by_region:
-            encoded = transfer(encoded, self.specs, theirs, layout, self.table.num_classes)
-        return merge_style(self.method.sample_style(layout, seed), encoded)
+        seed = tf.zeros(tf.shape(layout["label"])[:1], tf.int64)
+        return merge_style(self.method.sample_style(layout, seed), self._encoded(rows, layout))
 
     def _photo_layout(self, label):
         """The layout that a photo of a label map [N,H,W] shows, without objects."""
@@ -246,7 +284,7 @@ class ServingGraph:
         count = None if self.batch_rows else 1
         style = {n: tf.ensure_shape(x, [count, *self.style[n].shape[1:]]) for n, x in style.items()}
         layout = {n: tf.ensure_shape(x, [count, *x.shape[1:]]) for n, x in layout.items()}
-        return self._render(layout, style)
+        return _cropped(self._render(layout, style), rows["label"])
 
     def _enough_rows(self, x, name, layout):
         """A style tensor, after a check that it has a row for every region if it has rows of regions."""
@@ -262,7 +300,7 @@ class ServingGraph:
 
     def _pictures(self, layout, style):
         """uint8 [B,H,W,3], truncated as pictures.to_uint8."""
-        picture = _finite(self.method.synthesize(layout, style), "the picture, of a style with huge numbers")
+        picture = finite(self.method.synthesize(layout, style), "the picture, of a style with huge numbers")
         picture = tf.clip_by_value(picture, -1.0, 1.0)
         return tf.cast((picture + 1.0) * 127.5, tf.uint8)
 
@@ -274,17 +312,9 @@ class ServingGraph:
     def _check_size(self, ids, name):
         """Integer [N,h,w] -> the same with the size checked and, where fixed, known."""
         if self.height:
-            return _check_exact(ids, name, self.height, self.width)
-        with tf.control_dependencies([self._require_stride(tf.shape(ids)[1:], name)]):
+            return check_exact(ids, name, self.height, self.width)
+        with tf.control_dependencies([_require_pixels(tf.shape(ids)[1:], name)]):
             return tf.identity(ids)
-
-    def _require_stride(self, size, name):
-        fits = tf.reduce_all((size > 0) & (size % self.stride == 0))
-        fits &= tf.reduce_prod(tf.cast(size, tf.int64)) <= MOST_PIXELS
-        return require(
-            fits, f"{name}: ", size[1], "x", size[0], f" pixels; expected width and height in multiples of"
-            f" {self.stride} and at most {MOST_PIXELS} pixels",
-        )  # fmt: skip
 
     def _check_ids(self, label):
         """Integer [N,H,W] -> int32, all in [0,C)."""
@@ -303,8 +333,23 @@ class ServingGraph:
         """int32 [h,w] -> the model's size: by nearest as data.fit_label where fixed, else checked."""
         if self.height:
             return tf.ensure_shape(fit_map(ids, self.height, self.width), [self.height, self.width])
-        with tf.control_dependencies([self._require_stride(tf.shape(ids), name)]):
+        with tf.control_dependencies([_require_pixels(tf.shape(ids), name)]):
             return tf.identity(ids)
+
+
+def _require_pixels(size, name):
+    fits = tf.reduce_all(size > 0) & (tf.reduce_prod(tf.cast(size, tf.int64)) <= MOST_PIXELS)
+    return require(
+        fits, f"{name}: ", size[1], "x", size[0], f" pixels; expected at least 1 and at most {MOST_PIXELS} pixels"
+    )  # fmt: skip
+
+
+def _cropped(x, maps):
+    """[N,H,W,...] without what padding added to the maps [N,h,w]."""
+    height, width = (
+        tf.shape(maps)[axis] if size is None else size for axis, size in enumerate(maps.shape[1:], 1)
+    )
+    return x[:, :height, :width]
 
 
 def _filled(x, shape, most):
@@ -315,54 +360,6 @@ def _filled(x, shape, most):
     return x if shape.is_fully_defined() else tf.pad(x, missing)
 
 
-def _trace(function, specs):
+def trace(function: Callable[..., Any], specs: dict[str, tf.TensorSpec]) -> Any:
+    """The ConcreteFunction of one argument, a dict of tensors."""
     return tf.function(function, autograph=False).get_concrete_function(specs)
-
-
-def _same_rows(inputs):
-    """The inputs, after a check that all have one or more and equally many rows.
-
-    They come out with unknown shapes, so that later checks look at what was really fed: servers do not
-    hold clients to the signature's shape.
-    """
-    loose = {
-        name: tf.compat.v1.placeholder_with_default(x, [None] * x.shape.rank) for name, x in inputs.items()
-    }
-    rows = [tf.shape(x)[0] for x in loose.values()]
-    counts = tf.strings.join([tf.strings.as_string(count) for count in rows], separator=", ")
-    same = tf.reduce_all([count == rows[0] for count in rows]) & (rows[0] > 0)
-    names = ", ".join(loose)
-    check = require(same, f"inputs {names} have ", counts, " rows; expected one or more, and equally many")
-    with tf.control_dependencies([check]):
-        return {name: tf.ensure_shape(tf.identity(x), [None] * x.shape.rank) for name, x in loose.items()}
-
-
-def _finite(x, name):
-    """A float tensor, after a check that it holds no NaN and no Infinity."""
-    check = require(tf.reduce_all(tf.math.is_finite(x)), f"{name}: NaN or Infinity; expected finite numbers")
-    with tf.control_dependencies([check]):
-        return tf.identity(x)
-
-
-def _check_like(instance, label):
-    """The instance maps, after a check that they have the label maps' size."""
-    found, expected = tf.shape(instance)[1:], tf.shape(label)[1:]
-    check = require(
-        tf.reduce_all(found == expected),
-        "instance: ", found[1], "x", found[0], " pixels; the label map has ", expected[1], "x", expected[0],
-    )  # fmt: skip
-    with tf.control_dependencies([check]):
-        return tf.identity(instance)
-
-
-def _check_exact(x, name, height, width):
-    """[N,h,w,...] -> the same with h, w known, or the error that names both sizes."""
-    size = tf.shape(x)[1:3]
-    check = require(
-        tf.reduce_all(size == [height, width]),
-        f"{name}: ", size[1], "x", size[0], f" pixels; this model takes {width}x{height} (width x height)",
-    )  # fmt: skip
-    with tf.control_dependencies([check]):
-        x = tf.identity(x)
-    channels = [3] if x.shape.rank == 4 else []
-    return tf.ensure_shape(x, [None, height, width, *channels])

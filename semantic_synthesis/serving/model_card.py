@@ -74,6 +74,9 @@ _CLASS_RULE = """
 _SHOWN_RULE = """
 - A photo must show the layout it comes with; in `png_style_label` it may show another one, whose map is
   `style_label_png_bytes`: parts of the picture then take the style of their class there.{present}"""
+_BARE_RULE = """
+- `picture` is for other programs that read this graph (TensorFlow Lite, ONNX, XLA): it checks nothing, and its
+  rows are computed together."""
 _PRESENT_RULE = """ What a photo does not
   decide is that of seed 0; `encode_style` tells it apart (`..._present`)."""
 
@@ -84,8 +87,8 @@ def model_card(export: Any, run_dir: str | Path) -> str:
     random = "synthesize_style" in export.signatures
     return _CARD.format(
         name=export.name, version=export.version, method=config.method, precision=config.precision,
-        package=__version__, run=Path(run_dir).resolve().name, data=_data(config),
-        licence=_licence(config), signatures="\n".join(_signature_rows(export)),
+        package=__version__, run=Path(run_dir).resolve().name, data=data_of(config),
+        licence=licence_of(config), signatures="\n".join(_signature_rows(export)),
         rows="Rows are computed together; pixels may differ by 1 between batch sizes." if export.batch_rows
         else "Rows are computed one by one: the same row gives the same pixels in any batch.",
         last=table.num_classes - 1, classes=table.num_classes, size=_size(export),
@@ -93,11 +96,12 @@ def model_card(export: Any, run_dir: str | Path) -> str:
         else "",
         seed="Equal seeds give equal styles." if random else "Without effect: this run has no random style.",
         style=_style_rules(export),
-        metrics=_metrics(run_dir), options=json.dumps(_options(config), indent=1),
+        metrics=_metrics(run_dir), options=json.dumps(options_of_run(config), indent=1),
     )  # fmt: skip
 
 
-def _data(config):
+def data_of(config: Any) -> str:
+    """What a run was trained on."""
     text = f"`{config.dataset_mode}`, class table '{config.class_table['name']}'"
     path = shipped("datasets", f"{config.dataset_mode}.json")
     if path.is_file():
@@ -109,16 +113,26 @@ def _data(config):
 def _style_rules(export):
     """What there is to know of the style inputs, from their axes."""
     text = _STYLE_RULE if "png_style" in export.signatures else ""
-    for axis, rule in ((REGION, _REGION_RULE), (CLASS, _CLASS_RULE)):
-        names = [f"`{name}`" for name, spec in export.style.items() if axis in spec.axes]
-        text += rule.format(names=", ".join(names)) if names else ""
+    text += style_axes_rules(export.style)
+    if "picture" in export.signatures:
+        text += _BARE_RULE
     if "png_style_label" in export.signatures:
         partial = any(spec.present for spec in export.style.values())
         text += _SHOWN_RULE.format(present=_PRESENT_RULE if partial else "")
     return text
 
 
-def _licence(config):
+def style_axes_rules(style: dict[str, Any], regions: bool = True) -> str:
+    """What rows of style tensors belong to; style: {name: StyleSpec}; regions: also for those of regions."""
+    text = ""
+    for axis, rule in ((REGION, _REGION_RULE), (CLASS, _CLASS_RULE)):
+        names = [f"`{name}`" for name, spec in style.items() if axis in spec.axes]
+        text += rule.format(names=", ".join(names)) if names and (regions or axis != REGION) else ""
+    return text
+
+
+def licence_of(config: Any) -> str:
+    """Under which terms its weights stand."""
     sources = method_class(config).sources(config)
     if config.dataset_mode == "scenes" and not sources:
         return "Apache-2.0 (the training pictures were rendered by this project; no other data or weights)."
@@ -129,12 +143,12 @@ def _licence(config):
 def _signature_rows(export):
     for signature, function in sorted(export.signatures.items()):
         for name, spec in sorted(function.structured_input_signature[0][0].items()):
-            yield f"| `{signature}` | in `{name}` | {_describe(name, spec, export.style)} |"
+            yield f"| `{signature}` | in `{name}` | {describe(name, spec, export.style)} |"
         for name, spec in sorted(function.structured_outputs.items()):
-            yield f"| | out `{name}` | {_describe(name, spec, export.style)} |"
+            yield f"| | out `{name}` | {describe(name, spec, export.style)} |"
 
 
-def _describe(name, spec, style):
+def describe(name: str, spec: Any, style: dict[str, Any], rows: str | int = "N") -> str:
     """Type and shape; axes of a style tensor by their names."""
     sizes = spec.shape[1:]
     of_style = style.get(name) or style.get(name.removesuffix("_present"))
@@ -143,12 +157,15 @@ def _describe(name, spec, style):
     else:
         axes = of_style.axes[: len(sizes)]
         known = [f"{axis} {size}" if size else f"{axis}s" for axis, size in zip(axes, sizes, strict=True)]
-    return f"{spec.dtype.name} [{', '.join(['N', *known])}]"
+    return f"{spec.dtype.name} [{', '.join([str(rows), *known])}]"
 
 
 def _size(export):
     if not export.size[0]:
-        return f"width and height are free multiples of {export.stride}; other sizes are refused."
+        return (
+            f"any width and height. Where a side is no multiple of {export.stride}, the map's last row and column are "
+            "repeated up to the next one inside, and the picture is cut to the map's size."
+        )
     size = f"{export.size[1]}x{export.size[0]} (width x height)"
     return f"{size}; `label` of another size is refused, PNG maps are fitted to it by nearest pixel centre."
 
@@ -161,7 +178,7 @@ def _metrics(run_dir):
     return f"From the run's `{_METRICS_FILE}`:\n\n```json\n{values}\n```"
 
 
-def _options(config):
+def options_of_run(config: Any) -> dict[str, Any]:
     """The options without folders of the training machine and without the class table."""
     values = dataclasses.asdict(config)
     return {name: value for name, value in values.items() if name not in _PLACES and name != "class_table"}

@@ -256,7 +256,7 @@ def status(model: Any) -> bytes:
 
 def metadata(model: Any) -> bytes:
     """GET /v1/models/NAME/metadata of a ServedModel."""
-    signatures = {name: _signature(definition) for name, definition in model.signatures.items()}
+    signatures = {name: _signature(definition) for name, definition in model.described().items()}
     spec = {"name": model.name, "signature_name": "", "version": str(model.version)}
     return json.dumps(
         {"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}}

@@ -7,12 +7,13 @@ bounds of bodies, rows, requests and connections, fair turns, and checks of who 
 """
 
 import gc
+import importlib.util
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,7 +76,20 @@ class ServedModel:
                 self._model = tf.saved_model.load(str(folder))
         except (OSError, tf.errors.OpError) as error:
             raise ValueError(f"{folder}: cannot be loaded ({error}); export it again") from None
-        self.signatures = rest_protocol.read_signatures(folder)
+        self._signatures = rest_protocol.read_signatures(folder)
+
+    @property
+    def signatures(self) -> Mapping[str, Any]:
+        """{signature name: SignatureDef}, inputs at least."""
+        return self._signatures
+
+    def described(self) -> Mapping[str, Any]:
+        """{signature name: SignatureDef with inputs and outputs}."""
+        return self.signatures
+
+    def function(self, signature: str) -> Callable[..., Any]:
+        """The signature as a function of keywords."""
+        return self._model.signatures[signature]
 
     def predict(self, body: bytes) -> bytes:
         """JSON bytes of a predict request -> JSON bytes of the answer. RequestError for whatever is wrong."""
@@ -110,7 +124,7 @@ class ServedModel:
 
     def _call(self, signature, inputs):
         """{name: array} of some rows."""
-        function = self._model.signatures[signature]
+        function = self.function(signature)
         try:
             outputs = function(**{name: tf.constant(x) for name, x in inputs.items()})
         except tf.errors.OpError as error:
@@ -122,8 +136,10 @@ class ServedModel:
         return {name: x.numpy() for name, x in outputs.items()}
 
 
-def make_app(service: Service, access: Access, log: Any) -> Gate:
-    """The ASGI application."""
+def make_app(
+    service: Service, access: Access, log: Any, add_pages: Callable[[Any], None] | None = None
+) -> Gate:
+    """The ASGI application. add_pages: function(app) that adds routes in front of the protocol's."""
     # FastAPI reads the routes' annotations as it meets them: no `from __future__ import annotations` in this file.
     from fastapi import FastAPI, Request
     from fastapi.middleware.cors import CORSMiddleware
@@ -142,6 +158,9 @@ def make_app(service: Service, access: Access, log: Any) -> Gate:
     async def elsewhere(request: Request, _: HTTPException):
         text = f"Malformed request: {request.method} {request.scope['path']}"
         return answered(400, rest_protocol.encode_error(text))
+
+    if add_pages:
+        add_pages(app)
 
     @app.api_route("/{path:path}", methods=["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
     async def answer(request: Request):
@@ -179,21 +198,42 @@ def serve(options: ServeOptions) -> int:
 
     Running requests are answered before it ends. Errors: ValueError or OSError, one line, before it listens.
     """
-    try:
-        import uvicorn
-    except ImportError:
-        raise ValueError(
-            "serve needs fastapi and uvicorn; expected: pip install 'semantic-synthesis[serve]'"
-        ) from None
-    from semantic_synthesis.serving.connections import ACCEPTED_AT_ONCE, Connection, Server, most_connections
-
+    need_uvicorn()
     check(options)
     access = Access(options)
-    listening = _listen(options)
+    listening = listen(options)
     service = Service(options, load_models(options.export_dir, options.max_rows, options.turn_rows))
+
+    def announce(address):
+        model = next(iter(service.served))
+        print(f"development server, not for production: {address}/v1/models/{model}", flush=True)
+
+    return run_server(options, listening, service, access, announce)
+
+
+def need_uvicorn(command: str = "serve") -> None:
+    """ValueError unless what the server is made of is installed."""
+    if not all(importlib.util.find_spec(name) for name in ("fastapi", "uvicorn", "httptools")):
+        raise ValueError(
+            f"{command} needs fastapi and uvicorn; expected: pip install 'semantic-synthesis[serve]'"
+        )
+
+
+def run_server(
+    options: ServeOptions, listening: socket.socket, service: Service, access: Access,
+    announce: Callable[[str], None], add_pages: Callable[[Any], None] | None = None,
+) -> int:  # fmt: skip
+    """Answers on a bound socket until SIGTERM or SIGINT; the exit code.
+
+    announce: function of "http://host:port", called when clients may come; add_pages: see `make_app`.
+    """
+    import uvicorn
+
+    from semantic_synthesis.serving.connections import ACCEPTED_AT_ONCE, Connection, Server, most_connections
+
     log, lines = open_log(options.request_log)
     config = uvicorn.Config(
-        make_app(service, access, log), timeout_graceful_shutdown=options.drain_s + _END_S,
+        make_app(service, access, log, add_pages), timeout_graceful_shutdown=options.drain_s + _END_S,
         http=partial(Connection, most_connections(options.max_connections)), ws="none", lifespan="off",
         backlog=ACCEPTED_AT_ONCE, log_level="critical", access_log=False, server_header=False,
     )  # fmt: skip
@@ -201,12 +241,9 @@ def serve(options: ServeOptions) -> int:
         signal.signal(number, lambda *_: None)  # uvicorn raises them again when it has drained
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(10_000, 10, 1_000)  # lists of a long body, counted again and again, would stop everybody
-    listening.listen(128)  # from the line below on, clients may come
+    listening.listen(128)
     host, port = listening.getsockname()[:2]
-    print(
-        f"development server, not for production: http://{host}:{port}/v1/models/{next(iter(service.served))}",
-        flush=True,
-    )
+    announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
     Server(config, options.drain_s, service.end).run(sockets=[listening])
     _end(service, lines)
     return 0
@@ -237,7 +274,7 @@ def load_models(
     }
 
 
-def _listen(options):
+def listen(options: ServeOptions) -> socket.socket:
     """A bound socket, so that a port in use is known before models are loaded."""
     address = (options.host, options.rest_api_port)
     try:

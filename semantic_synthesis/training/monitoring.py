@@ -1,4 +1,4 @@
-"""What a training run shows: TensorBoard scalars and pictures, PNG samples, a progress bar."""
+"""What a training run shows: TensorBoard scalars, texts and pictures, PNG samples, a progress line."""
 
 from __future__ import annotations
 
@@ -6,15 +6,27 @@ import contextlib
 import math
 import os
 import time
+import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tqdm import tqdm
+from tensorboard.plugins.hparams import api as hparams
 
 from semantic_synthesis.checkpoint_files import as_os_errors
+from semantic_synthesis.options import options_of
 from semantic_synthesis.pictures import contact_sheet, write_png
+from semantic_synthesis.training.progress import Progress
+
+BESIDE = "beside_each_other"
+PICTURES = {
+    "input_label": "The label maps, in the colours of the class table.",
+    "synthesized_image": "Pictures of these label maps by the current weights; where an encoder is trained, in the "
+    "styles of the photos, so that they should look like these.",
+    "random_style": "Pictures of the same label maps in random styles, which stay the same during the training.",
+    "real_image": "The photos of these label maps.",
+}
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,13 +37,23 @@ if TYPE_CHECKING:
 class Monitor:
     """Writes summaries; every value's step is the global step.
 
-    active=False (workers other than the chief) shows and writes nothing.
+    Tags: loss/<objective>/<term>, optimizer/learning_rate/<objective>, optimizer/gradient_norm/<objective>,
+    throughput/images_per_second, evaluation/<metric>, pictures/<column>, run/options.
+    loss_texts {term: what it is}; active=False (workers other than the chief) shows and writes nothing.
     """
 
-    def __init__(self, config: Config, total: int, first: int, active: bool = True) -> None:
-        self.config, self.active = config, active
+    def __init__(
+        self,
+        config: Config,
+        total: int,
+        first: int,
+        active: bool = True,
+        loss_texts: Mapping[str, str] | None = None,
+    ) -> None:
+        self.config, self.active, self.first = config, active, first
+        self._loss_texts = loss_texts or {}
         self._since, self._count = time.monotonic(), 0
-        self.bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True, disable=not active)
+        self.progress = Progress(total, first, active)
         self.writer = None
         if active:
             for folder in (config.results_folder, config.log_folder):
@@ -40,12 +62,27 @@ class Monitor:
                 self.writer = tf.summary.create_file_writer(config.log_folder)
                 _start_session(self.writer, first + 1)
 
+    def describe_run(self) -> None:
+        """Writes the options: all as text, those that decide what is learned as HParams."""
+        if not self.active:
+            return
+        with self._writing(self.first):
+            tf.summary.text("run/options", options_table(self.config), description="All options of this run.")
+            where = os.path.abspath(self.config.checkpoint_dir)
+            trial = f"{os.path.basename(where)}-{zlib.crc32(os.fsencode(where)):08x}"  # the same when it is resumed
+            hparams.hparams(compared_options(self.config), trial_id=trial)
+
     def scalars(
-        self, step: int, losses: Mapping[str, Mapping[str, float]], rates: Mapping[str, float]
+        self,
+        step: int,
+        losses: Mapping[str, Mapping[str, float]],
+        rates: Mapping[str, float],
+        norms: Mapping[str, float] | None = None,
     ) -> None:
-        """losses {objective: {name: float}}, rates {objective: float}; ValueError on NaN or infinity."""
-        flat = {name: value for terms in losses.values() for name, value in terms.items()}
-        broken = [name for name, value in flat.items() if not math.isfinite(value)]
+        """losses {objective: {name: float}}, rates and norms {objective: float}; ValueError on NaN or infinity."""
+        broken = [
+            name for terms in losses.values() for name, value in terms.items() if not math.isfinite(value)
+        ]
         if broken:
             raise ValueError(not_finite(step, f"loss {', '.join(broken)}", self.config))
         if not self.active:
@@ -53,13 +90,25 @@ class Monitor:
         speed = self._count * self.config.batch_size / max(time.monotonic() - self._since, 1e-9)
         self._since, self._count = time.monotonic(), 0
         with self._writing(step):
-            for name, value in flat.items():
-                tf.summary.scalar(name, value)
+            for objective, terms in losses.items():
+                for name, value in terms.items():
+                    text = self._loss_texts.get(
+                        name, f"The term {name} of what {objective} minimises, weighted."
+                    )
+                    tf.summary.scalar(f"loss/{objective}/{name}", value, description=text)
             for objective, rate in rates.items():
-                tf.summary.scalar(f"learning_rate/{objective}", rate)
-            tf.summary.scalar("images_per_second", speed)
-        shown = {name: f"{value:.3f}" for name, value in flat.items()}
-        self.bar.set_postfix(**shown, images_per_s=f"{speed:.1f}", refresh=False)
+                text = f"Learning rate of {objective} in this step."
+                tf.summary.scalar(f"optimizer/learning_rate/{objective}", rate, description=text)
+            for objective, norm in (norms or {}).items():
+                text = (
+                    f"Length of the gradient of all weights of {objective} in its last step; with several devices "
+                    "the mean of theirs, each for its share of the batch."
+                )
+                tf.summary.scalar(f"optimizer/gradient_norm/{objective}", norm, description=text)
+            text = "Training pictures per second since the value before, all devices together."
+            tf.summary.scalar("throughput/images_per_second", speed, description=text)
+        totals = {objective: f"{sum(terms.values()):.4g}" for objective, terms in losses.items()}
+        self.progress.show(step, {"pictures/s": f"{speed:.1f}", **totals})
 
     def pictures(self, step: int, columns: dict[str, np.ndarray]) -> None:
         """columns {name: uint8 [B,H,W,3]}: one PNG, rows of samples, and TensorBoard images."""
@@ -69,16 +118,19 @@ class Monitor:
         path = os.path.join(self.config.results_folder, f"step_{step:07d}.png")
         write_png(path, sheet)
         with self._writing(step):
+            text = f"A sample in each row; from left to right: {', '.join(columns)}."
+            tf.summary.image(f"pictures/{BESIDE}", sheet[None], description=text)
             for name, images in columns.items():
-                tf.summary.image(name, images, max_outputs=4)
+                tf.summary.image(f"pictures/{name}", images, max_outputs=4, description=PICTURES.get(name))
 
     def figures(self, step: int, values: Mapping[str, float]) -> None:
-        """values {name: float} of an evaluation, as eval/<name>."""
+        """values {name: float} of an evaluation, as evaluation/<name>."""
         if not self.active:
             return
         with self._writing(step):
             for name, value in values.items():
-                tf.summary.scalar(f"eval/{name}", value)
+                text = "Score of pictures of held-out label maps, as the command evaluate gives it."
+                tf.summary.scalar(f"evaluation/{name}", value, description=text)
 
     @contextlib.contextmanager
     def _writing(self, step):
@@ -88,14 +140,35 @@ class Monitor:
     def advance(self) -> None:
         """One step done."""
         self._count += 1
-        self.bar.update(1)
+        self.progress.advance()
 
     def close(self) -> None:
         """Flushes everything to disk."""
-        self.bar.close()
+        self.progress.close()
         if self.writer:
             with as_os_errors(self.config.log_folder):
                 self.writer.close()
+
+
+def options_table(config: Config) -> str:
+    """All options of a run as a Markdown table, those that differ from the defaults first."""
+    rows = {True: [], False: []}
+    for name, one in options_of(config).items():
+        value = getattr(config, name)
+        changed = value != one.default
+        texts = [str(text).replace("|", "\\|") for text in (value, one.default)]
+        rows[changed].append(f"| {f'**{name}**' if changed else name} | {texts[0]} | {texts[1]} |")
+    return "\n".join(["| option | value | default |", "|---|---|---|", *rows[True], *rows[False]])
+
+
+def compared_options(config: Config) -> dict[str, bool | int | float | str]:
+    """{option: value} of what decides what is learned, for TensorBoard's HParams."""
+    found = {}
+    for name, one in options_of(config).items():
+        value = getattr(config, name)
+        if one.metadata["role"] != "run" and value not in (None, ""):
+            found[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
+    return found
 
 
 def _start_session(writer, step):

@@ -7,6 +7,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -16,7 +17,6 @@ from absl import logging
 
 from semantic_synthesis.checkpoint_files import CheckpointWriter, newest_checkpoint, remove_leftovers
 from semantic_synthesis.layers.naming import named_variables
-from semantic_synthesis.pictures import to_uint8
 from semantic_synthesis.runs import (
     WEIGHTS_FILE,
     build_method,
@@ -27,38 +27,16 @@ from semantic_synthesis.runs import (
 )
 from semantic_synthesis.training.monitoring import Monitor, not_finite
 from semantic_synthesis.training.optimizer import make_optimizer, schedule_epoch, total_steps
+from semantic_synthesis.training.previews import Previews
+from semantic_synthesis.training.profiling import Profiler
 from semantic_synthesis.training.recalibration import measure_statistics
+from semantic_synthesis.training.strategy import is_chief, without_remapper
 
 if TYPE_CHECKING:
     from semantic_synthesis.config import Config
     from semantic_synthesis.data.pipeline import Dataset
 
 KEPT_CHECKPOINTS = 3
-_PREVIEWS = 4
-
-
-def make_strategy(distribute: str) -> tf.distribute.Strategy:
-    """The tf.distribute strategy of --distribute; for multi_worker call it before anything else."""
-    if distribute == "multi_worker":
-        if "TF_CONFIG" not in os.environ:
-            raise ValueError(
-                "--distribute multi_worker: TF_CONFIG is not set; expected JSON with cluster and task, "
-                "see docs/training.md"
-            )
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    if distribute == "mirrored":
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        if len(devices) > 1:
-            return tf.distribute.MirroredStrategy([device.name for device in devices])
-    return tf.distribute.get_strategy()
-
-
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes files (always, but for multi_worker)."""
-    resolver = strategy.cluster_resolver
-    if resolver is None:
-        return True
-    return resolver.task_id in (None, 0) and resolver.task_type in (None, "chief", "worker")
 
 
 class Trainer:
@@ -91,7 +69,9 @@ class Trainer:
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
             self.ema = self._make_ema()
         self._stop = self._recalibrated = None
-        self._functions = {}
+        self._functions, self._ran = {}, set()
+        self.gradient_norms = {}  # {objective: tensor} of the last step that moved it
+        self._profiler = Profiler(config.profile_steps, config.log_folder)
         self._open_checkpoints()
 
     # State
@@ -205,20 +185,22 @@ class Trainer:
             total = tf.add_n(list(losses[objective].values())) / replicas
             variables = self.method.objective_variables(objective)
             updates.append((tf.gradients(total, [v.value for v in variables]), variables))
+        norms = {}
         for objective, (gradients, variables) in zip(objectives, updates, strict=True):
+            norms[objective] = tf.linalg.global_norm(gradients) * replicas
             self.optimizers[objective].apply_gradients(zip(gradients, variables, strict=True))
-        return losses
+        return losses, norms
 
     def _step_function(self, objectives):
-        """The compiled step that updates the given objectives: distributed batch -> mean losses."""
+        """The compiled step that updates the given objectives: distributed batch -> mean losses, gradient norms."""
 
         @tf.function(autograph=False)
         def step(batch):
             self.method.advance_spectral_norms()
-            losses = self.strategy.run(self._replica_step, (batch, objectives))
+            found = self.strategy.run(self._replica_step, (batch, objectives))
             self._update_ema()
             self.step.assign_add(1)
-            return tf.nest.map_structure(lambda x: self.strategy.reduce("MEAN", x, axis=None), losses)
+            return tf.nest.map_structure(lambda x: self.strategy.reduce("MEAN", x, axis=None), found)
 
         return step
 
@@ -232,14 +214,20 @@ class Trainer:
         step = self.steps_done
         for objective, rate in self.rates(step).items():
             self.optimizers[objective].learning_rate = rate
-        return self._step_for(step)(batch)
+        losses, norms = self._step_for(step)(batch)
+        self.gradient_norms |= norms
+        return losses
 
     def _step_for(self, step):
         """The compiled step for the objectives that are due."""
-        objectives = tuple(n for n, o in self.objectives.items() if o.period and step % o.period == 0)
+        objectives = self._moved(step)
         if objectives not in self._functions:
             self._functions[objectives] = self._step_function(objectives)
         return self._functions[objectives]
+
+    def _moved(self, step):
+        """Names of the objectives that a step moves."""
+        return tuple(n for n, o in self.objectives.items() if o.period and step % o.period == 0)
 
     def rates(self, step: int) -> dict[str, float]:
         """{objective: learning rate} at a step."""
@@ -280,37 +268,52 @@ class Trainer:
         if first >= self.total:
             logging.info("%s is trained already (%d steps)", config.checkpoint_dir, first)
             return 0
-        monitor = Monitor(config, self.total, first, self.is_chief)
+        monitor = Monitor(config, self.total, first, self.is_chief, self.method.loss_texts)
+        monitor.describe_run()
         previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
         try:
-            self._loop(monitor, first)
+            with without_remapper():
+                self._loop(monitor, first)
         finally:
+            self._profiler.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
             monitor.close()
         return 128 + self._stop if self._stop else 0
 
     def _loop(self, monitor, first):
-        config, previews = self.config, self._previews()
+        config, previews = self.config, Previews(self.method, self.dataset)
         batches = iter(self.batches())
         for step in range(first + 1, self.total + 1):
-            losses = self.train_step(next(batches))
+            losses = self._shown_step(step, batches, monitor)
             monitor.advance()
             last = step == self.total
             if step % config.print_info_freq == 0 or last:
                 values = tf.nest.map_structure(float, losses)
-                monitor.scalars(step, values, self.rates(step - 1))
+                norms = tf.nest.map_structure(float, self.gradient_norms)
+                monitor.scalars(step, values, self.rates(step - 1), norms)
             if step % config.save_img_freq == 0 or last:
-                monitor.pictures(step, self._render(previews))
+                monitor.pictures(step, previews())
             if step % config.save_model_freq == 0 or last or self._stop:
-                self._save(step)
+                with monitor.progress.waiting("saving a checkpoint"):
+                    self._save(step)
             due = [hook for hook in self.hooks if last or hook.is_due(step, self.steps_per_epoch)]
             if due:  # every worker takes part in this; the chief alone looks at the result
                 self._recalibrate(step)
             for hook in due if self.is_chief else ():
-                monitor.figures(step, hook(step, self.method, self.ema))
+                with monitor.progress.waiting("scoring held-out pictures"):
+                    monitor.figures(step, hook(step, self.method, self.ema))
             if self._stop:
                 return
+
+    def _shown_step(self, step, batches, monitor):
+        """train_step on the next batch, profiled if asked for; a first one says why it takes long."""
+        moved = self._moved(step - 1)
+        new = moved not in self._ran
+        self._ran.add(moved)
+        text = "preparing networks (up to a minute)" if new else ""
+        with self._profiler.around(step), monitor.progress.waiting(text) if new else nullcontext():
+            return self.train_step(next(batches))
 
     def _save(self, step):
         """Writes a checkpoint; never one of broken weights, so the last one stays sound."""
@@ -323,22 +326,8 @@ class Trainer:
 
     def _on_signal(self, number, _frame):
         self._stop = number
-
-    # Pictures
-
-    def _previews(self):
-        """The first samples of the dataset, unaugmented: what the sample pictures show at every step."""
-        count = min(_PREVIEWS, self.dataset.size)
-        return next(iter(self.dataset.batches(count, training=False)))
-
-    def _render(self, batch):
-        """{column: uint8 [B,H,W,3]}: label, picture by the current weights, photo."""
-        layout = {key: batch[key] for key in ("label", "instance") if key in batch}
-        fake = self._render_function(layout, batch["image"], batch["row"])
-        label = self.dataset.table.colorize(batch["label"].numpy())
-        real = to_uint8(batch["image"])
-        return {"input_label": label, "synthesized_image": to_uint8(fake), "real_image": real}
-
-    @tf.function(autograph=False)
-    def _render_function(self, layout, image, row):
-        return self.method.synthesize(layout, self.method.style_of(layout, row, image))
+        if self.is_chief:  # written at once: the step and its checkpoint may take some seconds
+            text = (
+                f"\nstopping: this step ends and its checkpoint is written to {self.config.checkpoint_dir}\n"
+            )
+            os.write(2, os.fsencode(text))

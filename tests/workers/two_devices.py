@@ -25,7 +25,7 @@ import numpy as np
 
 from semantic_synthesis.data import open_dataset
 from semantic_synthesis.methods import instance_maps
-from semantic_synthesis.training.trainer import Trainer, make_strategy
+from semantic_synthesis.training import Trainer, make_strategy
 
 STEPS = 3
 # Biases that a normalisation cancels have gradient 0 up to rounding noise of 1e-8, which Adam's own epsilon

@@ -104,7 +104,7 @@ def _house(c: Canvas, x: float, y: float, size: float, draw: np.ndarray) -> None
     }
     shape = shapes.house(
         gable=0.34 + 0.14 * draw[0], wall=0.30 + 0.12 * draw[1], roof=0.24 + 0.14 * draw[2],
-        count=2 + int(draw[3] * 2), tower=draw[7] < 0.06, chimney=draw[4] < 0.6,
+        count=2 + int(draw[3] * 2), tower=bool(draw[7] < 0.06), chimney=bool(draw[4] < 0.6),
     )  # fmt: skip
     shape = [(part, outline - (0.5, 0)) for part, outline in shape]
     c.stamp(shape, x, y, (size * c.side, size), paints)

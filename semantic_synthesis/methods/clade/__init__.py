@@ -1,7 +1,7 @@
 """CLADE: Tan et al., Efficient Semantic Image Synthesis via Class-Adaptive Normalization, TPAMI 2021.
 
 arXiv 2012.04644. `normalization.CLADE` is the class-adaptive layer, with `positions` CLADE-ICPE (intra-class
-positional encoding); all else is SPADE's (methods/spade). Facts: spec of INADE, section 12.
+positional encoding); all else is SPADE's (methods/spade).
 
 Deviations from the authors' code: those of SPADE; the places of ICPE are computed from the label map the
 networks see, not read from files made at the photo's original size, so they are right after crop and flip
@@ -71,7 +71,7 @@ class CLADE(GlobalStyleGAN):
             edges = here % 2 if self.edges else None
             places = None if offsets is None else offsets[:, ::stride, ::stride]  # [B,h,w,2]
             return LabelCells(
-                Cells.of(here // 2 if self.edges else here),
+                Cells.of(here // 2 if self.edges else here, self.static_shapes),
                 None if edges is None else tf.cast(edges, tf.float32)[..., None],
                 places,
             )

@@ -1,4 +1,4 @@
-"""Rules for CLADE and CLADE-ICPE (tzt101/CLADE): a SPADE with other normalisers (spec of INADE, section 12)."""
+"""Rules for CLADE and CLADE-ICPE (tzt101/CLADE): a SPADE with other normalisers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from semantic_synthesis.originals.rules import Ignored, Rule
 
 ROLES = {**spade.ROLES, "source": ("generator", r"head_0\.norm_0\.class_specified_affine\.weight")}
 TRAINING = spade.TRAINING
+ORIGIN = "tzt101/CLADE"
+FLAGS = {"norm_mode": "--method", "add_dist": "--class_positions"}
 
 settle = spade.settle
 

@@ -1,6 +1,6 @@
 """clVAE: Endo and Kanamori, Diversifying Semantic Image Synthesis and Editing via Class- and Layer-wise VAEs.
 
-Pacific Graphics 2020 (Computer Graphics Forum 39(7)), arXiv 2106.13416; facts from the spec of clVAE. The encoder of
+Pacific Graphics 2020 (Computer Graphics Forum 39(7)), arXiv 2106.13416. The encoder of
 classes is `encoder.ClassEncoder`. The generator is SPADE's, but its six coarser blocks see, in place of the one-hot
 label map, at each pixel the sum of a learned vector of its class and the latent of that class at the block's level
 (`LabelRows`). One more latent, z, belongs to the whole picture. Discriminator and losses are SPADE's.
@@ -25,7 +25,7 @@ import tensorflow as tf
 from semantic_synthesis import losses
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers import ResidualBlock, add_array, modulation_form, plan_label
-from semantic_synthesis.layers.cells import number_cells, sample_numbers
+from semantic_synthesis.layers.cells import class_cells, number_cells, sample_numbers
 from semantic_synthesis.layers.spreading import gather
 from semantic_synthesis.methods.clvae.encoder import LEVELS, ClassEncoder, PhotoStyle
 from semantic_synthesis.methods.conditional_gan import (
@@ -198,17 +198,20 @@ class CLVAE(ConditionalGAN):
         the pairs}; "semantics": {stride: LabelPlan of the classes}, for the blocks that see no latents}.
         """
         label = layout["label"]
-        (classes, samples), index = number_cells(label, sample_numbers(label))
+        if self.static_shapes:
+            classes, samples, index = class_cells(label, self.num_classes)
+        else:
+            (classes, samples), index = number_cells(label, sample_numbers(label))
         tokens, places = self.tokens(layout), list(zip(self.strides, self.levels, strict=True))
         return {
             "classes": classes,
             "samples": samples,
             "cells": {
-                s: plan_label(index[:, ::s, ::s], tf.size(classes), self.form)
+                s: plan_label(index[:, ::s, ::s], tf.size(classes), self.plan_form)
                 for s in sorted({stride for stride, level in places if level is not None})
             },
             "semantics": {
-                s: plan_label(tokens[:, ::s, ::s], self.num_tokens, self.form)
+                s: plan_label(tokens[:, ::s, ::s], self.num_tokens, self.plan_form)
                 for s in sorted({stride for stride, level in places if level is None})
             },
         }
@@ -266,7 +269,7 @@ class CLVAE(ConditionalGAN):
 def class_divergence(found: PhotoStyle) -> tf.Tensor:
     """The KL term of a PhotoStyle: that of z, and for each level the mean over the classes present there.
 
-    Sums over latents and levels, a mean over the batch (spec, section 5.1).
+    Sums over latents and levels, a mean over the batch.
     """
     present = tf.cast(found.present, tf.float32)  # [B,5,C]
     shares = present / tf.reduce_sum(present, -1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Rules for clVAE (endo-yuki-t/DiversifyingSMIS): generator, encoder and discriminator files (spec, section 10)."""
+"""Rules for clVAE (endo-yuki-t/DiversifyingSMIS): generator, encoder and discriminator files."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ ROLES = {
     "discriminator": spade.ROLES["discriminator"],
 }
 TRAINING = ("discriminator",)
+ORIGIN = "endo-yuki-t/DiversifyingSMIS"
+FLAGS = {"z_dim_local": "--latent_dim"}
 
 settle = spade.settle
 

@@ -1,6 +1,6 @@
 """clVAE's encoder: a photo and its label map -> Gaussians over the latents of every class at every level.
 
-Endo and Kanamori, Pacific Graphics 2020 (arXiv 2106.13416); spec of clVAE, section 2. It is SPADE's encoder; after
+Endo and Kanamori, Pacific Graphics 2020 (arXiv 2106.13416). It is SPADE's encoder; after
 each of its first five convolutions the largest value of every channel within each class goes through two dense
 layers, one pair per level, shared by all classes.
 """

@@ -25,7 +25,7 @@ from semantic_synthesis.methods.inade.encoder import InstanceEncoder
 from semantic_synthesis.methods.method import row_normal
 from semantic_synthesis.networks import parse_norm
 from semantic_synthesis.normalization import INADE as INADENorm
-from semantic_synthesis.normalization import RegionCells, parse_norm_G
+from semantic_synthesis.normalization import RegionCells, RegionMaps, parse_norm_G
 from semantic_synthesis.options import option, redeclared
 from semantic_synthesis.styles import REGION, Encoded, StyleSpec
 
@@ -145,23 +145,32 @@ class INADE(ConditionalGAN):
     def plan(self, layout: dict[str, tf.Tensor]) -> Any:
         """The Q pairs of class and instance in the layouts, and which of them each pixel is.
 
-        {"classes": int32 [Q], "instances": int32 [Q], "index": int32 [B,H,W]}.
+        {"classes": int32 [Q], "instances": int32 [Q], "index": int32 [B,H,W]}. With static shapes the layout itself.
         """
+        if self.static_shapes:
+            return {name: layout[name] for name in ("label", "instance")}
         (classes, instances), index = number_cells(layout["label"], layout["instance"])
         return {"classes": classes, "instances": instances, "index": index}
 
     def synthesize_planned(self, plan: Any, style: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Pictures float32 [N,H,W,3] in [-1,1] for a plan of batch 1 or N and a style of batch N."""
-        samples = tf.range(tf.shape(style["noise"])[0])[:, None, None]
+        conditions = self._conditions(plan, style["noise"])
+        ordered = [conditions[stride] for stride in self.strides]
+        return self.generator(self.enter(style["z"]), ordered, training=training)
+
+    def _conditions(self, plan, noise):
+        """{stride: RegionCells, or RegionMaps with static shapes}."""
+        if "label" in plan:
+            maps = plan["label"], plan["instance"]
+            return {s: RegionMaps(*(m[:, ::s, ::s] for m in maps), noise) for s in set(self.strides)}
+        samples = tf.range(tf.shape(noise)[0])[:, None, None]
         index = plan["index"] + tf.size(plan["classes"]) * samples  # [N,H,W]
-        conditions = {
+        return {
             stride: RegionCells(
-                plan["classes"], plan["instances"], Cells.of(index[:, ::stride, ::stride]), style["noise"]
+                plan["classes"], plan["instances"], Cells.of(index[:, ::stride, ::stride]), noise
             )
             for stride in set(self.strides)
         }
-        ordered = [conditions[stride] for stride in self.strides]
-        return self.generator(self.enter(style["z"]), ordered, training=training)
 
     # Training
 
@@ -178,5 +187,6 @@ class INADE(ConditionalGAN):
         if config.prior_share:
             unpaired = random_rows(batch["row"], config.prior_share)
             noise = tf.where(unpaired[:, None, None, None], style["noise"], noise)
+        # Half: the original averages the terms of scale and shift, kl_divergence sums over both.
         divergence = config.lambda_kld / 2 * losses.kl_divergence(*posterior)
         return {**style, "noise": noise}, {"KLD": divergence}, unpaired

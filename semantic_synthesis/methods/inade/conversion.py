@@ -1,4 +1,4 @@
-"""Rules for INADE (tzt101/INADE): generator, instance encoder and discriminator files (spec section 13).
+"""Rules for INADE (tzt101/INADE): generator, instance encoder and discriminator files.
 
 The released encoder is called best_net_IE.pth, though the authors' code looks for best_net_E.pth: either
 name will do, since files are told apart by their tensors.
@@ -23,6 +23,8 @@ ROLES = {
     "discriminator": spade.ROLES["discriminator"],
 }
 TRAINING = ("discriminator",)
+ORIGIN = "tzt101/INADE"
+FLAGS = {"norm_mode": "--method", "noise_nc": "--noise_dim"}
 
 _HEADS = {
     "scale_conv_mu": "scale_mean",

@@ -1,6 +1,6 @@
 """INADE's encoder: a photo and its instance map -> a Gaussian over the noise of every instance.
 
-Tan et al., CVPR 2021, section 3.3; spec of INADE, section 6. The four heads are linear and only their means
+Tan et al., CVPR 2021, section 3.3. The four heads are linear and only their means
 over instances are used, so the means are taken first and the heads' kernels applied to them: the same
 numbers for a small part of the work.
 """
@@ -19,7 +19,6 @@ from semantic_synthesis.layers.residual import SLOPE
 if TYPE_CHECKING:
     from semantic_synthesis.layers.initialization import Initializer
 
-STRIDE = 16  # sides of the photos are multiples of this
 _HEADS = ("scale_mean", "scale_log_variance", "shift_mean", "shift_log_variance")
 
 

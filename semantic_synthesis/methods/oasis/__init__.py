@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers import Conv, LabelPlan, modulation_form, plan_label
-from semantic_synthesis.layers.cells import number_cells, sample_numbers
+from semantic_synthesis.layers.cells import number_cells, pixel_cells, sample_numbers
 from semantic_synthesis.layers.spreading import gather
 from semantic_synthesis.methods.conditional_gan import (
     ConditionalGAN,
@@ -183,9 +183,10 @@ class OASIS(ConditionalGAN):
         """
         label = layout["label"]
         region = layout["instance"] if self.noise_dim else tf.zeros_like(label)
-        (samples, classes, regions), tokens = number_cells(sample_numbers(label), label, region)
+        number = pixel_cells if self.static_shapes else number_cells
+        (samples, classes, regions), tokens = number(sample_numbers(label), label, region)
         plans = {
-            stride: plan_label(tokens[:, ::stride, ::stride], tf.size(classes), self.form)
+            stride: plan_label(tokens[:, ::stride, ::stride], tf.size(classes), self.plan_form)
             for stride in self.strides
         }
         return {"samples": samples, "classes": classes, "regions": regions, "plans": plans}

@@ -1,4 +1,4 @@
-"""Rules for OASIS (boschresearch/OASIS): generator (net_G or net_EMA) and discriminator files (spec section 14).
+"""Rules for OASIS (boschresearch/OASIS): generator (net_G or net_EMA) and discriminator files.
 
 Input channels are Z of noise, then the classes. The original's class 0 is the unlabelled one; where our class table
 has that elsewhere (COCO: last), the classes' channels move.
@@ -23,6 +23,25 @@ ROLES = {
     "discriminator": ("discriminator", r"layer_up_last\.weight"),
 }
 TRAINING = ("discriminator",)
+ORIGIN = "boschresearch/OASIS"
+FLAGS = {
+    "channels_G": "--num_generator_filters",
+    "channels_D": "--num_discriminator_filters",
+    "param_free_norm": "--norm_G, such as spectralspadesyncbatch3x3",
+    "spade_ks": "--norm_G, such as spectralspadesyncbatch3x3",
+    "no_spectral_norm": "--norm_G, without the word spectral",
+    "EMA_decay": "--ema_decay",
+    "no_EMA": "--ema_decay 0",
+    "lr_g": "--lr, of which G takes half, or with --no_TTUR the whole",
+    "lr_d": "--lr, of which D takes twice, or with --no_TTUR the whole",
+    "add_vgg_loss": "--no_vgg_loss=false",
+    "num_epochs": "--total_epochs",
+    "freq_print": "--print_info_freq",
+    "freq_fid": "--eval_epoch_freq, in epochs",
+    "freq_save_ckpt": "--save_model_freq",
+    "freq_save_latest": "--save_model_freq",
+    "freq_smooth_loss": "nothing to give: TensorBoard smooths",
+}
 
 _NORM = r"body\.(\d)\.(norm_[01s])", r"generator/body_\1/\2"
 _CONV = r"body\.(\d)\.(conv_[01])", r"body\.(\d)\.(conv_s)"

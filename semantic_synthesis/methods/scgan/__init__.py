@@ -1,7 +1,7 @@
 """SCGAN: Wang et al., Image Synthesis via Semantic Composition, ICCV 2021.
 
 arXiv 2109.07053. Section 3.1 is `semantic_vectors` (labels: `label_pyramid`), section 3.2 `composition`, the
-discriminator `discriminators.PyramidDiscriminator` or SPADE's. Facts: spec of SCGAN.
+discriminator `discriminators.PyramidDiscriminator` or SPADE's.
 
 Deviations from the authors' code: those of SPADE (methods/spade); the auxiliary picture is computed in training
 only; its loss is L1; depth `most` works; scores during training come from the whole pictures of the held-out split
@@ -117,7 +117,7 @@ class SCGAN(GlobalStyleGAN):
         for stride in sorted({1, self.strides[0]} | shortcuts):
             here = tokens[:, ::stride, ::stride]
             needed = stride == 1 or stride in shortcuts
-            found[stride] = plan_label(here, self.num_tokens, self.form) if needed else LabelPlan(here)
+            found[stride] = plan_label(here, self.num_tokens, self.plan_form) if needed else LabelPlan(here)
         return found
 
     def logits(self, vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

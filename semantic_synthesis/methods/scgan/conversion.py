@@ -1,4 +1,4 @@
-"""Rules for dvlab-research/SCGAN: generator, image encoder and either discriminator (spec section 13).
+"""Rules for dvlab-research/SCGAN: generator, image encoder and either discriminator.
 
 Temperature, kind of the gates and blur of the labels are in no tensor, and wrong ones give pictures, only worse ones:
 they have to be given.
@@ -25,6 +25,20 @@ ROLES = {
     "discriminator": ("discriminator", r"(discriminator_0\.model0\.0\.weight|enc1\.0\.0\.weight(_orig)?)"),
 }
 TRAINING = ("discriminator",)
+ORIGIN = "dvlab-research/SCGAN"
+FLAGS = {
+    "nrf": "--num_routing_filters",
+    "nff": "--num_entry_filters",
+    "no_spectral_on_routing": "--nospectral_routing",
+    "position": "--label_blur full",
+    "pyr_pos": "--label_blur pyramid",
+    "pyr_rng": "--blur_levels",
+    "ig_sz": "--blur_size",
+    "ig_sigma": "--blur_sigma",
+    "ig_iter": "--blur_iterations",
+    "ig_relative": "--blur_relative",
+    "lambda_w_recon": "--lambda_reconstruction",
+}
 _GIVEN = {
     "weight_type": "softmax in all published models",
     "temperature": "published: 0.05 for ADE20K and CelebAMask-HQ, 0.5 for COCO-Stuff",

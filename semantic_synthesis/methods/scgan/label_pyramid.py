@@ -1,6 +1,6 @@
 """The label map at every level of the semantic vector generator: averaged, or blurred within classes.
 
-Spec of SCGAN, section 3. The blur adds up, in a Gaussian window that is not normalised (sum 13.6 at the published
+The blur adds up, in a Gaussian window that is not normalised (sum 13.6 at the published
 size and width), the pixels of a pixel's own class: depthwise convolution of the one-hot map times the one-hot map.
 Only a pixel's own channel survives that product, so one map of weights says it all.
 """

@@ -35,6 +35,9 @@ class SIMS(Method):
     """
 
     config_class: ClassVar[type[Config]] = SIMSConfig
+    why_not_static: ClassVar[str] = (
+        "its pictures are put together from as many pieces of stored photos as a layout asks for"
+    )
 
     def __init__(self, config: SIMSConfig, training: bool = True, initial_weights: bool = True) -> None:
         super().__init__(name="sims")

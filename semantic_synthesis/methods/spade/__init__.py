@@ -66,7 +66,7 @@ class SPADE(GlobalStyleGAN):
         """What depends on the layout alone: {stride: LabelPlan}. Any number of styles can share it."""
         tokens = self.tokens(layout)
         return {
-            stride: plan_label(tokens[:, ::stride, ::stride], self.num_tokens, self.form)
+            stride: plan_label(tokens[:, ::stride, ::stride], self.num_tokens, self.plan_form)
             for stride in sorted(set(self.strides))
         }
 

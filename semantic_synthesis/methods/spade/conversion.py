@@ -1,7 +1,7 @@
 """Rules for NVlabs/SPADE: names, axes and options of generator, encoder and discriminator files.
 
 `ROLES` says which file is what, `infer` reads the options off the tensor shapes, `rules` lists
-where each tensor goes. Facts: spec section 9.
+where each tensor goes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from semantic_synthesis.methods.spade.original_flags import FLAGS, ORIGIN
 from semantic_synthesis.networks import DOUBLINGS
 from semantic_synthesis.normalization import parse_norm_G
 from semantic_synthesis.originals.evidence import Evidence, shape_of, tensor_names
@@ -18,6 +19,8 @@ from semantic_synthesis.originals.rules import (
     convolution,
     spectral_convolution,
 )
+
+__all__ = ["FLAGS", "ORIGIN", "ROLES", "TRAINING", "infer", "rules", "settle"]
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,0 +1,54 @@
+"""What exported graphs check of their inputs; every refusal is an InvalidArgument that starts with "DataError: "."""
+
+import tensorflow as tf
+
+from semantic_synthesis.data.graph_decoding import require
+
+
+def same_rows(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """The inputs, after a check that all have one or more and equally many rows.
+
+    They come out with unknown shapes, so that later checks look at what was really fed: servers do not
+    hold clients to the signature's shape.
+    """
+    loose = {
+        name: tf.compat.v1.placeholder_with_default(x, [None] * x.shape.rank) for name, x in inputs.items()
+    }
+    rows = [tf.shape(x)[0] for x in loose.values()]
+    counts = tf.strings.join([tf.strings.as_string(count) for count in rows], separator=", ")
+    same = tf.reduce_all([count == rows[0] for count in rows]) & (rows[0] > 0)
+    names = ", ".join(loose)
+    check = require(same, f"inputs {names} have ", counts, " rows; expected one or more, and equally many")
+    with tf.control_dependencies([check]):
+        return {name: tf.ensure_shape(tf.identity(x), [None] * x.shape.rank) for name, x in loose.items()}
+
+
+def finite(x: tf.Tensor, name: str) -> tf.Tensor:
+    """A float tensor, after a check that it holds no NaN and no Infinity."""
+    check = require(tf.reduce_all(tf.math.is_finite(x)), f"{name}: NaN or Infinity; expected finite numbers")
+    with tf.control_dependencies([check]):
+        return tf.identity(x)
+
+
+def check_like(instance: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+    """The instance maps, after a check that they have the label maps' size."""
+    found, expected = tf.shape(instance)[1:], tf.shape(label)[1:]
+    check = require(
+        tf.reduce_all(found == expected),
+        "instance: ", found[1], "x", found[0], " pixels; the label map has ", expected[1], "x", expected[0],
+    )  # fmt: skip
+    with tf.control_dependencies([check]):
+        return tf.identity(instance)
+
+
+def check_exact(x: tf.Tensor, name: str, height: int, width: int) -> tf.Tensor:
+    """[N,h,w,...] -> the same with h, w known, or the error that names both sizes."""
+    size = tf.shape(x)[1:3]
+    check = require(
+        tf.reduce_all(size == [height, width]),
+        f"{name}: ", size[1], "x", size[0], f" pixels; this model takes {width}x{height} (width x height)",
+    )  # fmt: skip
+    with tf.control_dependencies([check]):
+        x = tf.identity(x)
+    channels = [3] if x.shape.rank == 4 else []
+    return tf.ensure_shape(x, [None, height, width, *channels])

@@ -1,0 +1,103 @@
+// From a painting and a style to the server's requests.
+import * as api from "./api.js";
+import { encodePng } from "./png.js";
+import { edited, regions } from "./styles.js";
+
+const MOST_SAMPLES = 100;
+
+/** Renders snapshots {model, width, height, label, instance, seed, edits} as PNG bytes. */
+export class Renderer {
+  constructor() {
+    this.samples = new Map(); // {what: style}, of seeds and photos
+    this.layout = ""; // for which layout those are that depend on it
+  }
+
+  /** The inputs of a signature that hold the maps. */
+  async files(shot) {
+    const ids = shot.model.classes.map((one) => one.id);
+    const files = { label_png_bytes: api.wrapped(await encodePng(shot.width, shot.height, shot.label, ids)) };
+    if (shot.model.instances) {
+      files.instance_png_bytes = api.wrapped(await encodePng(shot.width, shot.height, shot.instance));
+    }
+    return files;
+  }
+
+  /** [signature, its one row]. */
+  async request(shot) {
+    const files = await this.files(shot);
+    if (!shot.edits.length) return ["png", { ...files, seed: shot.seed }];
+    return ["png_synthesize_style", { ...files, ...(await this.style(shot, files)) }];
+  }
+
+  async picture(shot) {
+    const [signature, row] = await this.request(shot);
+    const [found] = await api.predict(shot.model.name, signature, [row]);
+    return api.pictureOf(found);
+  }
+
+  /** Pictures of other seeds, one after another: calls found(seed, bytes). */
+  async variations(shot, seeds, found, stopped = () => false) {
+    for (const seed of seeds) {
+      if (stopped()) return;
+      found(seed, await this.picture({ ...shot, seed }));
+    }
+  }
+
+  /** {style name: nested numbers}. */
+  async style(shot, files) {
+    const { model, edits } = shot;
+    this.keep(shot);
+    const seeds = [shot.seed, ...edits.flatMap((edit) => edit.source.seed ?? [])];
+    const [base, ...ofSeeds] = await this.sample(model, [...seeds], files);
+    const sources = [];
+    for (const edit of edits) {
+      sources.push(edit.source.seed === undefined ? await this.encode(shot, edit, files) : ofSeeds.shift());
+    }
+    const rows = model.regions ? regions(shot.label, model.instances ? shot.instance : null).rows : [];
+    return edited(base, model.styles, edits, sources, rows);
+  }
+
+  /** Forgets what is of another layout, where styles depend on it, or of another run. */
+  keep({ model, layout }) {
+    const needed = model.regions || model.signatures.includes("png_encode_style_label");
+    const now = needed ? `${model.name} ${layout}` : model.name;
+    if (now !== this.layout || this.samples.size > MOST_SAMPLES) this.samples.clear();
+    this.layout = now;
+  }
+
+  async sample(model, seeds, files) {
+    const named = (rows) => rows.map((row) => (model.styles.length === 1 ? { [model.styles[0].name]: row } : row));
+    const known = new Map(this.samples); // a later request may forget them meanwhile
+    const missing = [...new Set(seeds)].filter((seed) => !known.has(seed));
+    if (missing.length) {
+      const signature = model.regions ? "png_sample_style" : "sample_style";
+      const asked = missing.map((seed) => (model.regions ? { ...files, seed } : { seed }));
+      const rows = named(await api.predict(model.name, signature, asked));
+      rows.forEach((row, at) => {
+        known.set(missing[at], row);
+        this.samples.set(missing[at], row);
+      });
+    }
+    return seeds.map((seed) => known.get(seed));
+  }
+
+  /** What a photo decides: edit.source {photo, map: bytes or null}. */
+  async encode(shot, edit, files) {
+    const { model } = shot;
+    const labelled = model.signatures.includes("png_encode_style_label");
+    const row = { style_image_bytes: api.wrapped(edit.source.photo) };
+    if (labelled) Object.assign(row, files);
+    const key = `${edit.source.photo} ${edit.source.map}`;
+    if (this.samples.has(key)) return this.samples.get(key);
+    let signature = "png_encode_style";
+    if (labelled && edit.source.map) {
+      signature += "_label";
+      row.style_label_png_bytes = api.wrapped(edit.source.map);
+    }
+    const [found] = await api.predict(model.name, signature, [row]);
+    const names = model.styles.filter((spec) => spec.encoded).map((spec) => spec.name);
+    const bare = Array.isArray(found) ? { [names[0]]: found } : found;
+    this.samples.set(key, bare);
+    return bare;
+  }
+}

@@ -1,0 +1,147 @@
+// Which run and which painting are on the page: the first one, another model, a project, what the browser kept.
+import * as api from "./api.js";
+import { byId, make, notify } from "./dom.js";
+import { Painting } from "./painting.js";
+import { resize } from "./raster.js";
+import * as store from "./store.js";
+
+const FIRST_SEED = 2; // a bright day with the demo
+
+const whole = (size, stride) => Math.max(stride, Math.round(size / stride) * stride);
+
+/** Runs and paintings; others: what was painted with the models that are not shown. */
+export class Session {
+  constructor(app) {
+    this.app = app;
+    this.others = new Map();
+  }
+
+  async begin() {
+    byId("veil").hidden = false;
+    byId("veil").textContent = "Loading the model ...";
+    const { models } = await api.listModels();
+    byId("model").append(...models.map((name) => make("option", { value: name, textContent: name })));
+    let old = null;
+    try {
+      old = await store.kept(store.tabName());
+    } catch (error) {
+      notify(`This browser keeps nothing: save projects as files. (${error.message})`);
+    }
+    const name = old && models.includes(old.model) ? old.model : models[0];
+    await this.openModel(name, old ? store.fromProject(old, "the kept painting") : null);
+  }
+
+  /** Changes to another run; project: what to paint there, by default what is painted now. */
+  async openModel(name, project = null) {
+    byId("veil").hidden = false;
+    byId("veil").textContent = `Loading ${name} ...`;
+    try {
+      const model = await api.openModel(name);
+      const now = project ?? (this.app.painting ? this.project() : null);
+      if (project && this.app.painting && !this.fits(model, project)) throw new Error(this.missing(model, project));
+      const own = this.others.get(name);
+      if (this.app.painting) this.others.set(this.app.model.name, this.project());
+      await this.take(model, now && this.fits(model, now) ? now : (own ?? null), now);
+      byId("model").value = name;
+    } catch (error) {
+      notify(error.message, true);
+      byId("model").value = this.app.model?.name ?? "";
+      byId("veil").hidden = Boolean(this.app.painting);
+      if (!this.app.painting) byId("veil").textContent = error.message;
+    }
+  }
+
+  project() {
+    return store.fromProject(store.toProject(this.app));
+  }
+
+  missing(model, project) {
+    const { missing } = store.translate(
+      project.label,
+      project.names,
+      model.classes.map((one) => one.name),
+    );
+    return `${model.name} has no class ${missing.slice(0, 5).join(", ")}`;
+  }
+
+  fits(model, project) {
+    return Boolean(
+      store.translate(
+        project.label,
+        project.names,
+        model.classes.map((one) => one.name),
+      ).label,
+    );
+  }
+
+  /** Shows a project in a run, or a start of the run's own; refused: what could not be shown. */
+  async take(model, project, refused = null) {
+    const names = model.classes.map((one) => one.name);
+    let start = project;
+    if (!start) {
+      if (refused) {
+        notify(`${this.missing(model, refused)}: a new map begins, the old one comes back with its model.`);
+      }
+      start = await this.firstProject(model, names);
+    }
+    this.app.live.forget();
+    const sameClasses = this.app.model && names.join("\n") === this.app.model.classes.map((one) => one.name).join("\n");
+    this.app.model = model;
+    const [height, width] = model.size ?? [start.height, start.width].map((size) => whole(size, model.stride));
+    const { label } = store.translate(start.label, start.names, names);
+    const fit = (ids) =>
+      start.width === width && start.height === height ? ids : resize(ids, start.width, start.height, width, height);
+    const next = Painting.of(width, height, fit(label), fit(start.instance));
+    if (!(sameClasses && next.equals(this.app.painting))) this.app.setPainting(next); // else the steps stay
+    this.app.seed = start.seed;
+    this.app.edits = structuredClone(start.edits).filter((edit) => this.editFits(edit, start.names, names));
+    if (!sameClasses) {
+      this.app.classId = 0;
+      this.app.locked = new Set();
+      this.app.highlight = -1;
+    }
+    this.app.object = 0;
+    byId("object-panel").hidden = !model.instances;
+    byId("origins").hidden = !model.provenance;
+    byId("background").replaceChildren(...names.map((name, id) => make("option", { value: id, textContent: name })));
+    byId("background").value = model.unknown ?? 0;
+    this.app.screen.recolor();
+    this.app.style.open();
+    this.app.choose(this.app.classId);
+    this.app.changed();
+  }
+
+  /** Whether an edit of another run can be kept; class ids go by names, objects by their ids. */
+  editFits(edit, from, to) {
+    const local = this.app.model.styles.some((spec) => spec.axes.includes("region") || spec.axes.includes("class"));
+    if (edit.source.photo && !this.app.model.styles.some((spec) => spec.encoded)) return false;
+    if (edit.layers && !this.app.model.styles.some((spec) => spec.axes.includes("layer"))) return false;
+    if (edit.part.kind === "object") return this.app.model.regions && this.app.model.instances;
+    if (edit.part.kind !== "class") return this.app.model.styles.length > 0;
+    edit.part.classId = to.indexOf(from[edit.part.classId]);
+    return local && edit.part.classId >= 0;
+  }
+
+  async firstProject(model, names) {
+    if (model.layouts.length) {
+      const name = model.layouts.includes("lake") ? "lake" : model.layouts[0];
+      return this.layoutProject(model, await api.shippedLayout(model.name, name));
+    }
+    const [height, width] = model.size ?? model.native;
+    const empty = new Uint16Array(width * height);
+    return { names, width, height, label: empty, instance: empty, seed: 0, edits: [] };
+  }
+
+  layoutProject(model, { label, instance }) {
+    const { width, height, ids } = label;
+    return {
+      names: model.classes.map((one) => one.name),
+      width,
+      height,
+      label: ids,
+      instance: instance.ids,
+      seed: this.app.painting ? this.app.seed : FIRST_SEED,
+      edits: [],
+    };
+  }
+}

@@ -1,0 +1,237 @@
+// The style panel, made from what a run's style axes allow: whole picture, class, object, level.
+import * as api from "./api.js";
+import { byId, first, icon, image, make, notify } from "./dom.js";
+import { toBase64 } from "./png.js";
+import { fileText } from "./store.js";
+import { choices, samePart } from "./styles.js";
+
+const newSeed = () => Math.floor(Math.random() * 10000);
+
+/** app: {model, seed, edits, classId, object, changed(), askFile(accept) -> promise of a File or null}. */
+export class StylePanel {
+  constructor(app) {
+    this.app = app;
+    byId("dice").addEventListener("click", () => this.surprise());
+    byId("seed").addEventListener("change", () => {
+      const value = Number(byId("seed").value);
+      app.seed = Number.isSafeInteger(value) && value >= 0 ? value : app.seed;
+      this.show();
+      app.changed();
+    });
+  }
+
+  /** Builds the panel for another run. */
+  open() {
+    const { model } = this.app;
+    const can = choices(model.styles);
+    byId("style-panel").hidden = !can.whole;
+    const kinds = [["whole", "Whole picture"]];
+    if (can.classes) kinds.push(["class", ""]);
+    if (can.objects && model.instances) kinds.push(["object", ""]);
+    const parts = byId("parts");
+    while (parts.children.length > 1) parts.lastChild.remove();
+    parts.hidden = kinds.length < 2;
+    for (const [kind, text] of kinds) {
+      const radio = make("input", { type: "radio", name: "part", value: kind, checked: kind === "whole" });
+      parts.append(make("label", {}, radio, make("span", { textContent: text })));
+    }
+    byId("levels").hidden = !can.layers;
+    for (const id of ["level-first", "level-last"]) {
+      byId(id).replaceChildren(
+        ...Array.from({ length: can.layers }, (_, n) =>
+          make("option", { value: n, textContent: levelName(n, can.layers) }),
+        ),
+      );
+    }
+    if (can.layers) byId("level-last").value = can.layers - 1;
+    this.layers = can.layers;
+    this.showPhotos(can.photos);
+    this.show();
+  }
+
+  async showPhotos(possible) {
+    const { app } = this;
+    const { model } = app;
+    const box = byId("photos");
+    box.hidden = !possible;
+    box.replaceChildren();
+    if (!possible) return;
+    for (const name of model.photos) {
+      const button = make("button", { title: `Style of "${name}"`, "aria-label": `Style of ${name}` });
+      box.append(button);
+      try {
+        const photo = await api.shippedPhoto(name);
+        if (app.model !== model) return;
+        button.append(image(photo, ""));
+        button.onclick = () => this.takeShipped(name, photo);
+      } catch (error) {
+        notify(error.message, true);
+      }
+    }
+    const own = make(
+      "button",
+      { title: "Style of a photo of your own", "aria-label": "Style of a photo of your own" },
+      icon("photo"),
+    );
+    own.onclick = async () => {
+      const file = await app.askFile("image/png,image/jpeg");
+      if (file) await this.takeFile(file);
+    };
+    box.append(own);
+  }
+
+  async takeShipped(name, photo) {
+    const map = await api.shippedPhoto(`${name}_label`);
+    const files = `style_${name}.png,style_${name}_label.png`;
+    this.add({
+      name,
+      files: this.needsMap() ? files : `style_${name}.png`,
+      photo: toBase64(photo),
+      map: this.needsMap() ? toBase64(map) : null,
+    });
+  }
+
+  /** A photo that somebody chose or dropped. */
+  async takeFile(file) {
+    if (!choices(this.app.model.styles).photos) return notify("This model takes no style from photos.", true);
+    this.add({ name: file.name, files: file.name, photo: await fileText(file), map: null });
+  }
+
+  needsMap() {
+    return this.app.model.signatures.includes("png_encode_style_label");
+  }
+
+  /** The part that is chosen, null where it does not exist. */
+  part() {
+    const kind = first('input[name="part"]:checked')?.value ?? "whole";
+    const { classId, object } = this.app;
+    if (kind === "object" && !object) {
+      notify("Click an object in the picture first, or take one with the Pick tool.");
+      return null;
+    }
+    return kind === "whole" ? { kind } : kind === "class" ? { kind, classId } : { kind, object };
+  }
+
+  chosenLayers() {
+    if (!this.layers) return null;
+    const ends = [Number(byId("level-first").value), Number(byId("level-last").value)].sort((a, b) => a - b);
+    return ends[0] === 0 && ends[1] === this.layers - 1 ? null : ends;
+  }
+
+  surprise() {
+    const part = this.part();
+    if (!part) return;
+    if (part.kind === "whole" && !this.chosenLayers()) {
+      this.app.seed = newSeed();
+      this.show();
+      this.app.changed();
+    } else {
+      this.add({ seed: newSeed() });
+    }
+  }
+
+  add(source) {
+    const part = this.part();
+    if (!part) return;
+    const edit = { part, source, share: 1, layers: this.chosenLayers() };
+    const { app } = this;
+    const before = app.edits.find((one) => samePart(one, edit));
+    if (before) edit.share = before.share;
+    app.edits = [...app.edits.filter((one) => one !== before), edit];
+    if (part.kind === "whole")
+      app.edits.sort((a, b) => Number(b.part.kind === "whole") - Number(a.part.kind === "whole"));
+    this.show();
+    app.changed();
+  }
+
+  /** Shows seed, parts and edits as they are. */
+  show() {
+    const { app } = this;
+    if (!app.model) return;
+    byId("seed").value = app.seed;
+    for (const radio of /** @type {any} */ (document.querySelectorAll('input[name="part"]'))) {
+      const text =
+        radio.value === "whole"
+          ? "Whole picture"
+          : radio.value === "class"
+            ? this.className(app.classId)
+            : this.objectName(app.object);
+      radio.nextElementSibling.textContent = text;
+    }
+    byId("edits").replaceChildren(...app.edits.map((edit) => this.item(edit)));
+  }
+
+  className(id) {
+    return `Class ${this.app.model.classes[id].name}`;
+  }
+
+  objectName(object) {
+    return object ? `Object ${object}` : "Object (none picked)";
+  }
+
+  item(edit) {
+    const { app } = this;
+    const part =
+      edit.part.kind === "whole"
+        ? "Whole picture"
+        : edit.part.kind === "class"
+          ? app.model.classes[edit.part.classId].name
+          : `Object ${edit.part.object}`;
+    const levels = edit.layers ? `, levels ${edit.layers[0]} to ${edit.layers[1]}` : "";
+    const source = edit.source.seed === undefined ? edit.source.name : `seed ${edit.source.seed}`;
+    const what = `${part}${levels}: ${source}`;
+    const shown = make("output", { className: "quiet", textContent: percent(edit.share) });
+    const share = make("input", {
+      type: "range",
+      min: 0,
+      max: 100,
+      value: Math.round(edit.share * 100),
+      "aria-label": `Strength of ${what}`,
+      title: "Strength",
+    });
+    share.oninput = () => {
+      edit.share = Number(share.value) / 100;
+      shown.textContent = percent(edit.share);
+      app.changed();
+    };
+    const gone = make("button", { className: "icon", "aria-label": `Remove ${what}`, title: "Remove" }, icon("close"));
+    gone.onclick = () => {
+      app.edits = app.edits.filter((one) => one !== edit);
+      this.show();
+      app.changed();
+    };
+    const item = make(
+      "li",
+      {},
+      make("span", { className: "what", textContent: what, title: what }),
+      share,
+      shown,
+      gone,
+    );
+    if (edit.source.photo && this.needsMap() && !edit.source.map) item.append(this.mapButton(edit));
+    return item;
+  }
+
+  mapButton(edit) {
+    const { app } = this;
+    const text = "It shows another scene? Add its label map";
+    const button = make("button", { className: "extra", textContent: text });
+    button.onclick = async () => {
+      const file = await app.askFile("image/png");
+      if (!file) return;
+      try {
+        await api.readMap(app.model.name, "label", file.name, file);
+        edit.source.map = await fileText(file);
+        edit.source.files += `,${file.name}`;
+        this.show();
+        app.changed();
+      } catch (error) {
+        notify(error.message, true);
+      }
+    };
+    return button;
+  }
+}
+
+const percent = (share) => `${Math.round(share * 100)} %`;
+const levelName = (n, count) => (n === 0 ? "0, finest" : n === count - 1 ? `${n}, coarsest` : String(n));

@@ -1,0 +1,284 @@
+"""What the painting page asks of its server besides pictures: its own files, the runs as JSON, files that users bring.
+
+Nothing that the page sends is ever a path: files come as bytes, names are looked up in lists made at the start.
+"""
+
+import base64
+import functools
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semantic_synthesis import __version__, data
+from semantic_synthesis.data import catalogue
+from semantic_synthesis.data.decoding import decode_instance, decode_label
+from semantic_synthesis.files import shipped
+from semantic_synthesis.inference import Synthesizer
+from semantic_synthesis.methods.method import Method
+from semantic_synthesis.pictures import png_bytes
+from semantic_synthesis.serving import rest_protocol
+from semantic_synthesis.serving.graph import MOST_PIXELS
+from semantic_synthesis.serving.live_run import LiveRun
+from semantic_synthesis.serving.rest_protocol import RequestError
+from semantic_synthesis.serving.service import Service
+
+_PAGE = Path(__file__).parent / "page"
+_TYPES = {
+    ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
+}  # fmt: skip
+_MOST_FILE_PIXELS = 1 << 24  # of a map or photo that somebody opens
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+
+
+def add_page(app: Any, service: Service, runs: dict[str, LiveRun]) -> None:
+    """Adds the page's routes to a FastAPI application. service: Service; runs: {name: LiveRun}."""
+    from fastapi import Request
+    from fastapi.responses import Response
+
+    files = {path.name: path.read_bytes() for path in _PAGE.iterdir() if path.suffix in _TYPES}
+
+    def answered(status, content, kind="application/json", headers=()):
+        return Response(content, status, HEADERS | dict(headers), kind)
+
+    def own_file(request, name):
+        if name not in files:
+            return answered(404, rest_protocol.encode_error(f"{name}: not part of the page"))
+        tag = f'"{hashlib.sha256(files[name]).hexdigest()[:20]}"'
+        if request.headers.get("if-none-match") == tag:
+            return answered(304, b"", headers={"ETag": tag})
+        return answered(200, files[name], _TYPES[Path(name).suffix], {"ETag": tag})
+
+    async def computed(function, *arguments):
+        """Bytes of a function that takes its time, in a turn of its own, or the one-line error."""
+
+        def steps():
+            yield function(*arguments)
+
+        try:
+            return answered(200, await service.turns.run(steps()))
+        except RequestError as error:
+            return answered(error.status, rest_protocol.encode_error(str(error)))
+        except (ValueError, OSError) as error:
+            return answered(400, rest_protocol.encode_error(" ".join(str(error).split())))
+
+    async def sent(request, kinds):
+        """A body of at most --max_body_mb, of types that no other site can send without being asked first."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in kinds or request.headers.get("content-encoding"):
+            raise RequestError(415, f"Content-Type {kind!r}; expected {' or '.join(kinds)}, not compressed")
+        body = await service.bodies.read(request)
+        service.bodies.release(len(body))
+        return body
+
+    async def with_body(request, name, kinds, function, *arguments):
+        try:
+            run = find(name)
+            return await computed(function, run, await sent(request, kinds), *arguments)
+        except RequestError as error:
+            return answered(error.status, rest_protocol.encode_error(str(error)))
+
+    def find(name):
+        if name not in runs:
+            raise RequestError(404, f"no run {name}; there are {', '.join(runs)}")
+        return runs[name]
+
+    @app.get("/")
+    async def index(request: Request):
+        return own_file(request, "index.html")
+
+    @app.get("/favicon.ico")
+    async def icon(request: Request):
+        return own_file(request, "icon.svg")
+
+    @app.get("/page/{name}")
+    async def page(request: Request, name: str):
+        return own_file(request, name)
+
+    @app.get("/paint/models")
+    async def models():
+        return answered(200, json.dumps({"version": __version__, "models": list(runs)}))
+
+    @app.get("/paint/models/{name}")
+    async def model(name: str):
+        return await computed(lambda: describe(find(name)))
+
+    @app.get("/paint/models/{name}/layouts/{layout}")
+    async def layout(name: str, layout: str):
+        return await computed(lambda: shipped_layout(find(name), layout))
+
+    @app.get("/paint/photos/{name}")
+    async def photo(name: str):
+        found = shipped_photos().get(name.removesuffix(".png").removesuffix("_label"))
+        if found is None:
+            return answered(404, rest_protocol.encode_error(f"no photo {name}"))
+        content = found[name.endswith("_label.png")].read_bytes()
+        return answered(200, content, "image/png")
+
+    @app.post("/paint/models/{name}/maps/{kind}")
+    async def read_map(request: Request, name: str, kind: str):
+        source = request.query_params.get("file", "")[:200] or "the file"
+        return await with_body(
+            request, name, ("application/octet-stream", "image/png"), read_file, kind, source
+        )  # fmt: skip
+
+    @app.post("/paint/models/{name}/provenance")
+    async def provenance(request: Request, name: str):
+        return await with_body(request, name, ("application/json",), origins)
+
+
+def describe(run: LiveRun) -> bytes:
+    """JSON bytes: all that the page knows about a run. From its class table and its style's axes; no method's name."""
+    graph = run.graph
+    table, method = graph.table, graph.method
+    classes = [
+        {"name": name, "color": color, "id": raw}
+        for name, color, raw in zip(table.names, table.colors.tolist(), table.raw_ids, strict=True)
+    ]
+    styles = [
+        {
+            "name": name, "shape": list(spec.shape), "axes": list(spec.axes),
+            "encoded": spec.encoded, "present": spec.present,
+        }
+        for name, spec in graph.specs.items()
+    ]  # fmt: skip
+    suits = _scenes_table().names == table.names and _scenes_table().raw_ids == table.raw_ids
+    return json.dumps(
+        {
+            "name": run.name, "run": run.run_dir, "table": table.name, "classes": classes,
+            "unknown": table.unknown, "size": [graph.height, graph.width] if graph.height else None,
+            "native": list(graph.native), "stride": graph.stride, "most_pixels": MOST_PIXELS,
+            "instances": graph.takes_instances, "regions": graph.by_region, "styles": styles,
+            "signatures": list(run.signatures), "layouts": sorted(shipped_layouts()) if suits else [],
+            "photos": sorted(shipped_photos(), key=_by_light) if suits else [],
+            "provenance": type(method).provenance is not Method.provenance,
+        }
+    ).encode()  # fmt: skip
+
+
+@functools.cache
+def _scenes_table():
+    return catalogue.describe("scenes").table
+
+
+def shipped_layouts() -> dict[str, tuple[Path, Path]]:
+    """{name: (label map, instance map)} of the layouts that ship with the package."""
+    folder = shipped("datasets", "scenes")
+    found = {path.name.removesuffix("_instance.png"): path for path in sorted(folder.glob("*_instance.png"))}
+    return {name: (folder / f"{name}_label.png", path) for name, path in found.items()}
+
+
+def shipped_photos() -> dict[str, tuple[Path, Path]]:
+    """{name: (photo, its label map)} of the style pictures that ship with the package."""
+    folder = shipped("datasets", "scenes")
+    maps = {path.name.removesuffix("_label.png"): path for path in folder.glob("style_*_label.png")}
+    return {name.removeprefix("style_"): (folder / f"{name}.png", path) for name, path in maps.items()}
+
+
+def _by_light(name):
+    order = ("day", "overcast", "sunset", "night", "winter")
+    return (order.index(name) if name in order else len(order), name)
+
+
+def shipped_layout(run: LiveRun, name: str) -> bytes:
+    """JSON bytes of one layout that ships, in the run's class indices and at its size."""
+    if name not in shipped_layouts():
+        raise RequestError(404, f"no layout {name}")
+    label, instance = shipped_layouts()[name]
+    ids = decode_label(label.read_bytes(), run.graph.table, label.name)
+    objects = decode_instance(instance.read_bytes(), instance.name)
+    size = run.graph.native
+    ids, objects = (data.fit_label(np.asarray(x), *size) for x in (ids, objects))
+    return json.dumps({"label": _ids(ids), "instance": _ids(objects)}).encode()
+
+
+def read_file(run: LiveRun, content: bytes, kind: str, source: str) -> bytes:
+    """JSON bytes of a label or instance map that somebody opened, as the command line reads it, at the run's size."""
+    graph = run.graph
+    if kind not in ("label", "instance"):
+        raise RequestError(404, f"no kind of map {kind}")
+    _check_size(content, source)
+    if kind == "label":
+        ids = decode_label(content, graph.table, source)
+    else:
+        ids = _small_ids(decode_instance(content, source))
+    found = [int(n) for n in ids.shape]
+    size = (graph.height, graph.width) if graph.height else _free_size(found, graph.stride)
+    return json.dumps({**_ids(data.fit_label(np.asarray(ids), *size)), "file_size": found}).encode()
+
+
+def _small_ids(ids):
+    """Object ids that fit 16 bits: as they are, or numbered anew in their order."""
+    if ids.min(initial=0) >= 0 and ids.max(initial=0) < 1 << 16:
+        return ids
+    values, ranks = np.unique(np.where(ids == 0, -(2**40), ids.astype(np.int64)), return_inverse=True)
+    first = 0 if values[0] == -(2**40) else 1
+    if len(values) + first > 1 << 16:
+        raise ValueError(f"{len(values)} objects; at most {(1 << 16) - 1} can be painted")
+    return ranks.reshape(ids.shape) + first
+
+
+def _free_size(size, stride):
+    """The nearest size that a run of free sizes paints."""
+    rounded = [max(stride, round(n / stride) * stride) for n in size]
+    while rounded[0] * rounded[1] > MOST_PIXELS:
+        rounded = [max(stride, n // 2 // stride * stride) for n in rounded]
+    return rounded
+
+
+def _check_size(content, source):
+    """Refuses what would unpack to far more pixels than anybody paints."""
+    if not content:
+        raise ValueError(f"{source}: the file is empty (0 bytes); copy or export it again")
+    if content[:8] == b"\x89PNG\r\n\x1a\n" and len(content) > 24:
+        width, height = struct.unpack(">II", content[16:24])
+        if width * height > _MOST_FILE_PIXELS:
+            raise ValueError(
+                f"{source}: {width}x{height} pixels; the page opens at most {_MOST_FILE_PIXELS >> 20} million;"
+                " scale the file down"
+            )
+
+
+def _ids(values):
+    """A map as JSON values: size and little-endian uint16 ids in base64."""
+    height, width = values.shape
+    packed = base64.b64encode(np.ascontiguousarray(values, "<u2").tobytes()).decode()
+    return {"height": height, "width": width, "ids": packed}
+
+
+def origins(run: LiveRun, body: bytes) -> bytes:
+    """JSON bytes of where the parts of a picture come from: {"segments": [...], "pictures": {name: PNG in base64}}.
+
+    body: JSON of one row of the signatures `png` or `png_synthesize_style`.
+    """
+    request = rest_protocol.parse_request(body, run.signatures, 1)
+    graph = run.graph
+    painter = Synthesizer(run.config, graph.method)
+    files = request.inputs
+    label = decode_label(files["label_png_bytes"][0], graph.table, "label_png_bytes")
+    instance = None
+    if "instance_png_bytes" in files:
+        instance = decode_instance(files["instance_png_bytes"][0], "instance_png_bytes")
+    layout = painter.layout(label, instance)
+    style = (
+        painter.sample_style(files["seed"], layout)
+        if "seed" in files
+        else {name: files[name] for name in graph.specs}
+    )
+    (found,) = painter.provenance(layout, style)
+    pictures = {
+        name: base64.b64encode(png_bytes(picture)).decode() for name, picture in found.pictures.items()
+    }
+    return json.dumps({"segments": found.segments, "pictures": pictures}).encode()
