@@ -62,7 +62,7 @@ def page(run_dir: str | Path, label_filename: str = "") -> Iterator[str]:
 def _head(run_dir, config, method):
     path = weights_path(run_dir)
     maps = method.instance_maps(config)
-    size = "always" if method.fixed_size(config) else "or other multiples of " + str(method.stride)
+    size = "always" if method.fixed_size(config) else "or as large as the label map"
     yield f"{run_dir}: {config.method} run"
     yield f"pictures    {config.crop_size}x{config.crop_height} (width x height), {size}"
     yield f"classes     {config.num_classes} of '{config.class_table['name']}'" + (

@@ -72,15 +72,10 @@ class Synthesizer:
         -> Layout {"label": int32 [N,H,W]} (and "instance", if the method reads it: objects as given, or regions,
         see data.regions).
         """
-        maps = {"label": arrays.check_map(label, "label", self.table.num_classes)}
+        maps = {"label": label} if instance is None else {"label": label, "instance": instance}
+        maps = self._checked_maps(maps)
         if self.instance_maps == "objects" and instance is None:
             raise ValueError("this run was trained with instance maps; give one (--instance_filename)")
-        if self.instance_maps and instance is not None:
-            maps["instance"] = arrays.check_map(instance, "instance")
-            if maps["instance"].shape != maps["label"].shape:
-                raise ValueError(
-                    f"instance: array of shape {maps['instance'].shape}; expected that of label, {maps['label'].shape}"
-                )
         found = Layout()
         found.size = self._painted_size(maps["label"].shape[-2:])
         for name, values in maps.items():
@@ -91,6 +86,17 @@ class Synthesizer:
             found["instance"] = np.stack(
                 [data.regions(*maps) for maps in zip(found["label"], objects, strict=True)]
             )
+        return found
+
+    def _checked_maps(self, maps, batches=True):
+        """{name: map} that programs gave, as arrays; without the instance map where the run reads none."""
+        found = {"label": arrays.check_map(maps["label"], "label", self.table.num_classes, batches)}
+        if "instance" not in maps or not self.instance_maps:
+            return found
+        found["instance"] = arrays.check_map(maps["instance"], "instance", batches=batches)
+        if found["instance"].shape != found["label"].shape:
+            shapes = f"{found['label'].shape} and {found['instance'].shape}"
+            raise ValueError(f"label and instance: arrays of shapes {shapes}; expected equal ones")
         return found
 
     def _painted_size(self, size):
@@ -117,9 +123,9 @@ class Synthesizer:
         layout: of batch 1 or N, needed by methods with a style per region.
         """
         seeds = arrays.check_seeds(seeds)
-        layout = self._needed(layout, needs_regions(self.style_specs))
         if layout is not None and self._check_layout(layout) not in (1, len(seeds)):
             raise ValueError(f"{len(seeds)} seeds; expected one for each of the layouts, or one layout")
+        layout = self._needed(layout, needs_regions(self.style_specs))
         return self._sample(layout, tf.constant(seeds, tf.int64))
 
     def _check_layout(self, layout):
@@ -212,7 +218,9 @@ class Synthesizer:
         """
         if isinstance(restyle, str):
             raise ValueError(f"restyle: {restyle!r}; expected a list of texts, [{restyle!r}]")
-        label = arrays.check_map(label, "label", self.table.num_classes, batches=False)
+        maps = {"label": label} if instance is None else {"label": label, "instance": instance}
+        maps = self._checked_maps(maps, batches=False)
+        label, instance = maps["label"], maps.get("instance")
         size = arrays.check_size(size or label.shape, _MOST_PIXELS)
         label, instance = self.at_size(size, label, instance)
         layout = self.layout(label, instance)
