@@ -117,9 +117,9 @@ class Synthesizer:
         layout: of batch 1 or N, needed by methods with a style per region.
         """
         seeds = arrays.check_seeds(seeds)
-        layout = self._needed(layout, needs_regions(self.style_specs))
         if layout is not None and self._check_layout(layout) not in (1, len(seeds)):
             raise ValueError(f"{len(seeds)} seeds; expected one for each of the layouts, or one layout")
+        layout = self._needed(layout, needs_regions(self.style_specs))
         return self._sample(layout, tf.constant(seeds, tf.int64))
 
     def _check_layout(self, layout):
