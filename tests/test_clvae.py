@@ -10,6 +10,7 @@ from helpers import shallow_networks, tiny_config, write_run
 
 from semantic_synthesis.data.scenes import render_scene
 from semantic_synthesis.evaluation.generating import GenerateOptions, generate
+from semantic_synthesis.evaluation.manifest import style_seed
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.layers import Initializer
 from semantic_synthesis.methods.clvae import class_divergence
@@ -245,9 +246,9 @@ def test_generate_with_the_style_of_another_item(run, folder, tmp_path):
         with pytest.raises(ValueError, match=r"one style photo for 2 layouts.*--style_label_dir"):
             generate(GenerateOptions(**{**vars(options), "style_label_dir": "", "results_dir": "x"}))
     label, photo = (cv2.imread(str(folder / kind / "b.png")) for kind in ("maps", "photos"))
-    for number, name in enumerate("ab"):
+    for name in "ab":
         layout = run.layout(cv2.imread(str(folder / "maps" / f"{name}.png"), 0))
-        style = run.encode_style(photo[..., ::-1], layout, 6 + number, run.layout(label[..., 0]))
+        style = run.encode_style(photo[..., ::-1], layout, style_seed(6, name, 0), run.layout(label[..., 0]))
         expected = run.synthesize(layout, style)[0].astype(int)
         found = cv2.imread(str(tmp_path / "out" / f"{name}.png"))[..., ::-1]
         assert np.abs(found - expected).max() <= 1 and expected.std() > 5

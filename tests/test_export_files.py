@@ -14,13 +14,16 @@ from semantic_synthesis import data
 from semantic_synthesis.serving import files as serving_files
 
 
-def test_warm_up_requests_run_and_parse():
-    for name in exports.RUNS:
-        requests = list(warm_up(exports.exported(name)))
-        assert {signature for _, signature, _ in requests} == set(exports.loaded(name))
-        for model, signature, inputs in requests:
-            assert model == name
-            call(name, signature, **inputs)
+@pytest.mark.parametrize(
+    "name",
+    [n if n in ("styled", "regions") else pytest.param(n, marks=pytest.mark.slow) for n in exports.RUNS],
+)
+def test_warm_up_requests_run_and_parse(name):
+    requests = list(warm_up(exports.exported(name)))
+    assert {signature for _, signature, _ in requests} == set(exports.loaded(name))
+    for model, signature, inputs in requests:
+        assert model == name
+        call(name, signature, **inputs)
 
 
 def warm_up(folder):

@@ -33,7 +33,9 @@ def test_plans_of_equal_bytes_and_different_shapes_are_kept_apart(run):
 
 def test_maps_of_different_sizes_are_refused(run, monkeypatch):
     monkeypatch.setattr(run, "instance_maps", "objects")
-    with pytest.raises(ValueError, match=r"shapes \(8, 8\) and \(8, 9\); expected equal ones"):
+    with pytest.raises(
+        ValueError, match=r"instance: array of shape \(8, 9\); expected that of label, \(8, 8\)"
+    ):
         run.layout(np.zeros((8, 8), int), np.zeros((8, 9), int))
 
 

@@ -17,9 +17,8 @@ MODES = {"coco": "coco_stuff", "ade20k": "ade20k", "gta5": "gta5", "deepfashion"
 
 
 @pytest.mark.skipif(not SAMPLES.exists(), reason="the real samples (../shared/data) are not here")
-@pytest.mark.parametrize(
-    "mode", [mode if mode == "coco" else pytest.param(mode, marks=pytest.mark.slow) for mode in MODES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
 def test_training_steps_on_real_samples(mode, tmp_path):
     asked = make_config(
         dataset_mode=mode, dataroot=str(SAMPLES / MODES[mode]), num_upsampling_layers="normal", no_vgg_loss=True,

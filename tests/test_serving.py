@@ -86,7 +86,7 @@ def test_status_and_metadata(server):
     assert status == 200 and answer["model_spec"] == {"name": "styled", "signature_name": "", "version": "1"}
     signatures = answer["metadata"]["signature_def"]["signature_def"]
     assert sorted(signatures) == [
-        "encode_style", "png", "png_encode_style", "png_style", "png_synthesize_style", "sample_style",
+        "encode_style", "picture", "png", "png_encode_style", "png_style", "png_synthesize_style", "sample_style",
         "serving_default", "synthesize_style",
     ]  # fmt: skip
     found = signatures["serving_default"]["inputs"]["label"]

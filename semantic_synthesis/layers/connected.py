@@ -30,7 +30,7 @@ def connected_regions(label: tf.Tensor) -> tf.Tensor:
 def _line_runs(label):
     """Run of each pixel [B*h*w]: neighbours along the last axis with equal label; lines do not join."""
     changes = tf.cast(label[:, :, 1:] != label[:, :, :-1], tf.int32)
-    starts = tf.concat([tf.ones_like(label[:, :, :1]), changes], 2)
+    starts = tf.concat([tf.ones_like(label[:, :, :1], tf.int32), changes], 2)
     return tf.cumsum(tf.reshape(starts, [-1])) - 1
 
 
