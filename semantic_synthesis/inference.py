@@ -95,8 +95,9 @@ class Synthesizer:
             return found
         found["instance"] = arrays.check_map(maps["instance"], "instance", batches=batches)
         if found["instance"].shape != found["label"].shape:
-            shapes = f"{found['label'].shape} and {found['instance'].shape}"
-            raise ValueError(f"label and instance: arrays of shapes {shapes}; expected equal ones")
+            raise ValueError(
+                f"instance: array of shape {found['instance'].shape}; expected that of label, {found['label'].shape}"
+            )
         return found
 
     def _painted_size(self, size):

@@ -64,13 +64,12 @@ def read_content(path: str | Path) -> dict[str, Any]:
 
 def to_arrays(tensors: Mapping[str, Any], path: str | Path) -> dict[str, np.ndarray]:
     """{name: NumPy array} of tensors of either kind of file; ValueError for those without plain values."""
-    found = {}
-    for name, tensor in tensors.items():
-        is_array = isinstance(tensor, np.ndarray | np.generic)
-        found[name] = (
-            np.asarray(tensor) if is_array else _to_numpy(_import_torch(path), tensor, f"{path}: {name}")
-        )
-    return found
+    return {
+        name: np.asarray(tensor)
+        if isinstance(tensor, (np.ndarray, np.generic))
+        else _to_numpy(_import_torch(path), tensor, f"{path}: {name}")
+        for name, tensor in tensors.items()
+    }
 
 
 def _import_torch(path):
