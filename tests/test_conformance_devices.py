@@ -16,17 +16,21 @@ from semantic_synthesis.methods import METHODS
 
 @functools.cache
 def on_devices():
-    """{method: {"none" or "mirrored": {key: array}}}, trained in a process with two logical devices."""
-    path = folder() / "devices.npz"
-    worker = Path(__file__).parent / "workers" / "two_devices.py"
-    done = subprocess.run(
-        [sys.executable, worker, path, *METHODS], capture_output=True, text=True, timeout=900
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    """{method: {"none" or "mirrored": {key: array}}}, trained in two processes, each with two logical devices."""
+    worker, names = Path(__file__).parent / "workers" / "two_devices.py", list(METHODS)
+    paths = [folder() / f"devices_{part}.npz" for part in range(2)]
+    processes = [
+        subprocess.Popen([sys.executable, worker, path, *names[part::2]], stderr=subprocess.PIPE, text=True)
+        for part, path in enumerate(paths)
+    ]
+    for process in processes:
+        error = process.communicate(timeout=900)[1]
+        assert process.returncode == 0, error[-3000:]
     found = {}
-    for key, values in np.load(path).items():
-        method, distribute, rest = key.split("/", 2)
-        found.setdefault(method, {}).setdefault(distribute, {})[rest] = values
+    for path in paths:
+        for key, values in np.load(path).items():
+            method, distribute, rest = key.split("/", 2)
+            found.setdefault(method, {}).setdefault(distribute, {})[rest] = values
     return found
 
 
