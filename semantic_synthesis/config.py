@@ -98,9 +98,10 @@ class Config:
     lr: float = _optimisation(0.0002, "Base learning rate.", resume=True)
     ema_decay: float = _optimisation(0.0, "Decay per step of averaged weights; 0 keeps none.")
     recalibration_batches: int = _optimisation(
-        0,
+        20,
         "Batches over which the batch statistics of averaged weights are measured before they are saved or scored; "
-        "0: averages of the running ones.",
+        "0: averages of the running ones, which short trainings leave near their start.",
+        resume=True,
     )
     precision: str = _optimisation(
         "float32", "Arithmetic of the networks.", choices=("float32", "bfloat16"), role="run"
@@ -195,6 +196,7 @@ class Config:
         values = read_json(path, "restore the file or retrain the run")
         if not isinstance(values, dict):
             raise ValueError(f"{path}: expected a JSON object of options, found {type(values).__name__}")
+        values.setdefault("recalibration_batches", 0)  # runs from before there was a choice
         its = Config.class_for(str(values.get("method")), f"{path}: method")
         config = its.from_dict(values, path)
         still_open = [n for n, o in options_of(its).items() if o.metadata["fallback"] is not None]
