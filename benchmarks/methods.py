@@ -36,7 +36,7 @@ METHODS = {
     "CLADE-ICPE": {"method": "clade", "class_positions": True},
     "INADE": {"method": "inade"},
     "clVAE": {"method": "clvae"},
-    "SCGAN": {"method": "scgan"},
+    "SCGAN": {"method": "scgan", "num_generator_filters": 32},  # the published widths
     "OASIS": {"method": "oasis"},
 }
 ENCODERS = ("SPADE", "INADE", "clVAE", "SCGAN")
