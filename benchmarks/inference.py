@@ -22,7 +22,6 @@ from measuring import (
     report_peak_memory,
 )
 
-from semantic_synthesis import data
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers import plan_label
 from semantic_synthesis.methods import make_config
@@ -30,12 +29,6 @@ from semantic_synthesis.options import options_of
 from semantic_synthesis.runs import build_method
 
 CLASSES = 183
-METHODS = {
-    "SPADE, patches": {"method": "spade"},
-    "CLADE": {"method": "clade"},
-    "CLADE-ICPE": {"method": "clade", "class_positions": True},
-    "INADE": {"method": "inade"},
-}
 VARIANTS = (("dense", "float32"), ("patches", "float32"), ("dense", "bfloat16"), ("patches", "bfloat16"))
 
 
@@ -111,38 +104,6 @@ def measure(height, width, batch, label, runs, peaks):
     return row
 
 
-def methods(label, runs):
-    """{"method precision": seconds per picture, plan included} of SPADE on patches, CLADE and INADE.
-
-    Every class of the map is an instance, as INADE has it for datasets without objects.
-    """
-    height, width = label.shape[1:]
-    instance = np.stack([data.regions(one) for one in label])
-    layout = {"label": tf.constant(label), "instance": tf.constant(instance)}
-    functions = {}
-    for name, changes in METHODS.items():
-        for precision in ("float32", "bfloat16"):
-            method = generator("patches", precision, height, width, **changes)
-            style = method.sample_style(layout, tf.zeros([len(label)], tf.int64))
-            render = tf.function(method.synthesize)
-            functions[f"{name} {precision}"] = lambda render=render, style=style: render(
-                layout, style
-            ).numpy()
-    return interleaved_medians(functions, runs)
-
-
-def methods_table(medians):
-    """The medians of `methods` as a Markdown table, with ratios to SPADE on patches."""
-    lines = ["| method | float32 | to SPADE | bfloat16 | to SPADE |", "|---|---|---|---|---|"]
-    for name in METHODS:
-        cells = []
-        for precision in ("float32", "bfloat16"):
-            seconds = medians[f"{name} {precision}"]
-            cells += [f"{seconds:.3f} s", f"{seconds / medians[f'SPADE, patches {precision}']:.2f}"]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def noise(runs):
     """Random label noise, 256x256: seconds of the rule (auto) and of dense, float32."""
     label = np.random.default_rng(0).integers(0, CLASSES, (1, 256, 256)).astype(np.int32)
@@ -212,11 +173,9 @@ def main():
                 measure(height, width, batch, label_maps(options.labels, height, width, batch), runs, peaks)
             )
             sys.stderr.write(f"{rows[-1]}\n")
-    others = methods(label_maps(options.labels, 256, 256, 1), options.runs)
     noisy, resident = noise(3), memory(options.labels)
     source = label_source(options.labels)
     print(table(rows, peaks, source))
-    print(f"\nOther methods, 256x256, batch 1, plan included:\n\n{methods_table(others)}")
     print(f"\nRandom label noise 256x256, float32: rule / dense = {noisy['auto'] / noisy['dense']:.2f}")
     print("Peak memory, one picture 256x256: " + ", ".join(f"{k} {v:.0f} MB" for k, v in resident.items()))
     if options.json:
@@ -225,7 +184,6 @@ def main():
                 "labels": source,
                 "rows": rows,
                 "peaks": peaks,
-                "methods": others,
                 "noise": noisy,
                 "memory_mb": resident,
             }

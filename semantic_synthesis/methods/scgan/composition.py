@@ -76,8 +76,8 @@ class Composition(NamedTuple):
 class ComposedConv(keras.layers.Layer):
     """sum_e gate_e * (kernel_e conv x), 3x3 with zero padding, no bias; each kernel with its own spectral norm.
 
-    The experts' kernels lie side by side, [3,3,in,E*filters]; each convolves by itself: one convolution for all makes maps
-    that are E times as wide, of which cutting and weighing the parts takes longer than it saves.
+    The experts' kernels lie side by side, [3,3,in,E*filters]; each convolves by itself: one convolution for all makes
+    maps that are E times as wide, of which cutting and weighing the parts takes longer than it saves.
     Call: x [N,h,w,in_channels], gates float32 [B,h,w,E], B 1 or N -> [N,h,w,filters].
     """
 
