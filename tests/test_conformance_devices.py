@@ -1,4 +1,8 @@
-"""Two devices must train every method as one does, see test_conformance.py."""
+"""Two devices must train every method as one does, see test_conformance.py.
+
+Slow, as a part of the default run. The conformance suite as a whole:
+python -m pytest -n 2 --dist loadfile -m "slow or not slow" tests/test_conformance*.py
+"""
 
 import functools
 import subprocess
@@ -6,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from conformance import (
     folder,
     methods,
@@ -34,6 +39,7 @@ def on_devices():
     return found
 
 
+@pytest.mark.slow
 @methods
 def test_two_devices_train_as_one(name):
     one, two = on_devices()[name]["none"], on_devices()[name]["mirrored"]

@@ -9,12 +9,10 @@ from conformance import (
     SHARED,
     folder,
     make_trainer,
-    methods,
 )
-from helpers import (
-    state_arrays,
-    train_steps,
-)
+from helpers import state_arrays, train_steps
+
+from semantic_synthesis.methods import METHODS
 
 # Training
 
@@ -25,6 +23,12 @@ def plain_graphs():
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     yield
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+
+
+def some(*quick):
+    """All methods, some in the default run."""
+    names = [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+    return pytest.mark.parametrize("name", names)
 
 
 @functools.cache
@@ -42,7 +46,7 @@ def trained(name):
     return half, state_arrays(first), state_arrays(resumed)
 
 
-@methods
+@some("spade", "oasis", "sims", "painter")
 def test_stop_and_resume_equals_no_stop(name):
     half, whole, resumed = trained(name)
     assert whole.keys() == resumed.keys() and any(key.startswith("ema/") for key in whole)
@@ -52,7 +56,7 @@ def test_stop_and_resume_equals_no_stop(name):
     assert len(moved) > len([key for key in whole if key.startswith("model/")]) / 2
 
 
-@methods
+@some("spade", "sims")
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real samples here (../shared/data)")
 def test_three_steps_on_real_samples(name, tmp_path):
     """Photos of COCO-Stuff in bfloat16: finite losses, everything trained stays finite."""

@@ -16,7 +16,7 @@ from semantic_synthesis.serving import files as serving_files
 
 @pytest.mark.parametrize(
     "name",
-    [n if n in ("styled", "regions") else pytest.param(n, marks=pytest.mark.slow) for n in exports.RUNS],
+    [n if n == "styled" else pytest.param(n, marks=pytest.mark.slow) for n in exports.RUNS],
 )
 def test_warm_up_requests_run_and_parse(name):
     requests = list(warm_up(exports.exported(name)))

@@ -108,13 +108,13 @@ def slow_but(*quick):
     )
 
 
-@slow_but("demo_spade", "inade")
+@slow_but("demo_spade")
 def test_tensorflow_lite(name):
     """By built-in operations alone: the converter allows no others."""
     assert_same(call(name, "lite"), name)
 
 
-@slow_but("spade", "oasis")
+@slow_but("spade")
 def test_onnx(name):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("tf2onnx")
@@ -127,7 +127,7 @@ def test_onnx(name):
     assert_same(call(name, "onnx"), name)
 
 
-@slow_but("clvae")
+@slow_but("spade")
 def test_xla(name):
     assert_same(call(name, "xla"), name)
 

@@ -123,6 +123,7 @@ def test_everything_trained_moves_and_resuming_is_exact(finished, resumed):
     assert not still
     assert resumed.steps_done == 4
     train_steps(resumed, 2)
+    resumed._recalibrate(resumed.steps_done)  # as before each checkpoint
     again = state_arrays(resumed)
     assert again.keys() == finished.after.keys()
     for name, array in finished.after.items():
