@@ -66,8 +66,11 @@ def generate(options: GenerateOptions) -> int:
     layouts = list_pictures(options.label_dir, "label_dir")
     beside = files_beside(options.label_dir, layouts)
     say_left_out(f"--label_dir {options.label_dir}", "they are no pictures or hidden", beside)
-    jobs = _jobs(options, layouts)[index::count]
-    manifest = Manifest(options.results_dir, _settings(options), options.overwrite, options.skip_existing)
+    weights = run_sha256(options.checkpoint_dir)
+    jobs = _jobs(options, layouts, weights)[index::count]
+    manifest = Manifest(
+        options.results_dir, _settings(options, weights), options.overwrite, options.skip_existing
+    )
     run = load_run(options.checkpoint_dir, options.precision)
     if options.instance_dir == "" and run.instance_maps == "objects":
         raise ValueError("this run was trained with instance maps; give --instance_dir")
@@ -110,13 +113,13 @@ def _checked(options):
     return parse_shard(options.shard)
 
 
-def _settings(options):
+def _settings(options, weights):
     """What the pictures of one folder have in common; folders are for the reader, as they may move."""
     folders = ("checkpoint_dir", "label_dir", "instance_dir", "style_dir", "style_label_dir")
     found = {name: getattr(options, name) for name in folders}
     return {
         **{name: os.path.abspath(folder) if folder else "" for name, folder in found.items()},
-        "weights_sha256": run_sha256(options.checkpoint_dir), "num_samples": options.num_samples,
+        "weights_sha256": weights, "num_samples": options.num_samples,
         "seed": options.seed, "precision": options.precision,
     }  # fmt: skip
 
@@ -149,7 +152,7 @@ class _Job:
         }
 
 
-def _jobs(options, layouts):
+def _jobs(options, layouts, weights):
     """One job per layout, in natural order of the stems."""
     instances = photos = maps = [""] * len(layouts)
     if options.instance_dir:
@@ -165,14 +168,14 @@ def _jobs(options, layouts):
             zip(styles.values(), match_stems(styles, found, "label map of the style"), strict=True)
         )
         maps = [of_photo[photo] for photo in photos]
-    jobs, weights = [], run_sha256(options.checkpoint_dir)[:16]
+    jobs = []
     for number, (stem, label) in enumerate(layouts.items()):
         endings = [""] if options.num_samples == 1 else [f"_{s}" for s in range(options.num_samples)]
         outputs = tuple(
             _Output(stem + ending + _SUFFIX, style_seed(options.seed, stem, s))
             for s, ending in enumerate(endings)
         )
-        jobs.append(_Job(label, instances[number], photos[number], maps[number], outputs, weights))
+        jobs.append(_Job(label, instances[number], photos[number], maps[number], outputs, weights[:16]))
     return jobs
 
 

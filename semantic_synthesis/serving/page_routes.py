@@ -16,12 +16,12 @@ import numpy as np
 from semantic_synthesis import __version__, data
 from semantic_synthesis.data import catalogue
 from semantic_synthesis.data.decoding import decode_instance, decode_label
+from semantic_synthesis.data.geometry import MOST_PIXELS
 from semantic_synthesis.files import shipped
 from semantic_synthesis.inference import Synthesizer
 from semantic_synthesis.methods.method import Method
 from semantic_synthesis.pictures import png_bytes
 from semantic_synthesis.serving import rest_protocol
-from semantic_synthesis.serving.graph import MOST_PIXELS
 from semantic_synthesis.serving.live_run import LiveRun
 from semantic_synthesis.serving.rest_protocol import RequestError
 from semantic_synthesis.serving.service import Service
