@@ -27,9 +27,13 @@ def main():
         label = data.read_label(path, run.table)
         layout = run.layout(label, None if of_objects is None else data.read_instance(of_objects))
         picture = run.synthesize(layout, run.sample_style([0], layout))
-        gates = gate_pictures(run.method, layout)
+        gates = gate_pictures(run.method.plan(layout))
         rows.append(
-            [run.table.colorize(layout["label"])[0], picture[0], *(drawn[0] for drawn in gates.values())]
+            [
+                run.table.colorize(layout["label"])[0],
+                picture[0],
+                *(drawn[0].numpy() for drawn in gates.values()),
+            ]
         )
     write_png(options.out, contact_sheet([np.stack(column) for column in zip(*rows, strict=True)]))
 

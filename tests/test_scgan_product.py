@@ -8,6 +8,7 @@ import tensorflow as tf
 from helpers import (
     layout_map,
     random_arrays,
+    read_events,
     shallow_networks,
     tiny_config,
     train_steps,
@@ -23,9 +24,11 @@ from semantic_synthesis.methods.scgan.composition import (
     expert_logits,
     parse_norm_G,
 )
-from semantic_synthesis.methods.scgan.gate_pictures import draw_gates, expert_colors, gate_pictures
+from semantic_synthesis.methods.scgan.gate_pictures import draw_gates, expert_colors
 from semantic_synthesis.methods.scgan.label_pyramid import Blur, blur_within, label_pyramid
 from semantic_synthesis.methods.scgan.semantic_vectors import SemanticVectors
+from semantic_synthesis.pictures import contact_sheet
+from semantic_synthesis.training.monitoring import Monitor
 
 SMALL = {"method": "scgan", "num_routing_filters": 4, "num_entry_filters": 3, "netD": "multiscale"}
 
@@ -150,10 +153,23 @@ def test_pictures_of_gates():
     np.testing.assert_array_equal(picture[1, 0], np.round(colors[0] * (2 / 3)))
     np.testing.assert_array_equal(picture[1, 1], np.round(colors[0] * (1 / 3)))
     method, layout = model()
-    found = gate_pictures(method, layout)
-    assert {name for name in found if name.startswith("kernels")} == {f"kernels/{2**i}" for i in range(6)}
-    assert all(p.shape == (2, 32, 32, 3) and p.dtype == np.uint8 for p in found.values())
-    assert len(np.unique(found["scales/1"].reshape(-1, 3), axis=0)) > 3
+    found = method.diagrams(method.plan(layout), {})
+    kernels = {name for name in found if name.startswith("gates_of_kernels")}
+    assert kernels == {f"gates_of_kernels/{2**i}" for i in range(6)}
+    assert all(p.shape == (2, 32, 32, 3) and p.dtype == tf.uint8 for p in found.values())
+    assert len(np.unique(found["gates_of_scales/1"].numpy().reshape(-1, 3), axis=0)) > 3
+
+
+def test_gates_in_tensorboard(tmp_path):
+    method, layout = model()
+    found = {name: picture.numpy() for name, picture in method.diagrams(method.plan(layout), {}).items()}
+    monitor = Monitor(tiny_config(tmp_path, **SMALL), total=1, first=0)
+    monitor.pictures(1, {"input_label": np.zeros((2, 32, 32, 3), np.uint8)}, found)
+    monitor.close()
+    events = read_events(monitor.config.log_folder)
+    sheet = contact_sheet([found[f"gates_of_scales/{2**i}"] for i in range(6)])
+    np.testing.assert_array_equal(events["diagrams/gates_of_scales"][1][0], sheet)
+    assert "diagrams/gates_of_kernels" in events
 
 
 # Options

@@ -121,6 +121,10 @@ class Method(keras.Model):
         """Where the parts of pictures come from, or None."""
         return None
 
+    def diagrams(self, plan: Any, style: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """{"KIND/COLUMN": uint8 [N,H,W,3]}: pictures of what happens inside, for TensorBoard; none by default."""
+        return {}
+
     def style_of(
         self, layout: dict[str, tf.Tensor], seed: tf.Tensor, image: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:

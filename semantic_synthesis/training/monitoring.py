@@ -110,8 +110,13 @@ class Monitor:
         totals = {objective: f"{sum(terms.values()):.4g}" for objective, terms in losses.items()}
         self.progress.show(step, {"pictures/s": f"{speed:.1f}", **totals})
 
-    def pictures(self, step: int, columns: dict[str, np.ndarray]) -> None:
-        """columns {name: uint8 [B,H,W,3]}: one PNG, rows of samples, and TensorBoard images."""
+    def pictures(
+        self, step: int, columns: dict[str, np.ndarray], diagrams: dict[str, np.ndarray] | None = None
+    ) -> None:
+        """columns {name: uint8 [B,H,W,3]}: one PNG, rows of samples, and TensorBoard images.
+
+        diagrams {"KIND/COLUMN": uint8 [B,H,W,3]}: a sheet per kind, in TensorBoard alone.
+        """
         if not self.active:
             return
         sheet = contact_sheet(list(columns.values()))
@@ -122,6 +127,15 @@ class Monitor:
             tf.summary.image(f"pictures/{BESIDE}", sheet[None], description=text)
             for name, images in columns.items():
                 tf.summary.image(f"pictures/{name}", images, max_outputs=4, description=PICTURES.get(name))
+            kinds: dict[str, dict[str, np.ndarray]] = {}
+            for name, images in (diagrams or {}).items():
+                kind, column = name.split("/")
+                kinds.setdefault(kind, {})[column] = images
+            for kind, parts in kinds.items():
+                text = f"A sample in each row; from left to right: {', '.join(parts)}."
+                tf.summary.image(
+                    f"diagrams/{kind}", contact_sheet(list(parts.values()))[None], description=text
+                )
 
     def figures(self, step: int, values: Mapping[str, float]) -> None:
         """values {name: float} of an evaluation, as evaluation/<name>."""

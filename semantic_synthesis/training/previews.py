@@ -18,18 +18,23 @@ _SHOWN = 4
 
 
 class Previews:
-    """The first samples of a dataset, unaugmented; call it for pictures by a method's current weights."""
+    """The first samples of a dataset, unaugmented; call it for pictures by a method's current weights.
+
+    diagrams: {"KIND/COLUMN": uint8 [B,H,W,3]}, the method's pictures of what happened inside in the last call.
+    """
 
     def __init__(self, method: Method, dataset: Dataset) -> None:
         self._method = method
         self._batch = next(iter(dataset.batches(min(_SHOWN, dataset.size), training=False)))
         self._label = dataset.table.colorize(self._batch["label"].numpy())
+        self.diagrams: dict[str, np.ndarray] = {}
 
     def __call__(self) -> dict[str, np.ndarray]:
         """{column: uint8 [B,H,W,3]}: label, pictures by the current weights, photo."""
         batch = self._batch
         layout = {key: batch[key] for key in ("label", "instance") if key in batch}
-        fakes = self._render(layout, batch["image"], batch["row"])
+        fakes, diagrams = self._render(layout, batch["image"], batch["row"])
+        self.diagrams = {name: picture.numpy() for name, picture in diagrams.items()}
         fakes = {name: to_uint8(fake) for name, fake in fakes.items()}
         return {"input_label": self._label, **fakes, "real_image": to_uint8(batch["image"])}
 
@@ -40,4 +45,5 @@ class Previews:
         found = {"synthesized_image": method.style_of(layout, row, image)}
         if encoded_names(method.style_shapes):
             found["random_style"] = method.sample_style(layout, row)
-        return {name: method.synthesize_planned(plan, style) for name, style in found.items()}
+        fakes = {name: method.synthesize_planned(plan, style) for name, style in found.items()}
+        return fakes, method.diagrams(plan, found["synthesized_image"])

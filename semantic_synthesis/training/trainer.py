@@ -293,7 +293,7 @@ class Trainer:
                 norms = tf.nest.map_structure(float, self.gradient_norms)
                 monitor.scalars(step, values, self.rates(step - 1), norms)
             if step % config.save_img_freq == 0 or last:
-                monitor.pictures(step, previews())
+                monitor.pictures(step, previews(), previews.diagrams)
             if step % config.save_model_freq == 0 or last or self._stop:
                 with monitor.progress.waiting("saving a checkpoint"):
                     self._save(step)

@@ -28,6 +28,7 @@ from semantic_synthesis.methods.scgan.composition import (
     expert_logits,
     parse_norm_G,
 )
+from semantic_synthesis.methods.scgan.gate_pictures import gate_pictures
 from semantic_synthesis.methods.scgan.label_pyramid import Blur
 from semantic_synthesis.methods.scgan.options import SCGANConfig
 from semantic_synthesis.methods.scgan.semantic_vectors import SemanticVectors
@@ -126,6 +127,10 @@ class SCGAN(GlobalStyleGAN):
         return expert_logits(vectors, config.num_experts_conv), expert_logits(
             vectors, config.num_experts_norm
         )
+
+    def diagrams(self, plan: Any, style: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The gates at every stride: which expert kernel and which expert scale counts where."""
+        return gate_pictures(plan)
 
     def _compose(self, labels, vectors):
         """{stride: Composition} from {stride: LabelPlan} and the semantic vectors, coarsest first."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import colorsys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import tensorflow as tf
+import tensorflow as tf
 
 
 def expert_colors(experts: int) -> np.ndarray:
@@ -17,31 +15,33 @@ def expert_colors(experts: int) -> np.ndarray:
     return np.uint8(np.round(255 * np.array(colors)))
 
 
-def draw_gates(gates: np.ndarray) -> np.ndarray:
+def draw_gates(gates: tf.Tensor) -> tf.Tensor:
     """float [B,h,w,E] -> uint8 RGB [B,h,w,3]: the colour of the expert with the largest gate; the brighter, the more
     it exceeds the second, from a third (no lead) to full (the largest lead in the picture).
 
     Of one expert all is its colour.
     """
-    gates = np.asarray(gates, np.float32)
-    colors = expert_colors(gates.shape[-1])[gates.argmax(-1)]  # [B,h,w,3]
+    gates = tf.cast(gates, tf.float32)
+    colors = tf.gather(tf.constant(expert_colors(gates.shape[-1])), tf.argmax(gates, -1))  # [B,h,w,3]
     if gates.shape[-1] == 1:
         return colors
-    ranked = np.sort(gates, -1)
-    lead = ranked[..., -1] - ranked[..., -2]
-    lead = lead / np.maximum(lead.max((1, 2), keepdims=True), 1e-12)
-    return np.uint8(np.round(colors * ((1 + 2 * lead) / 3)[..., None]))
+    first, second = tf.unstack(tf.math.top_k(gates, 2)[0], axis=-1)
+    lead = first - second
+    lead /= tf.maximum(tf.reduce_max(lead, (1, 2), keepdims=True), 1e-12)
+    shade = (1 + 2 * lead) / 3
+    return tf.cast(tf.round(tf.cast(colors, tf.float32) * shade[..., None]), tf.uint8)
 
 
-def gate_pictures(method: Any, layout: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
-    """{"kernels/STRIDE", "scales/STRIDE": uint8 [B,H,W,3]}: the gates of every resolution of a run's layout, drawn at
-    the layout's size.
+def gate_pictures(plan: Any) -> dict[str, tf.Tensor]:
+    """{"gates_of_kernels/STRIDE", "gates_of_scales/STRIDE": uint8 [B,H,W,3]}: the gates of every resolution, drawn
+    at the layout's size.
 
-    method: an SCGAN; layout: as `plan` takes it.
+    plan: an SCGAN's, {stride: Composition}.
     """
     found = {}
-    for stride, condition in sorted(method.plan(layout).items()):
-        for name, gates in (("kernels", condition.conv_gates), ("scales", condition.norm_gates[..., 1:])):
-            picture = draw_gates(gates)
-            found[f"{name}/{stride}"] = picture.repeat(stride, 1).repeat(stride, 2)
+    for stride, condition in sorted(plan.items()):
+        parts = (("kernels", condition.conv_gates), ("scales", condition.norm_gates[..., 1:]))
+        for name, gates in parts:
+            picture = tf.repeat(tf.repeat(draw_gates(gates), stride, 1), stride, 2)
+            found[f"gates_of_{name}/{stride}"] = picture
     return found
