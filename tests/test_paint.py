@@ -2,11 +2,11 @@
 
 import asyncio
 import base64
+import itertools
 import json
 import logging
 import struct
 import zlib
-from unittest import mock
 
 import exports
 import numpy as np
@@ -183,12 +183,13 @@ def chunk(name, content):
 
 
 def test_bombs_are_refused_before_they_are_unpacked(app):
-    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(400000)))
-    for kind in ("label", "instance"):
+    for kind, side in itertools.product(("label", "instance"), (5000, 60000)):
+        header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+        bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(400000)))
         path = f"/paint/models/regions/maps/{kind}?file=bomb.png"
         status, text = error_of(ask(app, "POST", path, bomb + chunk(b"IEND", b""), FILE))
-        assert status == 400 and "60000x60000 pixels; the page opens at most 16 million" in text
+        most = "16777216 (16" if side == 5000 else "134217728 (128"
+        assert status == 400 and f"{side}x{side} pixels; at most {most} million) are read" in text
     path = "/paint/models/regions/maps/label?file=x.png"
     assert error_of(ask(app, "POST", path, bytes(2_000_000), FILE))[0] == 413
     packed = {**FILE, "content-encoding": "gzip"}
@@ -309,9 +310,8 @@ def test_sources_of_a_run_with_a_memory(tmp_path):
 def test_maps_for_runs_of_free_sizes(tmp_path):
     run = live_run(tmp_path / "run")
     assert json.loads(page_routes.describe(run))["size"] is None
-    for size, expected in (((97, 63), (96, 64)), ((1, 31), (32, 32)), ((64, 96), (64, 96))):
-        with mock.patch.object(run.graph, "stride", 32):
-            found = json.loads(
-                page_routes.read_file(run, exports.png(np.zeros(size, np.uint8)), "label", "map.png")
-            )
+    for size, expected in (((97, 63), (97, 63)), ((1, 31), (1, 31)), ((2050, 2052), (1025, 1026))):
+        content = exports.png(np.zeros(size, np.uint8))
+        found = json.loads(page_routes.read_file(run, content, "label", "map.png"))
         assert (found["height"], found["width"]) == expected
+        assert found["file_size"] == list(size)

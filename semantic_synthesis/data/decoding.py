@@ -247,15 +247,22 @@ def _decode(data, how, source):
     return picture
 
 
-def check_pixels(width: int, height: int, source: str | Path) -> None:
+def check_pixels(width: int, height: int, source: str | Path, most: int = MAX_PIXELS) -> None:
     """Refuses pictures without pixels and, before they are unpacked, huge ones."""
     if width < 1 or height < 1:
         raise DataError(f"{source}: damaged picture, its header says {width}x{height} pixels")
-    if width * height > MAX_PIXELS:
+    if width * height > most:
         raise DataError(
-            f"{source}: {width}x{height} pixels; at most {MAX_PIXELS} ({MAX_PIXELS >> 20} million) are read;"
+            f"{source}: {width}x{height} pixels; at most {most} ({most >> 20} million) are read;"
             " scale the file down"
         )
+
+
+def check_map_pixels(data: bytes, source: str | Path, most: int) -> None:
+    """Refuses a map's bytes if it would unpack to more pixels than `most`; other kinds of files pass."""
+    if _kind(data) == "PNG":
+        header = _png_chunks(data, source)[0]
+        check_pixels(header.width, header.height, source, most)
 
 
 def _png_chunks(data, source):

@@ -7,7 +7,6 @@ import base64
 import functools
 import hashlib
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from semantic_synthesis import __version__, data
 from semantic_synthesis.data import catalogue
-from semantic_synthesis.data.decoding import decode_instance, decode_label
+from semantic_synthesis.data.decoding import check_map_pixels, decode_instance, decode_label
 from semantic_synthesis.data.geometry import MOST_PIXELS
 from semantic_synthesis.files import shipped
 from semantic_synthesis.inference import Synthesizer
@@ -46,66 +45,20 @@ HEADERS = {
 def add_page(app: Any, service: Service, runs: dict[str, LiveRun]) -> None:
     """Adds the page's routes to a FastAPI application. service: Service; runs: {name: LiveRun}."""
     from fastapi import Request
-    from fastapi.responses import Response
 
-    files = {path.name: path.read_bytes() for path in _PAGE.iterdir() if path.suffix in _TYPES}
-
-    def answered(status, content, kind="application/json", headers=()):
-        return Response(content, status, HEADERS | dict(headers), kind)
-
-    def own_file(request, name):
-        if name not in files:
-            return answered(404, rest_protocol.encode_error(f"{name}: not part of the page"))
-        tag = f'"{hashlib.sha256(files[name]).hexdigest()[:20]}"'
-        if request.headers.get("if-none-match") == tag:
-            return answered(304, b"", headers={"ETag": tag})
-        return answered(200, files[name], _TYPES[Path(name).suffix], {"ETag": tag})
-
-    async def computed(function, *arguments):
-        """Bytes of a function that takes its time, in a turn of its own, or the one-line error."""
-
-        def steps():
-            yield function(*arguments)
-
-        try:
-            return answered(200, await service.turns.run(steps()))
-        except RequestError as error:
-            return answered(error.status, rest_protocol.encode_error(str(error)))
-        except (ValueError, OSError) as error:
-            return answered(400, rest_protocol.encode_error(" ".join(str(error).split())))
-
-    async def sent(request, kinds):
-        """A body of at most --max_body_mb, of types that no other site can send without being asked first."""
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in kinds or request.headers.get("content-encoding"):
-            raise RequestError(415, f"Content-Type {kind!r}; expected {' or '.join(kinds)}, not compressed")
-        body = await service.bodies.read(request)
-        service.bodies.release(len(body))
-        return body
-
-    async def with_body(request, name, kinds, function, *arguments):
-        try:
-            run = find(name)
-            return await computed(function, run, await sent(request, kinds), *arguments)
-        except RequestError as error:
-            return answered(error.status, rest_protocol.encode_error(str(error)))
-
-    def find(name):
-        if name not in runs:
-            raise RequestError(404, f"no run {name}; there are {', '.join(runs)}")
-        return runs[name]
+    routes = _Routes(service, runs)
 
     @app.get("/")
     async def index(request: Request):
-        return own_file(request, "index.html")
+        return routes.own_file(request, "index.html")
 
     @app.get("/favicon.ico")
     async def icon(request: Request):
-        return own_file(request, "icon.svg")
+        return routes.own_file(request, "icon.svg")
 
     @app.get("/page/{name}")
     async def page(request: Request, name: str):
-        return own_file(request, name)
+        return routes.own_file(request, name)
 
     @app.get("/paint/models")
     async def models():
@@ -113,30 +66,98 @@ def add_page(app: Any, service: Service, runs: dict[str, LiveRun]) -> None:
 
     @app.get("/paint/models/{name}")
     async def model(name: str):
-        return await computed(lambda: describe(find(name)))
+        return await routes.computed(name, describe)
 
     @app.get("/paint/models/{name}/layouts/{layout}")
     async def layout(name: str, layout: str):
-        return await computed(lambda: shipped_layout(find(name), layout))
+        return await routes.computed(name, shipped_layout, layout)
 
     @app.get("/paint/photos/{name}")
     async def photo(name: str):
-        found = shipped_photos().get(name.removesuffix(".png").removesuffix("_label"))
-        if found is None:
-            return answered(404, rest_protocol.encode_error(f"no photo {name}"))
-        content = found[name.endswith("_label.png")].read_bytes()
-        return answered(200, content, "image/png")
+        return shipped_photo(name)
 
     @app.post("/paint/models/{name}/maps/{kind}")
     async def read_map(request: Request, name: str, kind: str):
         source = request.query_params.get("file", "")[:200] or "the file"
-        return await with_body(
+        return await routes.with_body(
             request, name, ("application/octet-stream", "image/png"), read_file, kind, source
-        )  # fmt: skip
+        )
 
     @app.post("/paint/models/{name}/provenance")
     async def provenance(request: Request, name: str):
-        return await with_body(request, name, ("application/json",), origins)
+        return await routes.with_body(request, name, ("application/json",), origins)
+
+
+def answered(status: int, content: bytes | str, kind: str = "application/json", headers: Any = ()) -> Any:
+    """A response with the page's headers."""
+    from fastapi.responses import Response
+
+    return Response(content, status, HEADERS | dict(headers), kind)
+
+
+def refused(error: RequestError) -> Any:
+    """The response to a request that fails with this error."""
+    return answered(error.status, rest_protocol.encode_error(str(error)))
+
+
+def shipped_photo(name: str) -> Any:
+    """The response for a photo that ships, or for its label map, NAME_label."""
+    found = shipped_photos().get(name.removesuffix(".png").removesuffix("_label"))
+    if found is None:
+        return refused(RequestError(404, f"no photo {name}"))
+    return answered(200, found[name.endswith("_label.png")].read_bytes(), "image/png")
+
+
+class _Routes:
+    """What the routes have in common: the page's files, the runs, and the service that takes turns and counts bytes."""
+
+    def __init__(self, service, runs):
+        self.service, self.runs = service, runs
+        self.files = {path.name: path.read_bytes() for path in _PAGE.iterdir() if path.suffix in _TYPES}
+
+    def own_file(self, request, name):
+        if name not in self.files:
+            return refused(RequestError(404, f"{name}: not part of the page"))
+        tag = f'"{hashlib.sha256(self.files[name]).hexdigest()[:20]}"'
+        if request.headers.get("if-none-match") == tag:
+            return answered(304, b"", headers={"ETag": tag})
+        return answered(200, self.files[name], _TYPES[Path(name).suffix], {"ETag": tag})
+
+    async def computed(self, name, function, *arguments):
+        """Bytes of a function of a run that takes its time, in a turn of its own, or the one-line error."""
+
+        def steps():
+            yield function(self._find(name), *arguments)
+
+        try:
+            return answered(200, await self.service.turns.run(steps()))
+        except RequestError as error:
+            return refused(error)
+        except (ValueError, OSError) as error:
+            return refused(RequestError(400, " ".join(str(error).split())))
+
+    async def with_body(self, request, name, kinds, function, *arguments):
+        """The same of a function of a run and of the request's body."""
+        try:
+            self._find(name)
+            body = await self._sent(request, kinds)
+        except RequestError as error:
+            return refused(error)
+        return await self.computed(name, function, body, *arguments)
+
+    async def _sent(self, request, kinds):
+        """A body of at most --max_body_mb, of types that no other site can send without being asked first."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in kinds or request.headers.get("content-encoding"):
+            raise RequestError(415, f"Content-Type {kind!r}; expected {' or '.join(kinds)}, not compressed")
+        body = await self.service.bodies.read(request)
+        self.service.bodies.release(len(body))
+        return body
+
+    def _find(self, name):
+        if name not in self.runs:
+            raise RequestError(404, f"no run {name}; there are {', '.join(self.runs)}")
+        return self.runs[name]
 
 
 def describe(run: LiveRun) -> bytes:
@@ -159,7 +180,7 @@ def describe(run: LiveRun) -> bytes:
         {
             "name": run.name, "run": run.run_dir, "table": table.name, "classes": classes,
             "unknown": table.unknown, "size": [graph.height, graph.width] if graph.height else None,
-            "native": list(graph.native), "stride": graph.stride, "most_pixels": MOST_PIXELS,
+            "native": list(graph.native), "most_pixels": MOST_PIXELS,
             "instances": graph.takes_instances, "regions": graph.by_region, "styles": styles,
             "signatures": list(run.signatures), "layouts": sorted(shipped_layouts()) if suits else [],
             "photos": sorted(shipped_photos(), key=_by_light) if suits else [],
@@ -209,13 +230,15 @@ def read_file(run: LiveRun, content: bytes, kind: str, source: str) -> bytes:
     graph = run.graph
     if kind not in ("label", "instance"):
         raise RequestError(404, f"no kind of map {kind}")
-    _check_size(content, source)
+    if not content:
+        raise ValueError(f"{source}: the file is empty (0 bytes); copy or export it again")
+    check_map_pixels(content, source, _MOST_FILE_PIXELS)
     if kind == "label":
         ids = decode_label(content, graph.table, source)
     else:
         ids = _small_ids(decode_instance(content, source))
     found = [int(n) for n in ids.shape]
-    size = (graph.height, graph.width) if graph.height else _free_size(found, graph.stride)
+    size = (graph.height, graph.width) if graph.height else _free_size(found)
     return json.dumps({**_ids(data.fit_label(np.asarray(ids), *size)), "file_size": found}).encode()
 
 
@@ -230,25 +253,11 @@ def _small_ids(ids):
     return ranks.reshape(ids.shape) + first
 
 
-def _free_size(size, stride):
-    """The nearest size that a run of free sizes paints."""
-    rounded = [max(stride, round(n / stride) * stride) for n in size]
-    while rounded[0] * rounded[1] > MOST_PIXELS:
-        rounded = [max(stride, n // 2 // stride * stride) for n in rounded]
-    return rounded
-
-
-def _check_size(content, source):
-    """Refuses what would unpack to far more pixels than anybody paints."""
-    if not content:
-        raise ValueError(f"{source}: the file is empty (0 bytes); copy or export it again")
-    if content[:8] == b"\x89PNG\r\n\x1a\n" and len(content) > 24:
-        width, height = struct.unpack(">II", content[16:24])
-        if width * height > _MOST_FILE_PIXELS:
-            raise ValueError(
-                f"{source}: {width}x{height} pixels; the page opens at most {_MOST_FILE_PIXELS >> 20} million;"
-                " scale the file down"
-            )
+def _free_size(size):
+    """The size at which a run of free sizes paints a map of this one: its own, halved while it is too large."""
+    while size[0] * size[1] > MOST_PIXELS:
+        size = [max(1, n // 2) for n in size]
+    return size
 
 
 def _ids(values):

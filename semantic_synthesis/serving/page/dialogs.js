@@ -47,7 +47,7 @@ async function openStart(app) {
     ["new-width", app.painting.width],
     ["new-height", app.painting.height],
   ]) {
-    Object.assign(byId(id), { value, step: model.stride, min: model.stride, max: 4096 });
+    Object.assign(byId(id), { value, step: 1, min: 1, max: 4096 });
   }
   byId("empty-class").textContent = `all ${model.classes[app.classId].name}, the class that is chosen`;
   byId("start-dialog").showModal();
@@ -84,7 +84,7 @@ function begin(app, project) {
 
 function startEmpty(app) {
   const { model, painting } = app;
-  const fit = (value) => Math.max(model.stride, Math.round((Number(value) || 0) / model.stride) * model.stride);
+  const fit = (value) => Math.max(1, Math.round(Number(value) || 0));
   const width = model.size ? painting.width : fit(byId("new-width").value);
   const height = model.size ? painting.height : fit(byId("new-height").value);
   if (width * height > model.most_pixels)

@@ -7,8 +7,6 @@ import * as store from "./store.js";
 
 const FIRST_SEED = 2; // a bright day with the demo
 
-const whole = (size, stride) => Math.max(stride, Math.round(size / stride) * stride);
-
 /** Runs and paintings; others: what was painted with the models that are not shown. */
 export class Session {
   constructor(app) {
@@ -87,7 +85,7 @@ export class Session {
     this.app.live.forget();
     const sameClasses = this.app.model && names.join("\n") === this.app.model.classes.map((one) => one.name).join("\n");
     this.app.model = model;
-    const [height, width] = model.size ?? [start.height, start.width].map((size) => whole(size, model.stride));
+    const [height, width] = model.size ?? [start.height, start.width];
     const { label } = store.translate(start.label, start.names, names);
     const fit = (ids) =>
       start.width === width && start.height === height ? ids : resize(ids, start.width, start.height, width, height);
