@@ -136,6 +136,10 @@ def test_divergence_is_a_mean_over_the_classes_present():
             terms = [divergence(found.mean[b, level, c], found.log_variance[b, level, c]) for c in classes]
             total += np.mean(terms)
     np.testing.assert_allclose(class_divergence(found), total / 4, rtol=1e-6)
+    picture = sum(divergence(found.z_mean[b], found.z_log_variance[b]) for b in range(4)) / 4
+    np.testing.assert_allclose(
+        class_divergence(found, 0.5, 0.1), 0.5 * picture + 0.1 * (total / 4 - picture), rtol=1e-6
+    )
     # Devices with half a batch each and unequal mixes of classes: the mean of theirs is that of all.
     halves = [class_divergence(PhotoStyle(*(x[i : i + 2] for x in found))) for i in (0, 2)]
     assert abs(halves[0] - halves[1]) > 0.01

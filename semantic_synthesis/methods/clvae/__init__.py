@@ -68,6 +68,13 @@ class CLVAEConfig(ModulatedGANConfig):
     )
     use_vae: bool = redeclared(ConditionalGANConfig, "use_vae", True)
     lambda_kld: float = redeclared(ConditionalGANConfig, "lambda_kld", 0.2)
+    lambda_kld_classes: float = option(
+        None,
+        "Weight of the KL terms of the classes' latents; default: lambda_kld.",
+        group="Losses",
+        role="training",
+        kind=float,
+    )
     total_epochs: int = redeclared(Config, "total_epochs", 50)
     decay_epoch: int = redeclared(Config, "decay_epoch", 50)
 
@@ -263,15 +270,16 @@ class CLVAE(ConditionalGAN):
                 name: tf.where(tf.reshape(unpaired, [-1, *[1] * (x.shape.rank - 1)]), noise[name], x)
                 for name, x in style.items()
             }
-        return style, {"KLD": config.lambda_kld * class_divergence(found)}, unpaired
+        local = config.lambda_kld if config.lambda_kld_classes is None else config.lambda_kld_classes
+        return style, {"KLD": class_divergence(found, config.lambda_kld, local)}, unpaired
 
 
-def class_divergence(found: PhotoStyle) -> tf.Tensor:
+def class_divergence(found: PhotoStyle, picture: float = 1.0, classes: float = 1.0) -> tf.Tensor:
     """The KL term of a PhotoStyle: that of z, and for each level the mean over the classes present there.
 
-    Sums over latents and levels, a mean over the batch.
+    Sums over latents and levels, a mean over the batch. picture, classes: weights of the two.
     """
     present = tf.cast(found.present, tf.float32)  # [B,5,C]
     shares = present / tf.reduce_sum(present, -1, keepdims=True)
     local = losses.kl_divergence(found.mean, found.log_variance, shares[..., None])
-    return local + losses.kl_divergence(found.z_mean, found.z_log_variance)
+    return classes * local + picture * losses.kl_divergence(found.z_mean, found.z_log_variance)
