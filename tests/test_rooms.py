@@ -19,7 +19,7 @@ FLOORS = (
     {"runs"},
     {"restyling"},
     {"inference", "training"},
-    {"serving", "evaluation", "convert", "one_picture", "publishing", "describing"},
+    {"serving", "evaluation", "convert", "one_picture", "publishing", "describing", "recipe_files"},
     {"train"},
     {"command_line"},
     {"__main__"},
@@ -63,4 +63,6 @@ def test_every_folder_is_in_the_wheel():
     found = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in PACKAGE.rglob("*.py")} - {
         "semantic_synthesis.__pycache__"
     }
-    assert set(listed) == found | {"semantic_synthesis.datasets", "semantic_synthesis.checkpoints"}
+    assert set(listed) == found | {
+        f"semantic_synthesis.{folder}" for folder in ("datasets", "checkpoints", "recipes")
+    }
