@@ -225,7 +225,7 @@ def _refuse_tensorflow(path):
     ):
         raise ValueError(
             f"{path}: a TensorFlow checkpoint; those of MarAl15/SemanticImageSynthesis cannot be "
-            "converted, as its networks compute something else (docs/coming-from-other-repos.md); "
+            "converted, as its networks compute something else (docs/migration/maral15.md); "
             "train anew on the same folders"
         )
 
