@@ -1,7 +1,7 @@
 """Original checkpoints -> runs (`python -m semantic_synthesis convert`).
 
 What is particular about one original is its method's converter (`originals`); all else is here, the same for every
-method. docs/coming-from-other-repos.md says what was verified.
+method. docs/migration/ says what was verified.
 """
 
 from __future__ import annotations

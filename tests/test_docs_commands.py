@@ -132,7 +132,7 @@ def write_originals(words):
             ("transformation", "transform"),
             ("order", "order"),
         ):
-            words[words.index(f"--{role}") + 1] = test_conversion_sims.write(Path.cwd() / role, network)
+            words[words.index(f"--{role}") + 1] = test_conversion_sims.write(Path.cwd(), network)
         return
     if method == "oasis":
         path = Path(value_of(words, "--source"))
@@ -249,7 +249,10 @@ def test_python_of_restyling_md(monkeypatch):
 @pytest.mark.slow
 def test_python_of_clvae_md(workspace):
     """Levels 3 and 4 of the sky come from the photo, all else from the seed."""
-    write_run(workspace / "RUN", **{**conformance_options("clvae"), "crop_size": SIZE, "no_instance": True})
+    write_run(
+        workspace / "RUN",
+        **{**conformance_options("clvae"), "crop_size": SIZE, "aspect_ratio": 1.0, "no_instance": True},
+    )
     found = python_of(REPOSITORY / "docs" / "methods" / "clvae.md")
     ours, other = found["latents"], found["other"]["class_latents"].numpy()
     before, sky = found["style"]["class_latents"].numpy(), found["sky"]
