@@ -52,7 +52,7 @@ def moved(source, text):
         target, part = match[2], match[3] or ""
         path = (folder / target).as_posix()
         if path.startswith("docs/"):
-            return f"{match[1]}({path.removeprefix('docs/')}{part})"
+            return f"{match[1].replace('[docs/', '[')}({path.removeprefix('docs/')}{part})"
         if path in BESIDE:
             return f"{match[1]}({BESIDE[path]}{part})"
         return match[1][1:-1]  # a file of the repository: its name is enough
