@@ -11,7 +11,6 @@ from helpers import REPOSITORY
 
 from semantic_synthesis.__main__ import COMMANDS
 from semantic_synthesis.config import Config
-from semantic_synthesis.methods import METHODS
 from semantic_synthesis.options import options_of
 
 sys.path.insert(0, str(REPOSITORY / "docs" / "site"))
@@ -36,7 +35,7 @@ def rows(text):
 def test_every_option_of_every_method_has_a_line():
     pages = options_reference.pages()
     assert set(rows(pages["run.md"])) == set(options_of(Config))
-    for name, method in METHODS.items():
+    for name, method in options_reference.METHODS.items():
         listed, base = rows(pages[f"{name}.md"]), options_of(Config)
         own = options_of(method.config_class)
         changed = {key for key in base if own[key].default != base[key].default} - {"method"}
@@ -58,7 +57,7 @@ def test_every_option_of_every_command_has_a_line():
 
 def build(folder, out):
     """The finished `mkdocs build --strict` of a copy of the repository's documents."""
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(out)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)]
     path = os.pathsep.join([str(folder), *sys.path])
     environment = {**os.environ, "PYTHONPATH": path, "NO_MKDOCS_2_WARNING": "1"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)

@@ -65,6 +65,6 @@ def outward(text, up, home):
 
     def link(match):
         place = BESIDE.get(match[2])
-        return f"{match[1]}({home}{place})" if place else match[1][1:-1]
+        return f"{match[1]}({home}{place}{match[3] or ''})" if place else match[1][1:-1]
 
-    return re.sub(rf"(\[[^\]]*\])\({re.escape(up)}((?!\.\./)[\w./-]+)\)", link, text)
+    return re.sub(rf"(\[[^\]]*\])\({re.escape(up)}((?!\.\./)[\w./-]+)(#[^)]*)?\)", link, text)

@@ -9,12 +9,16 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow, which methods import
 
-import semantic_synthesis.methods as methods
 from semantic_synthesis.__main__ import COMMANDS
 from semantic_synthesis.config import Config
 from semantic_synthesis.files import shipped
+from semantic_synthesis.methods import METHODS as ALL
 from semantic_synthesis.options import options_of
 
+# Those of this package; others may be installed.
+METHODS = {
+    name: method for name, method in ALL.items() if method.__module__.startswith("semantic_synthesis.")
+}
 SHIPPED = shipped("datasets").parent
 _KINDS = {int: "integer", float: "number", str: "text", tuple: "text, may be repeated", bool: "switch"}
 _ROLES = {"network": "network", "training": "training", "run": "free"}
@@ -76,7 +80,7 @@ def of_every_run():
 
 def of_method(name):
     """The page of one method: what it adds, and which defaults of every run it changes."""
-    known, base = options_of(methods.METHODS[name].config_class), options_of(Config)
+    known, base = options_of(METHODS[name].config_class), options_of(Config)
     own = {key: one for key, one in known.items() if key not in base}
     other = {key: one for key, one in known.items() if key in base and one.default != base[key].default}
     other.pop("method")
@@ -108,7 +112,7 @@ def of_command(name):
 
 def of_methods():
     """Links to the pages of all methods."""
-    return ", ".join(f"[{name}]({name}.md)" for name in methods.METHODS)
+    return ", ".join(f"[{name}]({name}.md)" for name in METHODS)
 
 
 def commands():
@@ -123,14 +127,14 @@ def commands():
 def pages():
     """{file: Markdown} of the whole reference of options."""
     found = {"commands.md": commands(), "run.md": of_every_run()}
-    return found | {f"{name}.md": of_method(name) for name in methods.METHODS}
+    return found | {f"{name}.md": of_method(name) for name in METHODS}
 
 
 if __name__ == "__main__":
     asked = " ".join(sys.argv[1:])
-    if asked in methods.METHODS:
+    if asked in METHODS:
         print(of_method(asked))
     elif asked in COMMANDS:
         print(of_command(asked))
     else:
-        sys.exit(f"error: {asked!r}: expected one of {', '.join([*methods.METHODS, *COMMANDS])}")
+        sys.exit(f"error: {asked!r}: expected one of {', '.join([*METHODS, *COMMANDS])}")
