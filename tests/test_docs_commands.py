@@ -1,4 +1,4 @@
-"""The commands of the migration pages, and Python blocks of the documents, run on tiny data in the order of their page.
+"""Commands of the migration pages, of the methods' pages and others, and Python blocks, run on tiny data page by page.
 
 Sizes and lengths are made tiny by flags after those of the page; everything else is as it stands there. Files of the
 other programs are made up: their tensors at a small width.
@@ -16,7 +16,7 @@ import pytest
 import reference_inade
 import reference_scgan
 import reference_spade
-from docs_code import blocks, commands, ours, prose, spans
+from docs_code import blocks, commands, ours, spans
 from helpers import REPOSITORY, conformance_options, shallow_networks, write_run
 from test_data_pipeline import make_tree
 
@@ -30,15 +30,22 @@ import test_conversion_sims
 from semantic_synthesis import __main__
 from semantic_synthesis.config import Config
 from semantic_synthesis.data.scenes import COLORS, render_scene
+from semantic_synthesis.methods import METHODS
 from semantic_synthesis.options import options_of
+from semantic_synthesis.recipe_files import read_recipe
 
-MIGRATION = sorted((REPOSITORY / "docs" / "migration").glob("*.md"))
+DOCS = REPOSITORY / "docs"
+PAGES = [
+    *sorted((DOCS / "migration").glob("*.md")), *sorted((DOCS / "methods").glob("*.md")),
+    *(DOCS / name for name in ("datasets.md", "restyling.md", "training.md")),
+]  # fmt: skip
 TREES = {
     "COCO": "coco",
     "ADE20K": "ade20k",
     "CITYSCAPES": "cityscapes",
     "GTA5": "gta5",
     "CelebAMask-HQ": "celeba_scgan",
+    "ADEChallengeData2016": "ade20k",
 }
 # What is not run here, and where it is.
 ELSEWHERE = {
@@ -47,6 +54,9 @@ ELSEWHERE = {
     "export": "test_exporting.py",
 }
 SIZE = 64
+# Of the tiny options those that a page's command decides itself.
+OF_THE_PAGE = {"method", "dataset_mode", "scenes_count", "no_instance", "use_vae", "bank_dir", "ema_decay"}
+CONVERTED = "converted"  # marks such a run
 
 
 def write(path, array):
@@ -66,9 +76,11 @@ def workspace(tmp_path, monkeypatch):
         for place in ("labels/{}.png", "maps/{}.png", "style_maps/{}.png"):
             write(tmp_path / place.format(seed), scene.label)
         write(tmp_path / f"instances/{seed}.png", scene.instance)
+        write(tmp_path / f"town/images/{seed}.png", picture)
+        write(tmp_path / f"town/labels/{seed}.png", scene.label)
         write(tmp_path / f"facades_data/base/{seed}.jpg", picture)
         write(tmp_path / f"facades_data/base/{seed}.png", scene.label)
-    scene.label[:8] = 3  # sky, in ADE20K as in the scenes
+    scene.label[:8], scene.label[8:16] = 3, 8  # sky and bed of ADE20K
     for name, array in {"photo.jpg": picture, "photo.png": picture, "map.png": scene.label}.items():
         write(tmp_path / name, array)
     write(tmp_path / "photo_labels.png", scene.label)
@@ -79,7 +91,9 @@ def workspace(tmp_path, monkeypatch):
     statistics.mkdir(parents=True)
     np.save(statistics / "m.npy", np.zeros(64))
     np.save(statistics / "s.npy", np.eye(64))
-    (tmp_path / "recipes").symlink_to(REPOSITORY / "recipes")
+    for name in ("recipes", "datasets/scenes", "checkpoints/demo_inade", "checkpoints/demo_spade"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(REPOSITORY / name)
     for root, mode in TREES.items():
         make_tree(tmp_path / root, mode)
     for path in (tmp_path / "COCO").glob("*_label/*.png"):  # objects that fit their classes
@@ -109,11 +123,17 @@ def value_of(words, flag, default=""):
 
 
 def run(name, words):
-    """Runs one command in this process; AssertionError unless it ends well. Converted runs have the whole depth."""
-    whole = name == "convert" or (Path(value_of(words, "--checkpoint_dir", ".")) / "weights.npz").exists()
+    """Runs one command in this process; AssertionError unless it ends well.
+
+    Shipped and converted runs have the whole depth, those made here a shallow one.
+    """
+    run_dir = value_of(words, "--checkpoint_dir")
+    whole = name == "convert" or "demo" in run_dir or (Path(run_dir or ".") / CONVERTED).exists()
     with pytest.raises(SystemExit) as ended, nullcontext() if whole else shallow_networks((4, 1)):
         __main__.run(name, words)
     assert not ended.value.code, f"{name} {' '.join(words)}: exit code {ended.value.code}"
+    if name == "convert":
+        (Path(run_dir) / CONVERTED).touch()
 
 
 def saved(path, tensors):
@@ -175,57 +195,59 @@ def widened(tensors):
     return {**tensors, **{name: torch.zeros([len(t), 64 + 151, 3, 3]) for name, t in wide.items()}}
 
 
-def tiny(name, words, page):
+def method_of(words):
+    """The method that a training asks for, itself or by its flag file."""
+    recipe = value_of(words, "--flagfile")
+    return value_of(words, "--method") or (read_recipe(recipe).methods[0] if recipe else "spade")
+
+
+def tiny(name, words):
     """The flags that follow those of the page."""
+    scenes = ["--scenes_count=8"] if value_of(words, "--dataset_mode") == "scenes" else []
     if name == "train":
-        method = next((m for m in ("inade", "clade") if m in words), PAGES_METHOD.get(page.stem, "spade"))
+        method = method_of(words)
         small = {**conformance_options(method), "batch_size": 2, "total_steps": 1, "train_eval": False}
-        for asked in (
-            "method",
-            "dataset_mode",
-            "scenes_count",
-            "no_instance",
-            "use_vae",
-            "bank_dir",
-            "ema_decay",
-        ):
-            small.pop(asked, None)
         small |= {"preprocess_mode": "fixed"} | ({"use_order": False} if method == "sims" else {})
-        own = options_of(Config.class_for(method))
-        return [f"--{key}={value}" for key, value in small.items() if key in own]
+        own = set(options_of(Config.class_for(method))) - OF_THE_PAGE
+        return scenes + [f"--{key}={value}" for key, value in small.items() if key in own]
     if name == "evaluate":
         return ["--inception_weights=random", "--eval_dims=64", "--max_images=2", "--batch_size=2"]
     if name == "prepare bank":
-        return ["--crop_size=32"]
+        return [*scenes, "--crop_size=32"]
     return []
 
 
-PAGES_METHOD = {"scgan": "scgan", "oasis": "oasis", "sims": "sims", "diversifying-smis": "clvae"}
+def run_options(method):
+    """Options of a run without instance maps, at the size of the workspace's maps."""
+    return {**conformance_options(method), "no_instance": True, "crop_size": SIZE, "aspect_ratio": 1.0}
+
+
+def commands_of(page):
+    """Commands of ours, [(name, flags)], memories and trainings first, else in the page's order."""
+    found = list(spans(page))
+    found += [words for block in blocks(page) if block.language == "bash" for words in commands(block.text)]
+    complete = [words for words in found if ours(words) and not {"...", "--help"} & set(words)]
+    return [(name, words) for name, words in map(ours, sorted(complete, key=order)) if name not in ELSEWHERE]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", MIGRATION, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}-{page.stem}")
 def test_commands_of_a_page_run_in_its_order(page, workspace):
+    if page.stem in METHODS:
+        with shallow_networks((4, 1)):
+            write_run(workspace / "RUN", **run_options(page.stem))
     for block in blocks(page):
         if block.language == "json":
-            (workspace / f"{page.stem}.json").write_text(block.text)
-            name = next(word for word in prose(page).split("`") if word.endswith(".json"))
-            (workspace / name).write_text(block.text)
-    found = [words for words in spans(page) if ours(words)]
-    found += [words for block in blocks(page) if block.language == "bash" for words in commands(block.text)]
-    ran = 0
-    for words in sorted(found, key=order):
-        name, given = ours(words) or ("", [])
-        if not name or name in ELSEWHERE:
-            continue
+            (workspace / "facades_folder.json").write_text(block.text)
+    found = commands_of(page)
+    for name, words in found:
         if name == "convert":
-            write_originals(given)
-        for folder in [word for word in given if word.endswith("/best")]:
+            write_originals(words)
+        for folder in [word for word in words if word.endswith("/best")]:
             if not os.path.exists(folder):
                 shutil.copytree(os.path.dirname(folder), folder)
-        run(name, [*given, *tiny(name, given, page)])
-        ran += 1
-    assert ran
+        run(name, [*words, *tiny(name, words)])
+    assert found
     if page.name == "keras-io-gaugan.md":
         with shallow_networks((4, 1)):
             assert python_of(page)["label"].shape == (SIZE, SIZE) and (workspace / "facade.png").exists()
