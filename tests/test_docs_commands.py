@@ -219,7 +219,7 @@ def tiny(name, words):
 
 def run_options(method):
     """Options of a run without instance maps, at the size of the workspace's maps."""
-    return {**conformance_options(method), "no_instance": True, "crop_size": SIZE, "aspect_ratio": 1.0}
+    return {**conformance_options(method, crop_size=SIZE), "no_instance": True, "aspect_ratio": 1.0}
 
 
 def commands_of(page):
@@ -271,10 +271,7 @@ def test_python_of_restyling_md(monkeypatch):
 @pytest.mark.slow
 def test_python_of_clvae_md(workspace):
     """Levels 3 and 4 of the sky come from the photo, all else from the seed."""
-    write_run(
-        workspace / "RUN",
-        **{**conformance_options("clvae"), "crop_size": SIZE, "aspect_ratio": 1.0, "no_instance": True},
-    )
+    write_run(workspace / "RUN", **run_options("clvae"))
     found = python_of(REPOSITORY / "docs" / "methods" / "clvae.md")
     ours, other = found["latents"], found["other"]["class_latents"].numpy()
     before, sky = found["style"]["class_latents"].numpy(), found["sky"]
