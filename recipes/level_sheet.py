@@ -1,8 +1,8 @@
 """A sheet that walks through the levels of a style: python recipes/level_sheet.py --checkpoint_dir RUN.
 
-For runs with a style per level (docs/clvae.md). A column per layout. From top to bottom: the layout, its picture in a
-random style, then one level after the other, the coarsest first, taken from a photo as well (--part all, or
-class:NAME for one class alone), and at last what belongs to the whole picture, too.
+For runs with a style per level (docs/methods/clvae.md). A column per layout. From top to bottom: the layout, its
+picture in a random style, then one level after the other, the coarsest first, taken from a photo as well (--part all,
+or class:NAME for one class alone), and at last what belongs to the whole picture, too.
 """
 
 import argparse
