@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -120,6 +120,14 @@ class Method(keras.Model):
     def provenance(self, plan: Any, style: dict[str, tf.Tensor]) -> list[Provenance] | None:
         """Where the parts of pictures come from, or None."""
         return None
+
+    def fitted_layers(self) -> list[Any]:
+        """Layers of which `fit` measures the variables and no objective moves any; none by default."""
+        return []
+
+    def fit(self, batches: Iterable[dict[str, tf.Tensor]]) -> None:
+        """Measures what is not learned but read off training samples, with the weights that pictures are made with;
+        called before every checkpoint. batches: dicts as training gets them, of one device."""
 
     def diagrams(self, plan: Any, style: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """{"KIND/COLUMN": uint8 [N,H,W,3]}: pictures of what happens inside, for TensorBoard; none by default."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from semantic_synthesis.data.pipeline import Dataset
 
 KEPT_CHECKPOINTS = 3
+FITTED_BATCHES = 50  # of which a method measures what it does not learn
 
 
 class Trainer:
@@ -146,26 +147,32 @@ class Trainer:
         return is_chief(self.strategy)
 
     def _recalibrate(self, step):
-        """Replaces the averages of running statistics by what training batches have under the averaged weights.
+        """Measures what belongs to the weights that pictures are made with, the averages if there are any.
 
-        The batches are those of the steps after this one and the old averages do not matter, so that a resumed run
-        arrives at the same numbers. The model itself is as before afterwards.
+        That is the statistics of training batches, in place of averaged running statistics, and what the method fits
+        itself. The batches are those of the steps after this one or the first of the dataset, and the old values do not
+        matter, so that a resumed run arrives at the same numbers. The rest of the model is as before afterwards.
         """
-        count = self.config.recalibration_batches
-        if not (self.ema and count) or self._recalibrated == step:
+        count, layers = self.config.recalibration_batches if self.ema else 0, self.method.fitted_layers()
+        if not (count or layers) or self._recalibrated == step:
             return
         named = named_variables(self.method)
-        before = {name: variable.numpy() for name, variable in named.items()}
+        fitted = {id(variable) for layer in layers for variable in layer.variables}
+        before = {name: v.numpy() for name, v in named.items() if id(v) not in fitted}
         for name, average in self.ema.items():
             named[name].assign(average.value())
         settle_averages(self.method, {id(named[name]) for name in self.ema})
-        moving = [name for name in self.ema if not named[name].trainable]
-        batches = itertools.islice(iter(self.batches()), count)
-        measure_statistics([named[name].value for name in moving], self._forward, batches)
-        for name in moving:
-            self.ema[name].assign(named[name].numpy())
-        for name, variable in named.items():
-            variable.assign(before[name])
+        if count:
+            moving = [name for name in self.ema if not named[name].trainable]
+            batches = itertools.islice(iter(self.batches()), count)
+            measure_statistics([named[name].value for name in moving], self._forward, batches)
+            for name in moving:
+                self.ema[name].assign(named[name].numpy())
+        if layers:
+            size = min(self.config.batch_size, self.dataset.size)
+            self.method.fit(itertools.islice(self.dataset.batches(size, training=False), FITTED_BATCHES))
+        for name, value in before.items():
+            named[name].assign(value)
         self._recalibrated = step
 
     @tf.function(autograph=False)

@@ -16,10 +16,13 @@ not depend on the batch, so training runs on any number of devices; the encoder 
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis import losses
@@ -28,6 +31,7 @@ from semantic_synthesis.layers import ResidualBlock, add_array, modulation_form,
 from semantic_synthesis.layers.cells import class_cells, number_cells, sample_numbers
 from semantic_synthesis.layers.spreading import gather
 from semantic_synthesis.methods.clvae.encoder import LEVELS, ClassEncoder, PhotoStyle
+from semantic_synthesis.methods.clvae.prior import StylePrior
 from semantic_synthesis.methods.conditional_gan import (
     ConditionalGAN,
     ConditionalGANConfig,
@@ -47,7 +51,7 @@ if TYPE_CHECKING:
 # The level whose latents a block sees, 0 the finest; other blocks see the one-hot label map. By block, not by
 # stride: at depth "more" the strides differ and the levels do not.
 BLOCK_LEVELS = {"head_0": 4, "G_middle_0": 3, "G_middle_1": 3, "up_0": 2, "up_1": 1, "up_2": 0}
-_LATENTS = 1 << 33  # keeps the seeds of class latents apart from those of z
+_LATENTS, _FACTORS = 1 << 33, 1 << 34  # keep the seeds of class latents and factors apart from those of z
 
 _networks = functools.partial(option, group="Generator, encoder, discriminator", role="network")
 
@@ -66,6 +70,10 @@ class CLVAEConfig(ModulatedGANConfig):
     num_encoder_filters: int = _networks(
         None, "Width of the encoder's first layer; default: num_generator_filters.", kind=int
     )
+    prior_factors: int = _networks(
+        0, "Factors, common to all classes, of a Gaussian of the training photos' styles from which random styles are "
+        "drawn; 0: the standard normal, as in the paper.",
+    )  # fmt: skip
     use_vae: bool = redeclared(ConditionalGANConfig, "use_vae", True)
     lambda_kld: float = redeclared(ConditionalGANConfig, "lambda_kld", 0.2)
     lambda_kld_classes: float = option(
@@ -106,8 +114,14 @@ class CLVAE(ConditionalGAN):
     def __init__(self, config: CLVAEConfig, training: bool = True, initial_weights: bool = True) -> None:
         if config.latent_dim is not None and config.latent_dim < 1:
             raise ValueError(f"--latent_dim {config.latent_dim}; expected 1 or more")
+        if config.prior_factors < 0 or (config.prior_factors and not config.use_vae):
+            raise ValueError(
+                f"--prior_factors {config.prior_factors}: expected 0 or more, and an encoder to read styles (use_vae)"
+            )
         super().__init__(config, training, initial_weights, name="clvae")
         self.embedding = ClassEmbedding(self.num_classes, self.latent_dim, init=self.init)
+        size = LEVELS * self.num_classes * self.latent_dim + config.z_dim
+        self.prior = StylePrior(size, config.prior_factors) if config.prior_factors else None
         self.form = modulation_form(config.modulation, parse_norm_G(config.norm_G).kernel_size)
         self.levels = tuple(BLOCK_LEVELS.get(place.name) for place in self.make_layout())
 
@@ -174,7 +188,38 @@ class CLVAE(ConditionalGAN):
 
     def sample_style(self, layout: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """One random style per seed, of all classes: seed int64 [N] -> {"class_latents", "z"}."""
-        return self._draw(seed, 0)
+        style = self._draw(seed, 0)
+        if self.prior is None:
+            return style
+        shape = style["class_latents"].shape
+        numbers = tf.concat([tf.reshape(style["class_latents"], [-1, math.prod(shape[1:])]), style["z"]], 1)
+        drawn = self.prior(numbers, row_normal(seed, self.config.prior_factors, _FACTORS))
+        latents, z = tf.split(drawn, [numbers.shape[1] - self.config.z_dim, self.config.z_dim], 1)
+        return {"class_latents": tf.reshape(latents, [-1, *shape[1:]]), "z": z}
+
+    def fitted_layers(self) -> list[Any]:
+        """The prior of styles."""
+        return [] if self.prior is None else [self.prior]
+
+    def fit(self, batches: Iterable[dict[str, tf.Tensor]]) -> None:
+        """Fits the prior to the styles of photos."""
+        if self.prior is None or self.encoder is None:
+            return
+        found: list[list[np.ndarray]] = [[], [], []]
+        read = tf.function(self.encoder, autograph=False)
+        for batch in batches:
+            photo = read(batch["image"], batch["label"])
+            count = len(photo.z_mean)
+            everywhere = np.ones(photo.z_mean.shape, bool)
+            shown = np.broadcast_to(photo.present.numpy()[..., None], photo.mean.shape)
+            for values, parts in zip(
+                found,
+                ((photo.mean, photo.z_mean), (photo.log_variance, photo.z_log_variance), (shown, everywhere)),
+                strict=True,
+            ):
+                values.append(np.concatenate([np.reshape(part, [count, -1]) for part in parts], 1))
+        means, logs, present = map(np.concatenate, found)
+        self.prior.fit(means.astype(float), np.exp(logs.astype(float)), present)
 
     def _draw(self, rows, seed):
         shape = self.style_shapes["class_latents"].shape
