@@ -4,9 +4,11 @@ A line is written before its picture: a killed program leaves lines without pict
 Several programs may append at a time, each whole lines.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import threading
 import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +18,9 @@ from semantic_synthesis.files import cannot_write, check_regular, file_sha256, r
 
 RECORD, LINES = "generate.json", "manifest.jsonl"
 _SEEDS = "by name"  # older versions: by the place in the list, and no such entry
-_FIXED = ("seeds", "weights_sha256", "num_samples", "seed", "precision")
+_FIXED = ("seeds", "weights_sha256", "num_samples", "seed", "precision", "format", "quality")
+_OF_NAMES = ("format",)  # with two of them a layout would have two pictures
+_BEFORE = {"format": "png"}  # what older versions did not say
 _REMEDY = "--overwrite makes it anew, --skip_existing leaves it as it is; or choose another --results_dir"
 _TOLD = ("style",)  # for the reader; a photo counts by its content
 _DIGITS = 16  # of a checksum in a line
@@ -45,28 +49,31 @@ class Manifest:
     ) -> None:
         self.folder, self.settings = os.fspath(folder), {"seeds": _SEEDS, **settings}
         self.overwrite, self.skip_existing = overwrite, skip_existing
-        if not overwrite and not skip_existing:
-            self._check_settings()
+        if not overwrite:
+            self._check_settings(_OF_NAMES if skip_existing else _FIXED)
         self.lines = self._read()
+        self._suffixes = sorted({os.path.splitext(file)[1] for file in self.lines})
+        self._lock = threading.Lock()
 
-    def _check_settings(self):
+    def _check_settings(self, names):
         path = os.path.join(self.folder, RECORD)
         if not os.path.exists(path):
             return
         found = read_json(path, "choose another --results_dir or empty this one")
         if not isinstance(found, dict):
             raise ValueError(f"{path}: no record of `generate`; choose another --results_dir")
-        if found.get("seeds") != _SEEDS:
+        if "seeds" in names and found.get("seeds") != _SEEDS:
             raise ValueError(
                 f"{path}: the pictures there are of an older version, whose seeds went by the place in the list; "
                 "--skip_existing keeps them and makes the others, --overwrite makes all anew; or choose another "
                 "--results_dir"
             )
-        for name in _FIXED:
-            if found.get(name) != self.settings[name]:
+        for name in names:
+            there, asked = found.get(name, _BEFORE.get(name)), self.settings.get(name)
+            if there != asked:
                 raise ValueError(
-                    f"{path}: the pictures there were made with {name} {found.get(name)!r}, asked for now: "
-                    f"{self.settings[name]!r}; choose another --results_dir or empty this one (or --overwrite)"
+                    f"{path}: the pictures there were made with {name} {there!r}, asked for now: "
+                    f"{asked!r}; choose another --results_dir or empty this one (or --overwrite)"
                 )
 
     def _read(self):
@@ -106,18 +113,24 @@ class Manifest:
         """Writes generate.json."""
         write_json(os.path.join(self.folder, RECORD), self.settings)
 
-    def append(self, facts: Mapping[str, Mapping[str, Any]]) -> None:
-        """Adds lines, {file: facts}, for pictures that are about to be written; such as are there are deleted."""
-        path = os.path.join(self.folder, LINES)
-        text = "".join(json.dumps({"file": file, **its}) + "\n" for file, its in facts.items())
-        for file in facts:
-            if os.path.exists(os.path.join(self.folder, file)):
-                os.remove(os.path.join(self.folder, file))
-        try:
-            with open(path, "ab+") as out:
-                if out.tell():
-                    out.seek(-1, os.SEEK_END)
-                    text = text if out.read(1) == b"\n" else "\n" + text
-                out.write(text.encode())
-        except OSError as error:
-            raise cannot_write(path, error) from None
+    def append(self, file: str, content: bytes, facts: Mapping[str, Any]) -> None:
+        """Adds the line of a picture that is about to be written: facts, and the checksum of its content.
+
+        A picture of that name is deleted, and one of another format that the folder was made with before. Several
+        threads may append.
+        """
+        path, stem = os.path.join(self.folder, LINES), os.path.splitext(file)[0]
+        digest = hashlib.sha256(content).hexdigest()
+        line = json.dumps({"file": file, **facts, "sha256": digest}) + "\n"
+        with self._lock:
+            for old in dict.fromkeys([file, *(stem + suffix for suffix in self._suffixes)]):
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(os.path.join(self.folder, old))
+            try:
+                with open(path, "ab+") as out:
+                    if out.tell():
+                        out.seek(-1, os.SEEK_END)
+                        line = line if out.read(1) == b"\n" else "\n" + line
+                    out.write(line.encode())
+            except OSError as error:
+                raise cannot_write(path, error) from None
