@@ -59,7 +59,7 @@ class Encoding:
         if self.format == "png" and self.png_compression is None:
             return png_bytes(picture)
         how = {
-            "png": (cv2.IMWRITE_PNG_COMPRESSION, self.png_compression),
+            "png": (cv2.IMWRITE_PNG_COMPRESSION, self.png_compression or 0),
             "jpg": (cv2.IMWRITE_JPEG_QUALITY, self.quality),
             "webp": (cv2.IMWRITE_WEBP_QUALITY, self.quality),
         }[self.format]

@@ -160,7 +160,8 @@ class RunStream:
         whole = data.open_dataset(
             config.replace(max_dataset_size=0), self.options.split, self.run.instance_maps
         )
-        names = [sample.label for sample in whole.source.samples[self.dataset.count :]]
+        samples = whole.source.samples
+        names = [samples[i].label for i in range(self.dataset.count, len(samples))]
         pictures.say_left_out(f"--max_images {self.options.max_images}", "there are more layouts", names)
         return names
 

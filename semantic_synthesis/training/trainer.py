@@ -251,13 +251,13 @@ class Trainer:
         first, size = self.steps_done, self.config.batch_size
 
         def local(context):
-            share = size // context.num_input_pipelines
-            start = context.input_pipeline_id * share
-            stream = self.dataset.batches(size, first_step=first)
-            if context.num_input_pipelines > 1:
-                stream = stream.map(lambda batch: {k: v[start : start + share] for k, v in batch.items()})
+            share = (context.input_pipeline_id, context.num_input_pipelines)
+            shared = {"share": share} if share[1] > 1 else {}  # each worker reads its own rows only
+            stream = self.dataset.batches(size, first_step=first, **shared)
             per_replica = size // self.strategy.num_replicas_in_sync
-            return stream if per_replica == size else stream.rebatch(per_replica, drop_remainder=True)
+            return (
+                stream if per_replica * share[1] == size else stream.rebatch(per_replica, drop_remainder=True)
+            )
 
         return self.strategy.distribute_datasets_from_function(local)
 
