@@ -1,17 +1,14 @@
-"""Writes docs/performance.md and its chart from stored measurements (needs matplotlib).
+"""Draws docs/images/performance.png, the chart of docs/performance.md, from stored measurements (needs matplotlib).
 
-python benchmarks/inference.py --json docs/performance_inference.json
-python benchmarks/training.py --json docs/performance_training.json
-python benchmarks/parts.py --out docs/performance_parts.txt
+python benchmarks/inference.py --full --json docs/performance_inference.json
 python benchmarks/report.py
+The tables of docs/performance.md are what the commands named there print.
 """
 
 import json
 from pathlib import Path
 
-import inference
 import matplotlib
-import training
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -36,20 +33,9 @@ def chart(rows, path):
 
 
 def main():
-    """Reads the two JSON files and writes the document."""
+    """Reads the JSON file and draws."""
     ours = json.loads((DOCS / "performance_inference.json").read_text(encoding="utf-8"))
-    steps = json.loads((DOCS / "performance_training.json").read_text(encoding="utf-8"))
-    (DOCS / "images").mkdir(exist_ok=True)
     chart(ours["rows"], DOCS / "images" / "performance.png")
-    noise = ours["noise"]["auto"] / ours["noise"]["dense"]
-    memory = ", ".join(f"{name} {value:.0f} MB" for name, value in ours["memory_mb"].items())
-    text = (DOCS / "performance_head.txt").read_text(encoding="utf-8")
-    text = text.replace("INFERENCE", inference.table(ours["rows"], ours["peaks"], ours["labels"]))
-    text = text.replace("METHODS", inference.methods_table(ours["methods"]))
-    text = text.replace("NOISE", f"{noise:.2f}").replace("MEMORY_OF_ONE", memory)
-    text = text.replace("PARTS", (DOCS / "performance_parts.txt").read_text(encoding="utf-8").strip())
-    text = text.replace("TRAINING", training.table(steps["rows"], steps["memory_mb"], steps["labels"]))
-    (DOCS / "performance.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,24 @@ if TYPE_CHECKING:
     from semantic_synthesis.methods.method import Method, Provenance
 
 _KEPT_PLANS, _MOST_PIXELS = 8, 2**26
+_PLAIN_CALLS = {"float32": 2}  # of a run's functions before they are traced, by precision
+
+
+class _TracedLater:
+    """A function of tensors that runs as it stands in its first calls and as a graph from then on.
+
+    Tracing takes longer than a picture, which few calls never win back. In float32 both ways give the same bits; in
+    bfloat16 a graph leaves out rounding between some operations, so there all calls use it.
+    """
+
+    def __init__(self, function, precision):
+        self._plain, self._left = function, _PLAIN_CALLS.get(precision, 0)
+        # Plans of different layouts have different sizes: reduce_retracing keeps one graph for all of them.
+        self.graph = tf.function(function, autograph=False, reduce_retracing=True)
+
+    def __call__(self, *arguments):
+        self._left -= 1
+        return self._plain(*arguments) if self._left >= 0 else self.graph(*arguments)
 
 
 class Layout(dict[str, np.ndarray]):
@@ -57,11 +75,10 @@ class Synthesizer:
         self.style_specs = method.style_shapes
         self.encoded = encoded_names(self.style_specs)
         self._plans, self._plans_lock = OrderedDict(), threading.Lock()
-        # Plans of different layouts have different sizes: reduce_retracing keeps one graph for all of them.
-        self._plan = tf.function(method.plan, autograph=False, reduce_retracing=True)
-        self._render = tf.function(method.synthesize_planned, autograph=False, reduce_retracing=True)
-        self._sample = tf.function(method.sample_style, autograph=False, reduce_retracing=True)
-        self._encode = tf.function(method.encode_style, autograph=False, reduce_retracing=True)
+        self._plan = _TracedLater(method.plan, config.precision)
+        self._render = _TracedLater(method.synthesize_planned, config.precision)
+        self._sample = _TracedLater(method.sample_style, config.precision)
+        self._encode = _TracedLater(method.encode_style, config.precision)
 
     def layout(self, label: np.ndarray, instance: np.ndarray | None = None) -> Layout:
         """The network's layout from maps of any size.

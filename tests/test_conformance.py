@@ -190,6 +190,18 @@ def test_pictures_depend_on_layout_and_style_alone(name):
     assert np.abs(several[2].astype(int) - several[0]).max() <= 1
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@methods
+def test_a_picture_does_not_depend_on_how_many_came_before(name, precision):
+    """In float32 the first two are made without a graph, later ones by it: the same bytes."""
+    with networks():
+        run = load_run(run_dir(name), precision)
+    layout = layout_of(run, 5)
+    pictures = [run.synthesize(layout, run.sample_style([seed], layout)) for seed in (0, 1, 0, 1)]
+    assert run._render.graph.experimental_get_tracing_count() == 1
+    np.testing.assert_array_equal(pictures[:2], pictures[2:])
+
+
 @methods
 def test_bfloat16_pictures_are_near(name):
     with networks():

@@ -97,7 +97,7 @@ def test_new_layouts_need_no_new_graph(run):
     for shift in range(6):
         label = np.random.default_rng(shift).integers(0, 2 + shift, (32, 64))
         run.synthesize(run.layout(label), run.sample_style(range(1 + shift % 2)))
-    assert run._render.experimental_get_tracing_count() <= 4
+    assert run._render.graph.experimental_get_tracing_count() <= 4
 
 
 @pytest.mark.parametrize("wrong", [14, 255, -1, 70000])

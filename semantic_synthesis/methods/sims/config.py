@@ -54,7 +54,9 @@ class SIMSConfig(Config):
         1000 / 2**17, "Share of the picture above which a segment gets a candidate."
     )
     candidates: int = _memory(10, "Segments of the memory that each segment can choose from.")
-    shortlist: int = _memory(256, "Segments of the memory that are compared exactly.")
+    shortlist: int = _memory(
+        256, "Least number of segments that are compared exactly; more where classes are large."
+    )
     context_weight: float = _memory(1.0, "Weight of the surroundings' similarity against the shape's.")
     # Canvas
     elision: float = _canvas(0.035, "Width of the rim of segments that is partly given to the network.")

@@ -153,6 +153,11 @@ class SIMS(Method):
         found = tf.map_fn(compose, inputs, fn_output_signature=output, parallel_iterations=1)
         return Canvas(*found[:3]), Placed(*found[3:])
 
+    def diagrams(self, plan: Any, style: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The canvases, on which the synthesis network paints."""
+        picture = self.canvases(plan, style).picture
+        return {"composition/canvas": tf.cast(tf.round(picture * 255.0), tf.uint8)}
+
     def provenance(self, plan: Any, style: dict[str, tf.Tensor]) -> list[Provenance]:
         """A Provenance per style: segments with their photos, and the canvas and order they were put in."""
         canvas, placed = self.placed(plan, style)

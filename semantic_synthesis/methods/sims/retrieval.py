@@ -79,8 +79,18 @@ def other_photos(bank: Bank, kind: tf.Tensor, share: float = SAME_LAYOUT) -> tf.
 
 def search(bank: Bank, queries: Queries, *, candidates: int, shortlist: int, context_weight: float) -> Found:
     """The Found of the best `candidates` segments of the memory for each query."""
-    rows = shortlisted(bank, queries, max(shortlist, candidates), context_weight)
+    rows = shortlisted(bank, queries, shortlist_length(bank, max(shortlist, candidates)), context_weight)
     return best(bank, queries, rows, candidates, context_weight)
+
+
+def shortlist_length(bank: Bank, least: int) -> int:
+    """How many segments of a class are compared exactly: four times the root of the largest class, or `least`.
+
+    The more segments there are, the more of them the first stage cannot tell apart; with this length the ten best
+    are found in memories of 10^4 to 10^6 segments alike (benchmarks/retrieval.py).
+    """
+    largest = int(np.diff(bank.first_of_kind).max(initial=0))
+    return max(least, int(4 * largest**0.5))
 
 
 def best(bank: Bank, queries: Queries, rows: tf.Tensor, candidates: int, context_weight: float) -> Found:
