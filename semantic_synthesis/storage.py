@@ -16,6 +16,7 @@ import contextlib
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -119,6 +120,13 @@ def real(path: Any) -> str:
     return normal(path) if is_remote(path) else os.path.realpath(path)
 
 
+def below(path: Any, folder: Any) -> str:
+    """os.path.relpath; with slashes, and "." for the folder itself, where there is a scheme."""
+    if not is_remote(folder):
+        return os.path.relpath(path, folder)
+    return normal(path)[len(normal(folder)) :].strip("/") or "."
+
+
 def make_folder(folder: Any) -> None:
     """os.makedirs, also where it is there."""
     if is_remote(folder):
@@ -167,6 +175,15 @@ def read(path: Any, start: int = 0, count: int = -1) -> bytes:
         return file.read(count) if count >= 0 else file.read()
 
 
+def lines(path: Any) -> Iterator[bytes]:
+    """The lines of a file; of a path with a scheme, all are read at once."""
+    if is_remote(path):
+        yield from read(path).splitlines()
+        return
+    with open(path, "rb") as file:
+        yield from file
+
+
 def blocks(path: Any, size: int = 1 << 20) -> Iterator[bytes]:
     """The bytes of a file in blocks."""
     if not is_remote(path):
@@ -177,6 +194,19 @@ def blocks(path: Any, size: int = 1 << 20) -> Iterator[bytes]:
     with _as_os_errors(path), _gfile().GFile(os.fspath(path), "rb") as file:
         while block := file.read(size):
             yield block
+
+
+@contextlib.contextmanager
+def here(path: Any) -> Iterator[str]:
+    """A file as one of this machine: itself, or a copy that is gone at the end."""
+    if not is_remote(path):
+        yield os.fspath(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = os.path.join(folder, os.path.basename(os.fspath(path)))
+        with _as_os_errors(path):
+            _gfile().copy(os.fspath(path), copy)
+        yield copy
 
 
 def send(source: str, path: Any) -> None:

@@ -61,7 +61,7 @@ def find_files(root: str | Path, pattern: str, report: Callable[[str], Any] = st
         subfolders[:] = [
             s for s in subfolders if any_depth and not s.startswith(".") and _real(folder, s) not in seen
         ]
-        inner = _below(folder, base)
+        inner = storage.below(folder, base).replace(os.sep, "/")
         for name in names:
             match = rule.fullmatch(name)
             if match is None or name.startswith("."):
@@ -85,13 +85,6 @@ def path_of(root: str | Path, pattern: str, stem: str) -> str:
 
 def _real(folder, name):
     return storage.real(os.path.join(folder, name))
-
-
-def _below(folder, base):
-    """The path of a folder below another, with slashes; "." for the other itself."""
-    if storage.is_remote(base):
-        return storage.normal(folder)[len(base) :].strip("/") or "."
-    return os.path.relpath(folder, base).replace(os.sep, "/")
 
 
 def _name_rule(name):

@@ -241,7 +241,7 @@ def _description(config, description, table, out):
     """dataset.json without its splits."""
     name = description.name
     if name == catalogue.CUSTOM:
-        name = os.path.basename(os.path.normpath(out))
+        name = os.path.basename(storage.normal(out))
     return {
         "name": name, "title": description.title, "source": description.source, "class_table": table.to_dict(),
         "instance_none_id": description.instance_none_id, "instances": description.instances,

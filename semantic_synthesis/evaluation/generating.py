@@ -89,10 +89,13 @@ def write_all(
         with lock:
             done(1)
 
-    with Behind(2 * batch_size) as behind:
-        for batch, pictures in paint_all(run, pending, batch_size):
-            for (job, out), picture in zip(batch, pictures, strict=True):
-                behind.do(write, job, out, picture)
+    try:
+        with Behind(2 * batch_size) as behind:
+            for batch, pictures in paint_all(run, pending, batch_size):
+                for (job, out), picture in zip(batch, pictures, strict=True):
+                    behind.do(write, job, out, picture)
+    finally:
+        manifest.close()
 
 
 def paint_all(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from semantic_synthesis import storage
 from semantic_synthesis.evaluation.manifest import checksum, style_seed
 from semantic_synthesis.evaluation.pictures import list_pictures, match_stems, parse_shard
 from semantic_synthesis.inference import Synthesizer
@@ -83,7 +84,7 @@ def settings(options: Any, weights: str) -> dict[str, Any]:
     found = {name: getattr(options, name) for name in folders}
     lossy = {} if options.format == "png" else {"quality": options.quality}
     return {
-        **{name: os.path.abspath(folder) if folder else "" for name, folder in found.items()},
+        **{name: storage.absolute(folder) if folder else "" for name, folder in found.items()},
         "weights_sha256": weights, "num_samples": options.num_samples,
         "seed": options.seed, "precision": options.precision, "format": options.format, **lossy,
     }  # fmt: skip

@@ -2,21 +2,36 @@
 
 A line is written before its picture: a killed program leaves lines without pictures, never pictures without lines.
 Several programs may append at a time, each whole lines.
+
+Where a path has a scheme, files cannot grow: lines are written in pieces, manifest-<program>-<number>.jsonl, each once
+it has PIECE lines and at the end. A picture without a line, as killed programs leave them there, is made anew, if
+generate.json says that the folder is of the same run and settings.
 """
 
 import contextlib
 import hashlib
 import json
 import os
+import re
 import threading
 import unicodedata
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from semantic_synthesis.files import cannot_write, check_regular, file_sha256, read_json, write_json
+from semantic_synthesis import storage
+from semantic_synthesis.files import (
+    cannot_write,
+    check_regular,
+    file_sha256,
+    read_json,
+    write_json,
+    write_text,
+)
 
-RECORD, LINES = "generate.json", "manifest.jsonl"
+RECORD, LINES, PIECES = "generate.json", "manifest.jsonl", re.compile(r"manifest-.*\.jsonl")
+PIECE = 64
 _SEEDS = "by name"  # older versions: by the place in the list, and no such entry
 _FIXED = ("seeds", "weights_sha256", "num_samples", "seed", "precision", "format", "quality")
 _OF_NAMES = ("format",)  # with two of them a layout would have two pictures
@@ -51,13 +66,16 @@ class Manifest:
         self.overwrite, self.skip_existing = overwrite, skip_existing
         if not overwrite:
             self._check_settings(_OF_NAMES if skip_existing else _FIXED)
+        self._pieces = storage.is_remote(self.folder)
         self.lines = self._read()
+        self._begun = self._pieces and storage.exists(os.path.join(self.folder, RECORD))
+        self._program, self._waiting, self._written = uuid.uuid4().hex[:12], [], 0
         self._suffixes = sorted({os.path.splitext(file)[1] for file in self.lines})
         self._lock = threading.Lock()
 
     def _check_settings(self, names):
         path = os.path.join(self.folder, RECORD)
-        if not os.path.exists(path):
+        if not storage.exists(path):
             return
         found = read_json(path, "choose another --results_dir or empty this one")
         if not isinstance(found, dict):
@@ -78,12 +96,15 @@ class Manifest:
 
     def _read(self):
         """{file: its last line}; what is no line, as a killed program may leave at the end, does not count."""
-        path, found = os.path.join(self.folder, LINES), {}
-        if not os.path.exists(path):
-            return found
-        check_regular(path)
-        with open(path, "rb") as file:
-            for text in file:
+        found = {}
+        names = [LINES]
+        if self._pieces and storage.is_folder(self.folder):
+            names += sorted(name for name in storage.names_in(self.folder) if PIECES.fullmatch(name))
+        for path in (os.path.join(self.folder, name) for name in names):
+            if not storage.exists(path):
+                continue
+            check_regular(path)
+            for text in storage.lines(path):
                 try:
                     line = json.loads(text)
                     found[line["file"]] = line
@@ -97,11 +118,13 @@ class Manifest:
         ValueError where it is there, was made of something else, and no flag says what to do.
         """
         path = os.path.join(self.folder, file)
-        if self.overwrite or not os.path.exists(path):
+        if self.overwrite or not storage.exists(path):
             return False
         if self.skip_existing:
             return True
         line = self.lines.get(file)
+        if line is None and self._begun:
+            return False
         if line is None:
             raise ValueError(f"{path}: is there already, and {LINES} does not know it; {_REMEDY}")
         wrong = next((n for n, value in facts().items() if n not in _TOLD and line.get(n) != value), None)
@@ -125,7 +148,12 @@ class Manifest:
         with self._lock:
             for old in dict.fromkeys([file, *(stem + suffix for suffix in self._suffixes)]):
                 with contextlib.suppress(FileNotFoundError):
-                    os.remove(os.path.join(self.folder, old))
+                    storage.remove(os.path.join(self.folder, old))
+            if self._pieces:
+                self._waiting.append(line)
+                if len(self._waiting) >= PIECE:
+                    self._flush()
+                return
             try:
                 with open(path, "ab+") as out:
                     if out.tell():
@@ -134,3 +162,15 @@ class Manifest:
                     out.write(line.encode())
             except OSError as error:
                 raise cannot_write(path, error) from None
+
+    def _flush(self):
+        text, self._waiting = "".join(self._waiting), []
+        self._written += 1
+        name = f"manifest-{self._program}-{self._written:06d}.jsonl"
+        write_text(os.path.join(self.folder, name), text)
+
+    def close(self) -> None:
+        """Writes what waits."""
+        with self._lock:
+            if self._waiting:
+                self._flush()

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from semantic_synthesis import storage
 from semantic_synthesis.checkpoint_files import CheckpointWriter, newest_checkpoint, remove_leftovers
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.runs import (
@@ -102,7 +103,7 @@ class Trainer:
                     "files to use an older one"
                 ) from None
             logging.info("resuming %s at step %d", newest, self.steps_done)
-        elif os.path.exists(os.path.join(folder, WEIGHTS_FILE)):
+        elif storage.exists(os.path.join(folder, WEIGHTS_FILE)):
             self._start_from(folder)
         elif self.config.init_from:
             self._start_from(self.config.init_from)
@@ -110,7 +111,7 @@ class Trainer:
             self._scratch = tempfile.TemporaryDirectory(prefix="worker-checkpoints-")
             folder = self._scratch.name
         else:
-            os.makedirs(folder, exist_ok=True)
+            storage.make_folder(folder)
             remove_leftovers(folder)
         self.checkpoints = CheckpointWriter(
             tf.train.Checkpoint(**state, ema=self.ema), folder, KEPT_CHECKPOINTS
