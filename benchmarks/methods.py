@@ -46,7 +46,8 @@ FORMS = ("patches", "dense")
 def config_of(name, form, precision, **changes):
     """The resolved options of a method at full width."""
     options = {
-        "class_table": {"names": [f"class {i}" for i in range(CLASSES)]}, "crop_size": SIZE, "aspect_ratio": 1.0,
+        "class_table": {"names": [f"class {i}" for i in range(CLASSES)], "unknown": None},
+        "crop_size": SIZE, "aspect_ratio": 1.0,
         "num_generator_filters": 64, "num_upsampling_layers": "normal", "no_instance": True,
         "precision": precision, "no_vgg_loss": True, "checkpoint_dir": tempfile.gettempdir(), **METHODS[name],
         **changes,

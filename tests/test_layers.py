@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from semantic_synthesis.discriminators import pool_by_two
 from semantic_synthesis.layers import BatchNorm, Conv, Dense, Initializer, InstanceNorm, convolve
+from semantic_synthesis.layers.residual import leaky_relu
 from semantic_synthesis.methods.method import row_normal
 from semantic_synthesis.networks import edge_map, parse_norm
 from semantic_synthesis.normalization import parse_norm_G
@@ -76,6 +77,34 @@ def test_gradient_flows_through_sigma():
         assert abs(gradient[index] - expected) < 1e-4 * max(1, abs(expected))
 
 
+@pytest.mark.parametrize("strides, size", [(1, (3, 2)), (2, (5, 4))])
+def test_large_kernels_divide_their_outputs(strides, size, monkeypatch):
+    """Outputs and all gradients are those of the divided kernel; no quotient has the kernel's size then."""
+    init = Initializer("none", 0.02, 3)
+    layer = Conv(5, 4, 3, strides=strides, padding=1, spectral=True, init=init)
+    layer.advance()
+    layer.bias.assign(normal((4,), 7))
+    x = tf.constant(normal((2, *size, 5)))
+
+    def results():
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+            loss = tf.reduce_sum(y * normal(y.shape, 2))
+        return [y, *tape.gradient(loss, [x, layer.kernel.value, layer.bias.value])]
+
+    def quotients():
+        graph = tf.function(layer).get_concrete_function(tf.TensorSpec(x.shape)).graph
+        return {tuple(o.outputs[0].shape) for o in graph.get_operations() if o.type == "RealDiv"}
+
+    assert quotients() == {tuple(layer(x).shape)}
+    found = results()
+    monkeypatch.setattr(Conv, "_outweighs", lambda self, x: False)
+    assert quotients() == {(3, 3, 5, 4)}
+    for one, other in zip(found, results(), strict=True):
+        close(one, other, 1e-5)
+
+
 @pytest.mark.parametrize("shape", [(3, 3, 4, 6), (8, 5)])
 def test_fold_keeps_the_outputs(shape):
     layer = spectral_layer(shape)
@@ -88,6 +117,19 @@ def test_fold_keeps_the_outputs(shape):
     once = layer.kernel.numpy()
     layer.fold()  # folding again changes nothing
     assert np.array_equal(layer.kernel.numpy(), once)
+
+
+# Leaky ReLU
+
+
+def test_leaky_relu_from_its_result():
+    x = tf.constant([-2.0, -0.5, 0.0, 0.5, 2.0])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = leaky_relu(x, training=True)
+    np.testing.assert_array_equal(y, leaky_relu(x))
+    close(y, [-0.4, -0.1, 0.0, 0.5, 2.0])
+    close(tape.gradient(y, x, output_gradients=tf.constant([1.0, 2, 3, 4, 5])), [0.2, 0.4, 0.6, 4, 5])
 
 
 # Convolution

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from semantic_synthesis.discriminators.judged import Judged
 from semantic_synthesis.layers import Conv, convolve
-from semantic_synthesis.layers.residual import SLOPE
+from semantic_synthesis.layers.residual import leaky_relu
 from semantic_synthesis.networks import NormedConv
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ class _PatchDiscriminator(keras.layers.Layer):
     def call(
         self, condition: tf.Tensor, images: tf.Tensor, training: bool = False
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        x = tf.nn.leaky_relu(self._enter(condition, images), SLOPE)
+        x = leaky_relu(self._enter(condition, images), training)
         features = [x]
         for conv in self.middle:
-            x = tf.nn.leaky_relu(conv(x, training=training), SLOPE)
+            x = leaky_relu(conv(x, training=training), training)
             features.append(x)
         return features, self.last(x)
 

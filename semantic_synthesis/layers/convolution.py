@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from semantic_synthesis.layers.initialization import Initializer
+from semantic_synthesis.layers.spectral import divided, normalised, spectral_norm
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,10 +78,7 @@ class _Linear(keras.layers.Layer):
         kernel = tf.convert_to_tensor(self.kernel.value)
         if not self.spectral:
             return kernel
-        u, v = tf.stop_gradient(self.u.value), tf.stop_gradient(self.v.value)
-        matrix = tf.reshape(kernel, [-1, u.shape[0]])  # [rows, out]
-        sigma = tf.tensordot(v, tf.linalg.matvec(matrix, u), 1)
-        return kernel / sigma
+        return normalised(kernel, self.u.value, self.v.value)
 
     def _add_bias(self, x):
         return x if self.bias is None else tf.nn.bias_add(x, tf.cast(self.bias.value, x.dtype))
@@ -119,8 +117,19 @@ class Conv(_Linear):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         x = tf.cast(x, self.compute_dtype)
+        if self.spectral and self._outweighs(x):
+            kernel = tf.convert_to_tensor(self.kernel.value)
+            y = convolve(x, tf.cast(kernel, x.dtype), self.strides, self.padding)
+            return self._add_bias(divided(y, spectral_norm(kernel, self.u.value, self.v.value)))
         kernel = tf.cast(self.effective_kernel(), self.compute_dtype)
         return self._add_bias(convolve(x, kernel, self.strides, self.padding))
+
+    def _outweighs(self, x):
+        """Whether the kernel is larger than what it makes of x: then dividing the latter by sigma keeps less."""
+        if None in x.shape:
+            return False
+        cells = [(n + 2 * self.padding - self.kernel.shape[0]) // self.strides + 1 for n in x.shape[1:3]]
+        return math.prod(self.kernel.shape[:3]) > x.shape[0] * math.prod(cells)
 
 
 def convolve(x: tf.Tensor, kernel: tf.Tensor, strides: int, padding: int) -> tf.Tensor:

@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 SLOPE = 0.2  # of every leaky ReLU
 
 
+def leaky_relu(x: tf.Tensor, training: bool = False) -> tf.Tensor:
+    """max(x, SLOPE x). In training its gradient is read off the result, which the next layer keeps anyway, so x need
+    not be kept beside it."""
+    return _from_result(x) if training else tf.nn.leaky_relu(x, SLOPE)
+
+
+@tf.custom_gradient
+def _from_result(x):
+    y = tf.nn.leaky_relu(x, SLOPE)
+    return y, lambda dy: tf.raw_ops.LeakyReluGrad(gradients=dy, features=y, alpha=SLOPE)
+
+
 class ResidualBlock(keras.layers.Layer):
     """x -> shortcut(x) + conv_1(lrelu(norm_1(conv_0(lrelu(norm_0(x)))))).
 
@@ -61,6 +73,6 @@ class ResidualBlock(keras.layers.Layer):
         shortcut = x
         if self.conv_s is not None:
             shortcut = self.conv_s(self.norm_s(x, condition, training=training))
-        x = self.conv_0(tf.nn.leaky_relu(self.norm_0(x, condition, training=training), SLOPE))
-        x = self.conv_1(tf.nn.leaky_relu(self.norm_1(x, condition, training=training), SLOPE))
+        x = self.conv_0(leaky_relu(self.norm_0(x, condition, training=training), training))
+        x = self.conv_1(leaky_relu(self.norm_1(x, condition, training=training), training))
         return shortcut + x

@@ -62,6 +62,8 @@ def _spread(x, values, index, runs, run_index):
         rows = tf.reshape(tf.reduce_sum(rows, 0), [-1, rows.shape[-1]])  # [B*h*w,2F]
         sums = tf.math.segment_sum(rows, runs)  # [S,2F]
         sums = tf.math.unsorted_segment_sum(sums, run_index, tf.shape(values)[0])  # [Q,2F]
-        return dy * tf.gather(halves, 2 * index), tf.cast(sums, values.dtype), None, None, None
+        with tf.control_dependencies([dy]):  # else it is gathered at once and waits for dy in memory
+            scale = tf.gather(halves, 2 * index)
+        return dy * scale, tf.cast(sums, values.dtype), None, None, None
 
     return y, backward

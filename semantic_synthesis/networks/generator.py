@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from semantic_synthesis.layers import Conv
-from semantic_synthesis.layers.residual import SLOPE
+from semantic_synthesis.layers.residual import leaky_relu
 
 if TYPE_CHECKING:
     from semantic_synthesis.layers.initialization import Initializer
@@ -80,7 +80,7 @@ class Generator(keras.layers.Layer):
             while block_stride < stride:
                 x, stride = double(x), stride // 2
             x = block(x, condition, training=training)
-        x = self.conv_img(tf.nn.leaky_relu(x, SLOPE))
+        x = self.conv_img(leaky_relu(x, training))
         return self.finish(tf.cast(x, tf.float32))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis.layers import Conv, LabelPlan, add_array, convolve
-from semantic_synthesis.layers.residual import SLOPE
+from semantic_synthesis.layers.residual import leaky_relu
 from semantic_synthesis.normalization import SPADE, make_statistics
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class ComposedBlock(keras.layers.Layer):
         shortcut = x
         if self.conv_s is not None:
             shortcut = self.conv_s(self.norm_s(x, condition.label, training=training))
-        x = tf.nn.leaky_relu(self.norm_0(x, condition.norm_gates, training=training), SLOPE)
+        x = leaky_relu(self.norm_0(x, condition.norm_gates, training=training), training)
         x = self.conv_0(x, condition.conv_gates)
-        x = tf.nn.leaky_relu(self.norm_1(x, condition.norm_gates, training=training), SLOPE)
+        x = leaky_relu(self.norm_1(x, condition.norm_gates, training=training), training)
         return shortcut + self.conv_1(x, condition.conv_gates)
