@@ -37,7 +37,7 @@ def newest_checkpoint(run_dir: str | Path) -> str | None:
     found = sorted(_numbers(run_dir) | set(listed or ()), reverse=True)
     sealed = _sealed(run_dir)
     for number in found:
-        prefix = _prefix(run_dir, number)
+        prefix = checkpoint_prefix(run_dir, number)
         if not _has_files(prefix):
             logging.warning("%s: its files are not here; looking for an older checkpoint", prefix)
         elif number in sealed:
@@ -55,8 +55,14 @@ def newest_checkpoint(run_dir: str | Path) -> str | None:
     return None
 
 
-def _prefix(run_dir, number):
+def checkpoint_prefix(run_dir: str | Path, number: int) -> str:
+    """Path prefix of the files of a checkpoint."""
     return os.path.join(run_dir, f"ckpt-{number}")
+
+
+def checkpoint_number(prefix: str) -> int:
+    """The number of a checkpoint, which is the step it was written after."""
+    return int(prefix.rpartition("-")[2])
 
 
 def _listed(run_dir):
@@ -83,7 +89,9 @@ def _names(folder):
 
 def _sealed(run_dir):
     """The numbers of the checkpoints that were written to their end."""
-    return {number for number in _numbers(run_dir) if storage.is_file(_prefix(run_dir, number) + _SEAL)}
+    return {
+        number for number in _numbers(run_dir) if storage.is_file(checkpoint_prefix(run_dir, number) + _SEAL)
+    }
 
 
 def _data_files(prefix):
@@ -171,7 +179,7 @@ class CheckpointWriter:
 
     def save(self, number: int) -> None:
         """Writes ckpt-<number>, whole or not at all, and drops those that are too many."""
-        prefix = _prefix(self.folder, number)
+        prefix = checkpoint_prefix(self.folder, number)
         _remove(prefix)  # a half-written one, or one that its owner took apart
         try:
             self._write(prefix)
@@ -179,10 +187,10 @@ class CheckpointWriter:
             _remove(prefix)
             raise
         known = _sealed(self.folder) | set(_listed(self.folder) or ())
-        whole = sorted(n for n in known if n <= number and _has_files(_prefix(self.folder, n)))
+        whole = sorted(n for n in known if n <= number and _has_files(checkpoint_prefix(self.folder, n)))
         self._list(whole[-self.kept :])
         for old in whole[: -self.kept]:
-            _remove(_prefix(self.folder, old))
+            _remove(checkpoint_prefix(self.folder, old))
 
     def _write(self, prefix):
         """The files, and their seal last; those of a path with a scheme are written here and sent."""
@@ -224,4 +232,4 @@ def remove_leftovers(run_dir: str | Path) -> None:
     if sealed:  # without any, the run is of an older version, and all there is may be whole
         there = {int(match[1]) for match in (re.match(r"ckpt-(\d+)\.", name) for name in names) if match}
         for number in there - sealed - set(_listed(run_dir) or ()):
-            _remove(_prefix(run_dir, number))
+            _remove(checkpoint_prefix(run_dir, number))

@@ -257,7 +257,7 @@ def _check_description(folder, values):
         return {}
     found = read_json(path, "delete it, or choose another --out", DataError)
     splits = found.pop("splits", {}) if isinstance(found, dict) else {}
-    if found != json.loads(json.dumps(values)):
+    if json.dumps(found, sort_keys=True) != json.dumps(values, sort_keys=True):
         raise DataError(f"{path}: of a dataset of other classes or options; choose another --out")
     return splits
 

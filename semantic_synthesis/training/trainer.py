@@ -16,7 +16,13 @@ import tensorflow as tf
 from absl import logging
 
 from semantic_synthesis import storage
-from semantic_synthesis.checkpoint_files import CheckpointWriter, newest_checkpoint, remove_leftovers
+from semantic_synthesis.checkpoint_files import (
+    CheckpointWriter,
+    checkpoint_number,
+    checkpoint_prefix,
+    newest_checkpoint,
+    remove_leftovers,
+)
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.runs import (
     WEIGHTS_FILE,
@@ -92,7 +98,7 @@ class Trainer:
             optimizers[objective] = optimizer.named_state([names[id(variable)] for variable in trained])
         state = {"model": checkpoint_variables(self.method), "optimizers": optimizers, "step": self.step}
         folder = self.config.checkpoint_dir
-        newest = newest_checkpoint(folder)
+        newest = self._agreed(newest_checkpoint(folder))
         if newest:
             try:
                 self._restore(newest, state)
@@ -116,6 +122,20 @@ class Trainer:
         self.checkpoints = CheckpointWriter(
             tf.train.Checkpoint(**state, ema=self.ema), folder, KEPT_CHECKPOINTS
         )
+
+    def _agreed(self, newest):
+        """The checkpoint that the chief found: another worker, started at another instant, may see an older one."""
+        if self.config.distribute != "multi_worker":
+            return newest
+        found = checkpoint_number(newest) if newest and self.is_chief else 0
+
+        @tf.function(autograph=False)
+        def ask():
+            first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
+            return tf.where(first, tf.constant(found, tf.int64), 0)
+
+        number = int(self.strategy.reduce("SUM", self.strategy.run(ask), axis=None))
+        return checkpoint_prefix(self.config.checkpoint_dir, number) if number else None
 
     def _start_from(self, folder):
         missing = load_weights(self.method, folder, partial=True)
