@@ -209,6 +209,22 @@ def test_generate_in_a_bucket_makes_what_it_makes_on_disk(bucket, monkeypatch):
             generating.generate(dataclasses.replace(there, results_dir=f"{there.results_dir}-2"))
 
 
+def test_one_picture_in_a_bucket(bucket):
+    from semantic_synthesis import one_picture
+
+    on_disk, there = bucket
+    with shallow_networks():
+        for one in (on_disk, there):
+            options = one_picture.OneOptions(
+                checkpoint_dir=one.checkpoint_dir,
+                label_filename=f"{one.label_dir}/a.png",
+                results_dir=one.results_dir,
+            )
+            assert one_picture.COMMAND.run(options) == 0
+        found = contents(there.results_dir)
+        assert found == contents(on_disk.results_dir) and len(found) >= 1
+
+
 @pytest.mark.parametrize("name", ["checkpoint_dir", "label_dir", "results_dir"])
 def test_a_bucket_that_is_not_there_is_one_line(name, bucket):
     _, there = bucket
