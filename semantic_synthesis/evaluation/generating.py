@@ -24,6 +24,7 @@ from semantic_synthesis.evaluation.jobs import (
     check_styles,
     checked,
     encoding_of,
+    found_anywhere,
     jobs_of,
     settings,
 )
@@ -45,6 +46,7 @@ def generate(options: GenerateOptions) -> int:
     ValueError where they are not.
     """
     index, count = checked(options)
+    options = found_anywhere(options) if options.engine == "beam" else options
     layouts = list_pictures(options.label_dir, "label_dir")
     beside = files_beside(options.label_dir, layouts)
     say_left_out(f"--label_dir {options.label_dir}", "they are no pictures or hidden", beside)
@@ -53,6 +55,7 @@ def generate(options: GenerateOptions) -> int:
     manifest = Manifest(
         options.results_dir, settings(options, weights), options.overwrite, options.skip_existing
     )
+    write_elsewhere = _engine(options)
     run = load_run(options.checkpoint_dir, options.precision)
     if options.instance_dir == "" and run.instance_maps == "objects":
         raise ValueError("this run was trained with instance maps; give --instance_dir")
@@ -65,10 +68,23 @@ def generate(options: GenerateOptions) -> int:
     ]
     manifest.begin()
     total = sum(len(job.outputs) for job in jobs)
+    if write_elsewhere and pending:
+        write_elsewhere(options, settings(options, weights), pending)
+        logging.info("%s: %d pictures, %d of them new", options.results_dir, total, len(pending))
+        return 0
     with tqdm(total=total, initial=total - len(pending), unit="picture", dynamic_ncols=True) as bar:
         write_all(run, pending, options.batch_size, encoding_of(options), manifest, bar.update)
     logging.info("%s: %d pictures, %d of them new", options.results_dir, total, len(pending))
     return 0
+
+
+def _engine(options):
+    """The function that makes the pictures by --engine, None for this process."""
+    if options.engine != "beam":
+        return None
+    from semantic_synthesis.evaluation.beam import write_all_with_beam
+
+    return write_all_with_beam
 
 
 def write_all(
@@ -83,9 +99,7 @@ def write_all(
     lock = threading.Lock()
 
     def write(job, out, picture):
-        content = encoding.encode(picture)
-        manifest.append(out.file, content, job.facts(out))
-        write_bytes(os.path.join(manifest.folder, out.file), content)
+        write_picture(manifest, encoding, job, out, picture)
         with lock:
             done(1)
 
@@ -96,6 +110,15 @@ def write_all(
                     behind.do(write, job, out, picture)
     finally:
         manifest.close()
+
+
+def write_picture(
+    manifest: Manifest, encoding: Encoding, job: Job, output: Output, picture: np.ndarray
+) -> None:
+    """A picture, uint8 [H,W,3], to its file, behind its line in the manifest."""
+    content = encoding.encode(picture)
+    manifest.append(output.file, content, job.facts(output))
+    write_bytes(os.path.join(manifest.folder, output.file), content)
 
 
 def paint_all(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from semantic_synthesis import storage
@@ -13,6 +13,7 @@ from semantic_synthesis.evaluation.pictures import list_pictures, match_stems, p
 from semantic_synthesis.inference import Synthesizer
 from semantic_synthesis.options import check_seeds, option
 from semantic_synthesis.pictures import FORMATS, Encoding
+from semantic_synthesis.runs import find_run
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,13 @@ class GenerateOptions:
     skip_existing: bool = option(False, "Leave pictures that are there already, whatever made them.")
     shard: str = option("", "i/n: make only every n-th layout from the i-th on, i from 0; empty: all.")
     batch_size: int = option(4, "Pictures computed at once.")
+    engine: str = option(
+        "threads",
+        "What makes the pictures: this process, or workers of Apache Beam.",
+        choices=("threads", "beam"),
+    )
+    runner: str = option("DirectRunner", "Beam's runner.")
+    beam_option: tuple = option((), "A flag of Beam's own, for example --direct_num_workers=4.")
     format: str = option("png", "Format of the pictures; png alone loses nothing.", choices=FORMATS)
     quality: int = option(
         95, "Quality of JPEG and WebP, 1 to 100. JPEG holds colours at half the resolution.", least=1
@@ -71,6 +79,15 @@ def checked(options: Any) -> tuple[int, int]:
     if options.png_compression is not None and not 0 <= options.png_compression <= 9:
         raise ValueError(f"--png_compression {options.png_compression}; expected 0 to 9")
     return parse_shard(options.shard)
+
+
+def found_anywhere(options: GenerateOptions) -> GenerateOptions:
+    """The options with whole paths, for processes that start in another folder."""
+    names = ("label_dir", "instance_dir", "style_dir", "style_label_dir", "results_dir")
+    paths: dict[str, Any] = {
+        name: storage.absolute(path) for name in names if (path := getattr(options, name))
+    }
+    return replace(options, checkpoint_dir=storage.absolute(find_run(options.checkpoint_dir)), **paths)
 
 
 def encoding_of(options: Any) -> Encoding:
