@@ -15,12 +15,18 @@ HELD_OUT = 1_000_000  # training uses seeds below
 LAYOUTS = {"lake": 28, "village": 2, "river": 4, "coast": 3, "fields": 9, "mountains": 14}
 STYLES = {"day": 22, "sunset": 8, "night": 20, "winter": 1, "overcast": 18}
 
-FOLDER.mkdir(parents=True, exist_ok=True)
-for name, seed in LAYOUTS.items():
-    scene = render_scene(HELD_OUT + seed)
-    write_png(str(FOLDER / f"{name}_label.png"), COLORS[scene.label])
-    cv2.imwrite(str(FOLDER / f"{name}_instance.png"), scene.instance)
-for look, seed in STYLES.items():
-    scene = render_scene(HELD_OUT + seed, look=look)
-    write_png(str(FOLDER / f"style_{look}.png"), scene.image)
-    write_png(str(FOLDER / f"style_{look}_label.png"), COLORS[scene.label])
+
+def main():
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, seed in LAYOUTS.items():
+        scene = render_scene(HELD_OUT + seed)
+        write_png(str(FOLDER / f"{name}_label.png"), COLORS[scene.label])
+        cv2.imwrite(str(FOLDER / f"{name}_instance.png"), scene.instance)
+    for look, seed in STYLES.items():
+        scene = render_scene(HELD_OUT + seed, look=look)
+        write_png(str(FOLDER / f"style_{look}.png"), scene.image)
+        write_png(str(FOLDER / f"style_{look}_label.png"), COLORS[scene.label])
+
+
+if __name__ == "__main__":
+    main()

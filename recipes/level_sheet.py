@@ -1,8 +1,9 @@
 """A sheet that walks through the levels of a style: python recipes/level_sheet.py --checkpoint_dir RUN.
 
-For runs with a style per level (docs/clvae.md). A column per layout. From top to bottom: the layout, its picture in a
-random style, then one level after the other, the coarsest first, taken from a photo as well (--part all, or
-class:NAME for one class alone), and at last what belongs to the whole picture, too.
+For runs with a style per level (docs/methods/clvae.md); those trained with instance maps read MAP_instance.png beside
+MAP_label.png. A column per layout. From top to bottom: the layout, its
+picture in a random style, then one level after the other, the coarsest first, taken from a photo as well (--part all,
+or class:NAME for one class alone), and at last what belongs to the whole picture, too.
 """
 
 import argparse
@@ -37,13 +38,15 @@ def main():
         parser.error(f"{options.checkpoint_dir}: this run has no style per level")
     source, columns = f"{options.photo},{options.photo_label}", []
     for path in options.layouts:
-        label = data.read_label(path, run.table)
-        layout = run.layout(label)
+        label, instance = data.read_label(path, run.table), None
+        if run.instance_maps:
+            instance = data.read_instance(str(path).replace("_label", "_instance"))
+        layout = run.layout(label, instance)
         style = run.sample_style([options.seed], layout)
         pictures = [data.fit_image(run.table.colorize(label), *run.size), run.synthesize(layout, style)[0]]
         edits = [f"{options.part}/{level}={source}" for level in reversed(range(levels[0]))]
         for text in [*edits, f"picture={source}"]:
-            style = apply_edits(run, [parse_edit(text, run.table.names)], label, None, style)
+            style = apply_edits(run, [parse_edit(text, run.table.names)], label, instance, style)
             pictures.append(run.synthesize(layout, style)[0])
         columns.append(np.stack(pictures))
     write_png(options.out, contact_sheet(columns))

@@ -48,6 +48,7 @@ COMMANDS = {
         "COMMANDS",
         "rendered landscapes as files, with label and instance maps",
     ),
+    "recipes": ("recipe_files", "COMMAND", "settings of published trainings: command, cost, expected result"),
     "publish": ("publishing", "COMMAND", "a trained run made small: inference weights alone"),
 }
 # What needs no method; others import them all, as datasets' descriptions may hold options of any of them.

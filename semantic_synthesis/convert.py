@@ -1,7 +1,7 @@
 """Original checkpoints -> runs (`python -m semantic_synthesis convert`).
 
 What is particular about one original is its method's converter (`originals`); all else is here, the same for every
-method. docs/coming-from-other-repos.md says what was verified.
+method. docs/migration/ says what was verified.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ def _refuse_tensorflow(path):
     ):
         raise ValueError(
             f"{path}: a TensorFlow checkpoint; those of MarAl15/SemanticImageSynthesis cannot be "
-            "converted, as its networks compute something else (docs/coming-from-other-repos.md); "
+            "converted, as its networks compute something else (docs/migration/maral15.md); "
             "train anew on the same folders"
         )
 

@@ -36,7 +36,7 @@ _swept, _writing = set(), set()
 
 
 def shipped(*parts: str) -> Path:
-    """Path of a file or folder that ships with the package: datasets/... or checkpoints/...
+    """Path of a file or folder that ships with the package: datasets/..., checkpoints/... or recipes/...
 
     In an installed package they lie inside it, in a clone beside it. The path may not exist.
     """

@@ -15,6 +15,7 @@ from semantic_synthesis.data.geometry import MOST_PIXELS
 from semantic_synthesis.data.graph_decoding import pad_maps
 from semantic_synthesis.data.scenes import render_scene
 from semantic_synthesis.evaluation.generating import GenerateOptions, generate
+from semantic_synthesis.evaluation.manifest import style_seed
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.one_picture import OneOptions, make_pictures
 from semantic_synthesis.runs import build_method, save_weights
@@ -79,8 +80,15 @@ def paint_everywhere(tmp_path, run_dir, maps):
             checkpoint_dir=run_dir, label_dir=str(tmp_path / "maps"), results_dir=str(tmp_path / "generated")
         )
     )
-    read = lambda name: cv2.imread(str(tmp_path / "generated" / f"{name}.png"))[..., ::-1]  # noqa: E731
-    return found | {"generate": {name: read(name) for name in maps}}
+    assert_generated(run, tmp_path / "generated", maps)
+    return found
+
+
+def assert_generated(run, folder, maps):
+    """Every file is the picture of its map by the seed of its name."""
+    for name, label in maps.items():
+        picture = cv2.imread(str(folder / f"{name}.png"))[..., ::-1].astype(int)
+        assert np.abs(picture - run.paint(label, seed=style_seed(0, name, 0))).max() <= 1, name
 
 
 def decoded(served, body):

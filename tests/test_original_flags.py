@@ -31,7 +31,7 @@ def test_all_originals_with_options_of_their_own_answer():
 @pytest.mark.parametrize("name", CONVERTERS)
 def test_answers_name_options_that_exist_and_docs_have_them(name):
     converter = CONVERTERS[name]
-    text = "".join(path.read_text() for path in (REPOSITORY / "docs").glob("*.md"))
+    text = "".join(path.read_text() for path in (REPOSITORY / "docs").rglob("*.md"))
     for flag, answer in converter.FLAGS.items():
         for ours in re.findall(r"--(\w+)", answer):
             assert ours in OURS or ours.removeprefix("no") in OURS, (flag, ours)

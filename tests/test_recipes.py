@@ -1,36 +1,94 @@
-"""Every flag file in recipes/ is one that `train` takes today."""
+"""Every flag file in recipes/ is one that `train` takes today, and `recipes` lists them all."""
+
+import re
 
 import pytest
-from helpers import REPOSITORY
+from helpers import REPOSITORY, assert_user_error, finish, start_script
 
-from semantic_synthesis.config import Config, options_for
-from semantic_synthesis.options import options_of
+from semantic_synthesis import recipe_files
+from semantic_synthesis.recipe_files import RecipesOptions, read_recipe, recipes
 
-RECIPES = sorted((REPOSITORY / "recipes").glob("*.flags"))
-OF_THE_COMMAND = {"flagfile", "train_eval", "conv_threads"}
+PATHS = sorted((REPOSITORY / "recipes").glob("*.flags"))
+# Method by dataset: whatever has published settings (the authors' own, or weights that they released).
+PUBLISHED = {
+    "spade": {"ade20k", "coco", "cityscapes"},
+    "clade": {"ade20k", "coco", "cityscapes"},
+    "inade": {"ade20k", "celeba", "cityscapes", "deepfashion_inade"},
+    "clvae": {"ade20k", "deepfashion", "gta5"},
+    "scgan": {"ade20k", "coco", "celeba_scgan"},
+    "oasis": {"ade20k", "coco", "cityscapes"},
+    "sims": {"cityscapes"},
+}
 
 
-def flags_of(path):
-    """{option: text} of a flag file; booleans as "true" or "false"."""
-    given = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("--"):
-            name, equals, value = line[2:].strip().partition("=")
-            given[name] = value if equals else "true"
-    return given
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_options_exist_and_allow_the_values(path):
-    given = flags_of(path)
-    assert given, f"{path} asks for nothing"
-    known = options_of(Config.class_for(given.get("method", "spade")))
-    typed = {}
-    for name, value in given.items():
-        off = name not in known and name.startswith("no") and name[2:] in known
-        name = name[2:] if off else name
-        assert name in known or name in OF_THE_COMMAND, f"{path.name}: --{name} is no option"
-        if name in known:
-            kind = known[name].metadata["kind"]
-            typed[name] = (value == "true") != off if kind is bool else kind(value)
-    options_for(given.get("method", "spade"), typed, f"{path.name}: ")
+    """Without the dataset; cost and result are stated, and what was not measured says so."""
+    found = read_recipe(path)
+    assert found.title and found.cost and found.expected
+    assert any(f"--flagfile=recipes/{path.name}" in command for command in found.commands)
+    assert re.search(r"not run|xtrapolated|minutes|hours", found.cost), found.cost
+    assert found.config.checkpoint_dir == f"checkpoints/{path.stem}" or "scenes" in found.config.dataset_mode
+
+
+def test_every_published_setting_has_one():
+    found = [read_recipe(path) for path in PATHS]
+    for method, modes in PUBLISHED.items():
+        assert modes <= {one.config.dataset_mode for one in found if one.methods == [method]}
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("--latent_dim=4", "--latent_dim is no option of oasis"),
+        ("--no_vgg_loss=maybe", "--no_vgg_loss=maybe: expected true or false"),
+        ("--batch_size=many", "--batch_size=many: expected int"),
+        ("--netD=no", "--netD: netD is 'no'; expected one of"),
+        ("--crop_size=0", "crop_size is 0; expected"),
+    ],
+)
+def test_a_wrong_flag_is_named(tmp_path, line, said):
+    path = tmp_path / "mine.flags"
+    path.write_text((REPOSITORY / "recipes" / "oasis_coco.flags").read_text() + f"{line}\n")
+    with pytest.raises(ValueError, match=re.escape(said)):
+        read_recipe(path)
+
+
+def test_the_list_has_all_with_size_cost_and_figure(capsys):
+    assert recipes(RecipesOptions()) == 0
+    said = capsys.readouterr().out
+    assert [line.split()[0] for line in said.splitlines() if line[:1].strip()][:-1] == [p.stem for p in PATHS]
+    assert re.search(
+        r"^oasis_cityscapes +oasis  cityscapes  512x256\n +cost: not run.*\n +expected: FID 47.7", said, re.M
+    )
+    assert recipes(RecipesOptions(method="clvae")) == 0
+    said = capsys.readouterr().out
+    assert "clvae_gta5" in said and "compare_common" in said and "oasis_coco" not in said
+    with pytest.raises(ValueError, match=r"--method sima: no recipe; expected one of clade, clvae"):
+        recipes(RecipesOptions(method="sima"))
+
+
+def test_one_is_shown_with_its_command(tmp_path, monkeypatch, capsys):
+    """From another folder by its whole path, so that it works as it stands there."""
+    monkeypatch.chdir(tmp_path)
+    assert recipes(RecipesOptions(name="spade_coco")) == 0
+    said = capsys.readouterr().out
+    assert f"semantic-synthesis train --flagfile={REPOSITORY}/recipes/spade_coco.flags" in said
+    assert "--dataset_mode=coco" in said and "python train.py" not in said
+    monkeypatch.chdir(REPOSITORY)
+    assert recipes(RecipesOptions(name="recipes/spade_coco.flags")) == 0
+    assert "python train.py --flagfile=recipes/spade_coco.flags" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"--name nope: no such recipe; expected one of .*spade_coco"):
+        recipes(RecipesOptions(name="nope"))
+
+
+def test_no_recipes_at_all_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe_files, "shipped", lambda name: tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=r"no recipes here; expected .* install the package again"):
+        recipes(RecipesOptions())
+
+
+def test_train_answers_with_the_dataset_alone():
+    """All flags of a recipe are read; what is missing is the photos."""
+    result = finish(start_script("train.py", ["--flagfile=recipes/clade_coco.flags", "--dataroot=/none"]))
+    assert_user_error(result, "/none")

@@ -20,7 +20,7 @@ FLOORS = (
     {"runs"},
     {"restyling"},
     {"inference", "training"},
-    {"serving", "evaluation", "convert", "one_picture", "publishing", "describing"},
+    {"serving", "evaluation", "convert", "one_picture", "publishing", "describing", "recipe_files"},
     {"train"},
     {"command_line"},
     {"__main__"},
@@ -58,10 +58,26 @@ def test_methods_do_not_know_each_other_but_for_shared_rules():
                 assert path.name == "conversion.py", f"{path} imports {other}"
 
 
+def test_the_page_draws_these_floors():
+    """docs/architecture.md: the drawing has the floors from the top down, the table all rooms from the ground up."""
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawing = re.search(r"```text\n(.*?)```", page, re.S)[1]
+    drawn = [
+        set(re.findall(r"\w+", re.split(r" {4,}(?=[a-z])", line.strip())[0])) for line in drawing.splitlines()
+    ]
+    found = [rooms & set(FLOOR) for rooms in drawn if rooms & set(FLOOR)]
+    assert found == list(reversed(FLOORS))
+    table = re.findall(r"^\| (`.*?) \|", page, re.M)
+    order = [FLOOR[room] for line in table for room in re.findall(r"`(\w+)`", line)]
+    assert order == sorted(order) and len(order) == len(FLOOR)
+
+
 def test_every_folder_is_in_the_wheel():
     text = (PACKAGE.parent / "pyproject.toml").read_text()  # Python 3.10 has no tomllib
     listed = re.findall(r'"([^"]+)"', re.search(r"^packages = \[(.*?)\]", text, re.M | re.S)[1])
     found = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in PACKAGE.rglob("*.py")} - {
         "semantic_synthesis.__pycache__"
     }
-    assert set(listed) == found | {"semantic_synthesis.datasets", "semantic_synthesis.checkpoints"}
+    assert set(listed) == found | {
+        f"semantic_synthesis.{folder}" for folder in ("datasets", "checkpoints", "recipes")
+    }

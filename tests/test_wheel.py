@@ -119,12 +119,16 @@ def test_everything_works_from_an_empty_folder(installed, tmp_path):
 
 
 def test_what_the_wheel_holds(installed):
-    """Class tables, demo layouts, runs, the judge, types; not the tests."""
-    _, _, packages = installed
+    """Class tables, demo layouts, runs, the judge, recipes, types; not the tests."""
+    run, _, packages = installed
+    assert f"--flagfile={packages}/semantic_synthesis/recipes/oasis_coco.flags" in run(
+        "recipes", "oasis_coco"
+    )
     found = {str(path.relative_to(packages)) for path in (packages / "semantic_synthesis").rglob("*")}
     for name in (
         "py.typed",
         "datasets/ade20k.json",
+        "recipes/spade_ade20k.flags",
         "datasets/scenes/lake_label.png",
         *(f"serving/page/{path.name}" for path in (REPOSITORY / "semantic_synthesis/serving/page").iterdir()),
         "checkpoints/scenes_judge/weights.npz",

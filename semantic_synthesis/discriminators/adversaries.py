@@ -16,6 +16,7 @@ from semantic_synthesis.networks import parse_norm
 
 if TYPE_CHECKING:
     from semantic_synthesis.layers.initialization import Initializer
+    from semantic_synthesis.layers.windows import Windows
 
 _COINS = 3 << 32  # keeps the seeds of LabelMix apart from those of styles
 
@@ -25,7 +26,7 @@ class Shown(NamedTuple):
 
     fake, real: float32 [B,H,W,3] in [-1,1]; label: int32 [B,H,W] in [0,C); semantics() -> [B,H,W,S], one-hot labels
     and edges; unpaired: bool [B], the fakes that need not match their photo, or None; rows: int64 [B], numbers of the
-    samples in the whole training, or None.
+    samples in the whole training, or None; windows() -> label windows of the same labels, None for the dense form.
     """
 
     fake: tf.Tensor
@@ -34,6 +35,7 @@ class Shown(NamedTuple):
     semantics: Callable[[], tf.Tensor]
     unpaired: tf.Tensor | None = None
     rows: tf.Tensor | None = None
+    windows: Callable[[], Windows | None] = lambda: None
 
 
 class MultiscaleAdversary:
@@ -46,7 +48,8 @@ class MultiscaleAdversary:
         self.config = config
         self.discriminator = MultiscaleDiscriminator(
             semantic_channels, config.num_discriminator_filters, scales=config.num_discriminators,
-            layers=config.num_discriminator_layers, norm=parse_norm(config.norm_D, "norm_D"), init=init,
+            layers=config.num_discriminator_layers, norm=parse_norm(config.norm_D, "norm_D"),
+            edges=semantic_channels > num_classes, init=init,
         )  # fmt: skip
 
     def terms(self, shown: Shown) -> dict[str, dict[str, tf.Tensor]]:
@@ -72,7 +75,11 @@ class MultiscaleAdversary:
     def judge(self, shown: Shown) -> list[Judged]:
         """The discriminator's view of fakes and of reals, both from one call on their concatenation."""
         images = tf.concat([shown.fake, shown.real], 0)  # [2B,H,W,3]
-        return self.discriminator(shown.semantics(), images, training=True).split(2)
+        return self.discriminator(shown.semantics(), images, training=True, **self.labels(shown)).split(2)
+
+    def labels(self, shown: Shown) -> dict[str, Any]:
+        """What the discriminator takes beside one-hot labels: their windows."""
+        return {"windows": shown.windows()}
 
 
 class PyramidAdversary(MultiscaleAdversary):
@@ -90,6 +97,10 @@ class PyramidAdversary(MultiscaleAdversary):
             semantic_channels, config.num_discriminator_filters, norm=parse_norm(config.norm_D, "norm_D"),
             init=init,
         )  # fmt: skip
+
+    def labels(self, shown: Shown) -> dict[str, Any]:
+        """Nothing: it averages labels."""
+        return {}
 
 
 class SegmentationAdversary:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from semantic_synthesis.discriminators.judged import Judged
 from semantic_synthesis.layers import Conv, convolve
 from semantic_synthesis.layers.residual import leaky_relu
+from semantic_synthesis.layers.windows import Windows, window_convolution
 from semantic_synthesis.networks import NormedConv
 
 if TYPE_CHECKING:
@@ -20,10 +21,18 @@ class _PatchDiscriminator(keras.layers.Layer):
     """One scale: 4x4 convolutions, padding 2 -> ([features [nB,h,w,f]], judgement [nB,h,w,1])."""
 
     def __init__(
-        self, condition_channels: int, filters: int, layers: int, norm: str, *, init: Initializer, name: str
+        self,
+        condition_channels: int,
+        filters: int,
+        layers: int,
+        norm: str,
+        *,
+        edges: bool,
+        init: Initializer,
+        name: str,
     ) -> None:
         super().__init__(name=name, autocast=False)
-        self.condition_channels = condition_channels
+        self.condition_channels, self.edges = condition_channels, edges
         self.entry = Conv(condition_channels + 3, filters, 4, strides=2, padding=2, init=init, name="model0")
         self.middle, width = [], filters
         for i in range(1, layers):
@@ -36,25 +45,28 @@ class _PatchDiscriminator(keras.layers.Layer):
         self.built = True
 
     def call(
-        self, condition: tf.Tensor, images: tf.Tensor, training: bool = False
+        self, condition: tf.Tensor, images: tf.Tensor, training: bool = False, windows: Windows | None = None
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        x = leaky_relu(self._enter(condition, images), training)
+        x = leaky_relu(self._enter(condition, images, windows), training)
         features = [x]
         for conv in self.middle:
             x = leaky_relu(conv(x, training=training), training)
             features.append(x)
         return features, self.last(x)
 
-    def _enter(self, condition, images):
+    def _enter(self, condition, images, windows):
         """The first convolution of [condition, image], split by linearity.
 
         The condition [B,...] is shared by the n image batches in images [nB,...], so its part (nearly
-        all input channels) is computed once.
+        all input channels) is computed once; where its label windows are given, on the distinct ones.
         """
         conv, dtype = self.entry, self.compute_dtype
         kernel = tf.cast(conv.effective_kernel(), dtype)
         parts = tf.split(kernel, [self.condition_channels, 3], 2)
-        shared = convolve(tf.cast(condition, dtype), parts[0], conv.strides, conv.padding)
+        if windows is None:
+            shared = convolve(tf.cast(condition, dtype), parts[0], conv.strides, conv.padding)
+        else:
+            shared = window_convolution(windows, parts[0], self.edges)
         own = convolve(tf.cast(images, dtype), parts[1], conv.strides, conv.padding)
         shared = tf.nn.bias_add(shared, tf.cast(conv.bias.value, dtype))
         copies = tf.shape(images)[0] // tf.shape(condition)[0]
@@ -65,7 +77,9 @@ class MultiscaleDiscriminator(keras.layers.Layer):
     """PatchGANs with separate weights on the full and on average-pooled inputs (Wang et al., pix2pixHD).
 
     Call: condition [B,H,W,S] (one-hot labels and edges), images [nB,H,W,3] in [-1,1], n batches that
-    share the condition one after another -> Judged with a group of features and a judgement per scale.
+    share the condition one after another -> Judged with a group of features and a judgement per scale. windows: the
+    label windows of the condition, which make its part of the first convolution cheaper, or None; edges: whether the
+    last channel of the condition is that of instance edges.
     """
 
     def __init__(
@@ -76,24 +90,27 @@ class MultiscaleDiscriminator(keras.layers.Layer):
         scales: int = 2,
         layers: int = 4,
         norm: str = "instance",
+        edges: bool = False,
         init: Initializer,
         name: str = "discriminator",
     ) -> None:
         super().__init__(name=name, autocast=False)
         self.scales = [
             _PatchDiscriminator(
-                condition_channels, filters, layers, norm, init=init, name=f"discriminator_{i}"
+                condition_channels, filters, layers, norm, edges=edges, init=init, name=f"discriminator_{i}"
             )
             for i in range(scales)
         ]
         self.built = True
 
-    def call(self, condition: tf.Tensor, images: tf.Tensor, training: bool = False) -> Judged:
+    def call(
+        self, condition: tf.Tensor, images: tf.Tensor, training: bool = False, windows: Windows | None = None
+    ) -> Judged:
         features, judgements = [], []
         for i, scale in enumerate(self.scales):
             if i > 0:
-                condition, images = pool_by_two(condition), pool_by_two(images)
-            group, judgement = scale(condition, images, training=training)
+                condition, images, windows = pool_by_two(condition), pool_by_two(images), None
+            group, judgement = scale(condition, images, training=training, windows=windows)
             features.append(group)
             judgements.append(judgement)
         return Judged(features, judgements)

@@ -238,7 +238,7 @@ class LabelModulation(keras.layers.Layer):
 
     def _table(self, rows=None):
         """[9,T+1,hidden] in the compute dtype: contribution of a token at each tap, zeros for outside."""
-        return _taps(tf.cast(self.shared_kernel.value, self.compute_dtype), self.edges, rows)
+        return tap_table(tf.cast(self.shared_kernel.value, self.compute_dtype), self.edges, rows)
 
     def _dense(self, x, plan, fold, rows=None):
         if rows is None:
@@ -273,15 +273,17 @@ class LabelModulation(keras.layers.Layer):
             variable.assign(tf.concat([scale * a, scale * b + shift], -1))
 
 
-def _taps(kernel, edges, rows=None):
-    """[9,T+1,F]: what each token, or row [T,D], adds at each tap of a kernel [3,3,D,F]; zeros for outside."""
-    kernel = tf.reshape(kernel, [9, *kernel.shape[2:]])  # [9,C(+1),F]
+def tap_table(kernel: tf.Tensor, edges: bool, rows: tf.Tensor | None = None) -> tf.Tensor:
+    """[k*k,T+1,F]: what each token, or row [T,D], adds at each tap of a kernel [k,k,D,F]; zeros for outside."""
+    kernel = tf.reshape(
+        kernel, [kernel.shape[0] * kernel.shape[1], *kernel.shape[2:]]
+    )  # [9,C(+1),F] for k = 3
     if rows is not None:
         kernel = tf.matmul(tf.cast(rows, kernel.dtype)[None], kernel)  # [9,T,F]
     elif edges:
         plain, edge = kernel[:, :-1], kernel[:, -1:]
         kernel = tf.stack([plain, plain + edge], 2)  # [9,C,2,F]
-        kernel = tf.reshape(kernel, [9, -1, kernel.shape[-1]])  # [9,2C,F]
+        kernel = tf.reshape(kernel, [kernel.shape[0], -1, kernel.shape[-1]])  # [9,2C,F]
     return tf.pad(kernel, [[0, 0], [0, 1], [0, 0]])
 
 
@@ -296,7 +298,7 @@ def label_convolution(plan: LabelPlan, kernel: tf.Tensor, edges: bool) -> tf.Ten
         )
 
     def by_patches():
-        table = _taps(kernel, edges)  # [9,T+1,F]
+        table = tap_table(kernel, edges)  # [9,T+1,F]
         positions = plan.patches + table.shape[1] * tf.range(9)  # [P,9]
         sums = tf.reduce_sum(gather(tf.reshape(table, [-1, table.shape[2]]), positions), 1)  # [P,F]
         centres = tf.gather(plan.triples[:, 1], plan.columns[:, 1])  # [Q]: the patch in each 5x5 one

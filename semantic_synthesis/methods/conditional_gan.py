@@ -19,6 +19,7 @@ from semantic_synthesis.layers import (
     label_tokens,
     one_hot_semantics,
 )
+from semantic_synthesis.layers.windows import find_windows
 from semantic_synthesis.methods.method import Method, Objective, decaying_rate, row_normal
 from semantic_synthesis.networks import DOUBLINGS, Encoder, Generator, edge_map, parse_norm, spade_layout
 from semantic_synthesis.networks.vgg import VGG19Features
@@ -287,7 +288,17 @@ class ConditionalGAN(Method):
         rows: tf.Tensor | None = None,
     ) -> Shown:
         """What discriminators get to see (`discriminators.Shown`)."""
-        return Shown(fake, real, layout["label"], lambda: self.semantics(self.tokens(layout)), unpaired, rows)
+        tokens = self.tokens(layout)
+        return Shown(
+            fake, real, layout["label"], lambda: self.semantics(tokens), unpaired, rows,
+            lambda: find_windows(tokens, self.num_tokens) if self.counts_windows else None,
+        )  # fmt: skip
+
+    @property
+    def counts_windows(self) -> bool:
+        """Whether the discriminator sees label windows: as `modulation_form` chooses patches, for all methods."""
+        asked = getattr(self.config, "modulation", "auto")
+        return asked == "patches" or (asked == "auto" and not tf.config.list_physical_devices("GPU"))
 
     def tokens(self, layout: dict[str, tf.Tensor]) -> tf.Tensor:
         """int32 [B,H,W]: class ids, with the edge bit where edges are used (`label_tokens`)."""

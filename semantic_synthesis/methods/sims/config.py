@@ -40,7 +40,7 @@ class SIMSConfig(Config):
         choices=("all", "windows"),
     )  # fmt: skip
     class_groups: str = _networks(
-        None, "Which classes lie behind, are thin, ...: 'order: sky, road; thin: pole; ...' (docs/sims.md).",
+        None, "Which classes lie behind, are thin, ...: 'order: sky, road; thin: pole; ...' (docs/methods/sims.md).",
         kind=str, fallback="",
     )  # fmt: skip
     legacy: bool = _networks(False, "Do everything as the original's code does, its mistakes included.")

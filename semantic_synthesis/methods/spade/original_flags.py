@@ -1,4 +1,4 @@
-"""What the options of NVlabs/SPADE are called here; docs/coming-from-other-repos.md has the same as a table."""
+"""What the options of NVlabs/SPADE are called here; docs/migration/nvlabs-spade.md has the same as a table."""
 
 _NONE = "nothing to give"
 
