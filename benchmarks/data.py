@@ -3,7 +3,8 @@
 Both read the same 512x683 JPEG photos and PNG label maps. The loop decodes and resizes to 286x286, no
 more, once with cv2.resize's default (linear, which aliases when it shrinks) and once with INTER_AREA, the
 quality of the pipeline. The pipeline also validates every label, crops to 256x256, flips, converts to
-float32 and batches.
+float32 and batches. The same pairs as shards (`prepare shards`) stand beside it; "cold" is the first epoch after the
+files left the page cache (posix_fadvise), "warm" is later epochs.
 
     python benchmarks/data.py [--files FOLDER]
 
@@ -25,6 +26,7 @@ import cv2
 
 from semantic_synthesis import data
 from semantic_synthesis.data.scenes import render_scene
+from semantic_synthesis.data.sharding import ShardsOptions, make_shards
 from semantic_synthesis.methods import make_config
 
 COUNT, BATCH, SECONDS, ROUNDS = 64, 8, 2.0, 5
@@ -53,6 +55,23 @@ def loop_rate(pairs, interpolation):
     return done / (time.perf_counter() - start)
 
 
+def drop_from_cache(paths):
+    """Asks the system to forget the files' pages; what is written but not yet on disk goes there first."""
+    for path in paths:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def cold_rate(dataset, paths):
+    """Images per second of one epoch of Dataset.batches from files that are not in the page cache."""
+    drop_from_cache(paths)
+    batches, start = iter(dataset.batches(BATCH)), time.perf_counter()
+    for _ in range(max(1, dataset.size // BATCH)):
+        next(batches)
+    return max(1, dataset.size // BATCH) * BATCH / (time.perf_counter() - start)
+
+
 def pipeline_rate(dataset):
     """Images per second of Dataset.batches, after the first batches."""
     batches = iter(dataset.batches(BATCH))
@@ -71,11 +90,23 @@ def measure(folder):
     dataset = data.open_dataset(config)
     images, labels = (sorted(p for p in (folder / name).rglob("*.*")) for name in ("images", "labels"))
     pairs = list(zip(map(str, images), map(str, labels), strict=True))
-    rows = [
-        (loop_rate(pairs, cv2.INTER_LINEAR), loop_rate(pairs, cv2.INTER_AREA), pipeline_rate(dataset))
-        for _ in range(ROUNDS)
-    ]
-    linear, area, pipeline = (max(column) for column in zip(*rows, strict=True))
+    with tempfile.TemporaryDirectory() as out:
+        make_shards(ShardsOptions(image_dir=config.image_dir, label_dir=config.label_dir, out=out))
+        sharded = data.open_dataset(data.resolve(make_config(dataset_mode=f"{out}/dataset.json")))
+        files, records = [path for pair in pairs for path in pair], Path(out).glob("*.tfrecord")
+        records = sorted(map(str, records))
+        rows = [
+            (
+                loop_rate(pairs, cv2.INTER_LINEAR),
+                loop_rate(pairs, cv2.INTER_AREA),
+                cold_rate(dataset, files),
+                cold_rate(sharded, records),
+                pipeline_rate(dataset),
+                pipeline_rate(sharded),
+            )
+            for _ in range(ROUNDS)
+        ]
+    linear, area, cold, cold_shards, pipeline, shards = (max(column) for column in zip(*rows, strict=True))
     kilobytes = [sum(p.stat().st_size for p in paths) / len(paths) / 1024 for paths in (images, labels)]
     cores = len(os.sched_getaffinity(0))
     lines = [
@@ -83,6 +114,8 @@ def measure(folder):
         f"loop, cv2.imread + resize, linear  {linear:6.0f} images/s",
         f"loop, cv2.imread + resize, area    {area:6.0f} images/s",
         f"Dataset.batches                    {pipeline:6.0f} images/s",
+        f"the same from shards               {shards:6.0f} images/s",
+        f"cold, folder and shards            {cold:6.0f} {cold_shards:6.0f} images/s",
         f"ratio                              {pipeline / linear:6.2f} (linear) {pipeline / area:.2f} (area)",
     ]
     sys.stdout.write("\n".join(lines) + "\n")

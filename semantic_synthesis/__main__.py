@@ -37,6 +37,7 @@ COMMANDS = {
     "prepare describe": ("data.prepare", "COMMANDS", "a dataset's classes into a description"),
     "prepare instances": ("data.prepare", "COMMANDS", "instance maps from label maps"),
     "prepare celeba": ("data.prepare", "COMMANDS", "label maps from CelebAMask-HQ's parts"),
+    "prepare shards": ("data.prepare", "COMMANDS", "a dataset as TFRecord files, for storage far away"),
     "prepare bank": (
         "methods.sims.building",
         "COMMAND",

@@ -8,13 +8,16 @@ is gone or damaged, too, every tensor is read with TensorFlow's own checksums.
 import contextlib
 import os
 import re
-import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from absl import logging
 
+from semantic_synthesis import storage
 from semantic_synthesis.files import cannot_write, file_sha256, write_text
 
 LIST_FILE = "checkpoint"
@@ -34,7 +37,7 @@ def newest_checkpoint(run_dir: str | Path) -> str | None:
     found = sorted(_numbers(run_dir) | set(listed or ()), reverse=True)
     sealed = _sealed(run_dir)
     for number in found:
-        prefix = _prefix(run_dir, number)
+        prefix = checkpoint_prefix(run_dir, number)
         if not _has_files(prefix):
             logging.warning("%s: its files are not here; looking for an older checkpoint", prefix)
         elif number in sealed:
@@ -52,42 +55,54 @@ def newest_checkpoint(run_dir: str | Path) -> str | None:
     return None
 
 
-def _prefix(run_dir, number):
+def checkpoint_prefix(run_dir: str | Path, number: int) -> str:
+    """Path prefix of the files of a checkpoint."""
     return os.path.join(run_dir, f"ckpt-{number}")
+
+
+def checkpoint_number(prefix: str) -> int:
+    """The number of a checkpoint, which is the step it was written after."""
+    return int(prefix.rpartition("-")[2])
 
 
 def _listed(run_dir):
     """The numbers in the file `checkpoint`, None without such a file."""
-    path = Path(run_dir, LIST_FILE)
-    if not path.is_file():
+    path = os.path.join(run_dir, LIST_FILE)
+    if not storage.is_file(path):
         return None
-    content = path.read_bytes()
+    content = storage.read(path)
     return [int(number) for number in re.findall(rb'ckpt-(\d{1,18})"', content)]
 
 
 def _numbers(run_dir):
     """The numbers of all checkpoints of which an index or a seal is there."""
+    return {int(match[1]) for match in map(_NAME.fullmatch, _names(run_dir)) if match}
+
+
+def _names(folder):
+    """Names of what is in a folder, [] where there is none."""
     try:
-        names = os.listdir(run_dir)
+        return storage.names_in(folder)
     except (FileNotFoundError, NotADirectoryError):
-        return set()
-    return {int(match[1]) for match in map(_NAME.fullmatch, names) if match}
+        return []
 
 
 def _sealed(run_dir):
     """The numbers of the checkpoints that were written to their end."""
-    return {number for number in _numbers(run_dir) if os.path.isfile(_prefix(run_dir, number) + _SEAL)}
+    return {
+        number for number in _numbers(run_dir) if storage.is_file(checkpoint_prefix(run_dir, number) + _SEAL)
+    }
 
 
 def _data_files(prefix):
     folder = os.path.dirname(prefix) or "."
     start = os.path.basename(prefix) + ".data-"
-    return sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.startswith(start))
+    return sorted(os.path.join(folder, name) for name in _names(folder) if name.startswith(start))
 
 
 def _has_files(prefix):
     """Whether anything but the seal is there."""
-    return os.path.isfile(prefix + ".index") or bool(_data_files(prefix))
+    return storage.is_file(prefix + ".index") or bool(_data_files(prefix))
 
 
 def data_file(prefix: str) -> str:
@@ -104,8 +119,7 @@ def seal(prefix: str) -> None:
 def _check_seal(prefix, number):
     """ValueError unless the files of a checkpoint are those that were written."""
     remedy = _REMEDY.format(n=number)
-    with open(prefix + _SEAL, "rb") as file:
-        lines = file.read().decode("utf-8", "replace").split("\n")
+    lines = storage.read(prefix + _SEAL).decode("utf-8", "replace").split("\n")
     sums = dict(reversed(line.split("  ", 1)) for line in lines if "  " in line)
     name = os.path.basename(prefix)
     if f"{name}.index" not in sums or not any(n.startswith(f"{name}.data-") for n in sums):
@@ -115,7 +129,7 @@ def _check_seal(prefix, number):
         )
     for name, wanted in sums.items():
         path = os.path.join(os.path.dirname(prefix), os.path.basename(name))
-        if not os.path.isfile(path):
+        if not storage.is_file(path):
             raise ValueError(f"{prefix}: damaged checkpoint ({name} is missing); restore it, or {remedy}")
         if file_sha256(path) != wanted:
             raise ValueError(f"{prefix}: damaged checkpoint (checksum of {name} is another); {remedy}")
@@ -124,12 +138,19 @@ def _check_seal(prefix, number):
 def _reads_whole(prefix):
     """Whether TensorFlow reads every tensor of a checkpoint without complaint."""
     try:
-        reader = tf.train.load_checkpoint(prefix)
+        reader = open_checkpoint(prefix)
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
     except (IndexError, RuntimeError, ValueError, tf.errors.OpError):
         return False
     return True
+
+
+def open_checkpoint(prefix: str) -> Any:
+    """TensorFlow's reader of a checkpoint."""
+    if storage.is_remote(prefix):  # of which tf.train.load_checkpoint may think that its prefix is a folder
+        return tf.compat.v1.train.NewCheckpointReader(prefix)
+    return tf.train.load_checkpoint(prefix)
 
 
 # Writing
@@ -158,20 +179,29 @@ class CheckpointWriter:
 
     def save(self, number: int) -> None:
         """Writes ckpt-<number>, whole or not at all, and drops those that are too many."""
-        prefix = _prefix(self.folder, number)
+        prefix = checkpoint_prefix(self.folder, number)
         _remove(prefix)  # a half-written one, or one that its owner took apart
         try:
-            with as_os_errors(prefix):
-                self.state.write(prefix)
-            seal(prefix)
+            self._write(prefix)
         except OSError:
             _remove(prefix)
             raise
         known = _sealed(self.folder) | set(_listed(self.folder) or ())
-        whole = sorted(n for n in known if n <= number and _has_files(_prefix(self.folder, n)))
+        whole = sorted(n for n in known if n <= number and _has_files(checkpoint_prefix(self.folder, n)))
         self._list(whole[-self.kept :])
         for old in whole[: -self.kept]:
-            _remove(_prefix(self.folder, old))
+            _remove(checkpoint_prefix(self.folder, old))
+
+    def _write(self, prefix):
+        """The files, and their seal last; those of a path with a scheme are written here and sent."""
+        with tempfile.TemporaryDirectory() if storage.is_remote(prefix) else nullcontext() as folder:
+            here = prefix if folder is None else os.path.join(folder, os.path.basename(prefix))
+            with as_os_errors(prefix):
+                self.state.write(here)
+            seal(here)
+            for path in () if folder is None else [*_data_files(here), here + ".index", here + _SEAL]:
+                with as_os_errors(prefix):
+                    storage.send(path, os.path.join(self.folder, os.path.basename(path)))
 
     def _list(self, numbers):
         """The file by which TensorFlow's own tools find checkpoints."""
@@ -184,8 +214,8 @@ def _remove(prefix):
     """Deletes a checkpoint, its seal first: what is left of it never counts as whole."""
     for path in (prefix + _SEAL, prefix + ".index", *_data_files(prefix)):
         with contextlib.suppress(FileNotFoundError):
-            os.remove(path)
-    shutil.rmtree(prefix + "_temp", ignore_errors=True)
+            storage.remove(path)
+    storage.remove_folder(prefix + "_temp")
 
 
 def remove_leftovers(run_dir: str | Path) -> None:
@@ -194,12 +224,12 @@ def remove_leftovers(run_dir: str | Path) -> None:
     Only for who holds the folder's lock.
     """
     run_dir = os.fspath(run_dir)
-    names = os.listdir(run_dir)
+    names = storage.names_in(run_dir)
     for name in names:
         if re.fullmatch(r"ckpt-\d+_temp", name):
-            shutil.rmtree(os.path.join(run_dir, name), ignore_errors=True)
+            storage.remove_folder(os.path.join(run_dir, name))
     sealed = _sealed(run_dir)
     if sealed:  # without any, the run is of an older version, and all there is may be whole
         there = {int(match[1]) for match in (re.match(r"ckpt-(\d+)\.", name) for name in names) if match}
         for number in there - sealed - set(_listed(run_dir) or ()):
-            _remove(_prefix(run_dir, number))
+            _remove(checkpoint_prefix(run_dir, number))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semantic_synthesis import storage
 from semantic_synthesis.files import read_json, write_json
 from semantic_synthesis.options import check_type, option, options_of
 
@@ -189,7 +190,7 @@ class Config:
         this version does not know.
         """
         path = os.path.join(run_dir, CONFIG_FILE)
-        if not os.path.isfile(path):
+        if not storage.is_file(path):
             raise FileNotFoundError(
                 f"{run_dir}: no {CONFIG_FILE} here; expected a run folder made by train.py or convert"
             )

@@ -15,11 +15,14 @@ import re
 import shutil
 import socket
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from semantic_synthesis import storage
 
 try:
     import fcntl
@@ -45,8 +48,14 @@ def shipped(*parts: str) -> Path:
 def written_beside(path: str | Path) -> Iterator[str]:
     """Gives a path beside `path` to write a file to; at the end it takes the name, on an error it vanishes.
 
-    Folders above are made. OSError, one line, where writing is impossible.
+    Folders above are made. A path with a scheme is written here first (`storage`). OSError, one line, where writing
+    is impossible.
     """
+    if storage.is_remote(path):
+        with _sent(path) as (part, there):
+            yield part
+            storage.send(part, there)
+        return
     path = Path(path)
     part = _part_of(path)
     _writing.add(part)
@@ -63,12 +72,31 @@ def written_beside(path: str | Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def _sent(path):
+    """(path of this machine that vanishes at the end, path with a scheme as text); errors name the latter."""
+    path = os.fspath(path)
+    with tempfile.TemporaryDirectory() as folder:
+        part = os.path.join(folder, "part")
+        try:
+            yield part, path
+        except OSError as error:
+            inside = error.filename is None or str(error.filename).startswith((folder, path))
+            raise cannot_write(path if inside else error.filename, error) from None
+
+
+@contextlib.contextmanager
 def folder_beside(folder: str | Path) -> Iterator[Path]:
     """Gives a new empty folder beside `folder` to fill; at the end it takes the name, on an error it vanishes.
 
     `folder` must not exist, or be empty. The name of the new one begins with a dot: who looks for runs or model
     versions never sees a half-written one. OSError, one line, where writing is impossible.
     """
+    if storage.is_remote(folder):
+        with _sent(folder) as (made, there):
+            os.mkdir(made)
+            yield Path(made)
+            storage.send_folder(made, there)
+        return
     folder = Path(folder)
     part = _part_of(folder)
     _writing.add(part)
@@ -147,6 +175,8 @@ def _hold(descriptor):
 
 def remove_parts(folder: str | Path) -> None:
     """Deletes, once per process and folder, the parts that killed programs left there."""
+    if storage.is_remote(folder):
+        return
     folder = os.path.abspath(folder)
     if folder in _swept or fcntl is None:
         return
@@ -180,7 +210,17 @@ def _remove_part(path):
 
 @contextlib.contextmanager
 def locked(folder: str | Path, doing: str) -> Iterator[None]:
-    """Holds a folder, which is made, for one process; OSError if another has it. doing: what for, for the message."""
+    """Holds a folder, which is made, for one process; OSError if another has it. doing: what for, for the message.
+
+    Paths with a scheme have no locks: there it only makes the folder.
+    """
+    if storage.is_remote(folder):
+        try:
+            storage.make_folder(folder)
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+        yield
+        return
     path = os.path.join(folder, LOCK_FILE)
     try:
         os.makedirs(folder, exist_ok=True)
@@ -225,8 +265,7 @@ def read_json(path: str | Path, remedy: str, error: type[ValueError] = ValueErro
     """
     try:
         check_regular(path)
-        with open(path, "rb") as file:
-            return json.loads(file.read())  # which finds the encoding
+        return json.loads(storage.read(path))  # which finds the encoding
     except (ValueError, RecursionError) as reason:
         raise error(f"{os.fspath(path)}: not valid JSON ({reason}); {remedy}") from None
 
@@ -239,6 +278,8 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Any], compressed: bool) 
 
 def check_regular(path: str | Path) -> None:
     """ValueError for what reading might never end of, or never begin: pipes, devices, sockets. Other paths pass."""
+    if storage.is_remote(path):
+        return
     try:
         mode = os.stat(path).st_mode
     except OSError:
@@ -260,16 +301,17 @@ def check_regular(path: str | Path) -> None:
 @functools.lru_cache(64)
 def _sha256(path, _size, _changed):
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    for block in storage.blocks(path):
+        digest.update(block)
     return digest.hexdigest()
 
 
 def file_sha256(path: str | Path) -> str:
     """Checksum of a file as hexadecimal text."""
-    status = os.stat(path)
-    return _sha256(str(path), status.st_size, status.st_mtime_ns)
+    size, changed = storage.size_and_time(path)
+    if storage.is_remote(path) and not changed:  # a file system that does not tell
+        return _sha256.__wrapped__(str(path), size, changed)
+    return _sha256(str(path), size, changed)
 
 
 def array_sha256(arrays: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,7 +74,7 @@ class Synthesizer:
         self.instance_maps = method.instance_maps(config)
         self.style_specs = method.style_shapes
         self.encoded = encoded_names(self.style_specs)
-        self._plans = OrderedDict()
+        self._plans, self._plans_lock = OrderedDict(), threading.Lock()
         self._plan = _TracedLater(method.plan, config.precision)
         self._render = _TracedLater(method.synthesize_planned, config.precision)
         self._sample = _TracedLater(method.sample_style, config.precision)
@@ -206,6 +207,10 @@ class Synthesizer:
             raise ValueError(f"{np.size(seed)} seeds for {count} photos; expected one, or one for each")
         return merge_style(self.sample_style(np.broadcast_to(seed, [count]), layout), encoded)
 
+    def plan(self, layout: dict[str, np.ndarray]) -> None:
+        """Computes what styles of a layout share now, perhaps in another thread, so that `synthesize` soon finds it."""
+        self._planned(layout)
+
     def synthesize(self, layout: dict[str, np.ndarray], style: dict[str, tf.Tensor]) -> np.ndarray:
         """Pictures uint8 [N,H,W,3] for N styles of one layout, or one style per layout; H, W: the run's size, or that
         of the maps that `layout` was given."""
@@ -299,9 +304,13 @@ class Synthesizer:
                 repr((name, layout[name].shape)).encode() + np.ascontiguousarray(layout[name]).tobytes()
             )
         key = digest.digest()
-        if key not in self._plans:
-            self._plans[key] = self._plan({name: tf.constant(values) for name, values in layout.items()})
-        self._plans.move_to_end(key)
-        while len(self._plans) > _KEPT_PLANS:
-            self._plans.popitem(last=False)
-        return self._plans[key]
+        with self._plans_lock:
+            plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plan({name: tf.constant(values) for name, values in layout.items()})
+        with self._plans_lock:
+            self._plans[key] = plan
+            self._plans.move_to_end(key)
+            while len(self._plans) > _KEPT_PLANS:
+                self._plans.popitem(last=False)
+        return plan

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from semantic_synthesis import data
+from semantic_synthesis import data, storage
 from semantic_synthesis.files import shipped, write_json
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.options import Command, check_seeds, option
@@ -115,7 +115,7 @@ def _styles(options, run, layout):
 
 
 def _write(options, pictures, seeds, sheet):
-    os.makedirs(options.results_dir, exist_ok=True)
+    storage.make_folder(options.results_dir)
     stem = Path(options.label_filename).stem
     paths = []
     for picture, seed in zip(pictures, seeds, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,35 @@ def png_bytes(image: np.ndarray) -> bytes:
     """PNG bytes of uint8 RGB [H,W,3], or grey uint8 or uint16 [H,W]."""
     channels = image[..., ::-1] if image.ndim == 3 else image
     return cv2.imencode(".png", channels)[1].tobytes()
+
+
+FORMATS = ("png", "jpg", "webp")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How pictures become files: format, one of FORMATS; quality of JPEG and WebP from 1 to 100; compression of PNG
+    from 0 (none) to 9 (smallest), None: OpenCV's own, fast one."""
+
+    format: str = "png"
+    quality: int = 95
+    png_compression: int | None = None
+
+    @property
+    def suffix(self) -> str:
+        """The ending of the files' names."""
+        return f".{self.format}"
+
+    def encode(self, picture: np.ndarray) -> bytes:
+        """The file of a picture, uint8 RGB [H,W,3]: the same bytes for the same pixels."""
+        if self.format == "png" and self.png_compression is None:
+            return png_bytes(picture)
+        how = {
+            "png": (cv2.IMWRITE_PNG_COMPRESSION, self.png_compression or 0),
+            "jpg": (cv2.IMWRITE_JPEG_QUALITY, self.quality),
+            "webp": (cv2.IMWRITE_WEBP_QUALITY, self.quality),
+        }[self.format]
+        return cv2.imencode(self.suffix, picture[..., ::-1], how)[1].tobytes()
 
 
 def write_png(path: str | Path, image: np.ndarray) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +20,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from semantic_synthesis.checkpoint_files import data_file, newest_checkpoint
+from semantic_synthesis import storage
+from semantic_synthesis.checkpoint_files import data_file, newest_checkpoint, open_checkpoint
 from semantic_synthesis.config import CONFIG_FILE, Config, method_options, options_for
 from semantic_synthesis.data import ClassTable
 from semantic_synthesis.data.resolving import check_sizes
@@ -73,7 +75,7 @@ def build_method(
     keras.config.set_dtype_policy(policy or _POLICIES[config.precision])
     path = os.path.join(config.checkpoint_dir, CONFIG_FILE)
     try:
-        with naming_file(path if os.path.isfile(path) else ""):
+        with naming_file(path if storage.is_file(path) else ""):
             return make(config, training=training, initial_weights=initial_weights)
     finally:
         keras.config.set_dtype_policy(previous)
@@ -105,7 +107,7 @@ def write_run(
 def find_run(run_dir: str | Path) -> str | Path:
     """The folder of a run: as given, or the shipped one of that name (demo_spade)."""
     run_dir = os.fspath(run_dir)
-    if not os.path.exists(run_dir) and os.path.basename(run_dir) == run_dir:
+    if not storage.exists(run_dir) and os.path.basename(run_dir) == run_dir:
         inside = shipped("checkpoints", run_dir)
         return str(inside) if inside.exists() else run_dir
     return run_dir
@@ -118,7 +120,7 @@ def weights_path(run_dir: str | Path) -> str:
         return data_file(newest)
     files = [os.path.join(run_dir, name) for name in (WEIGHTS_FILE, SAFETENSORS_FILE)]
     for path in files:
-        if os.path.isfile(path):
+        if storage.is_file(path):
             return path
     raise FileNotFoundError(
         f"{run_dir}: neither a checkpoint (ckpt-N.index) nor {WEIGHTS_FILE} nor {SAFETENSORS_FILE}; expected a "
@@ -148,7 +150,7 @@ def _read_npz(path, names):
     if kind:
         raise ValueError(f"{path}: {kind}; expected a run's {WEIGHTS_FILE}")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with storage.here(path) as here, np.load(here, allow_pickle=False) as file:
             return {name: file[name] for name in names if name in file.files}
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, AttributeError) as error:
         raise ValueError(f"{path}: damaged ({error}); get the file again") from None
@@ -180,7 +182,7 @@ def _assign(variable, array, what):
 def _load_checkpoint(model, prefix, partial):
     averaged, missing = set(), []
     try:
-        reader = tf.train.load_checkpoint(prefix)
+        reader = open_checkpoint(prefix)
         stored = reader.get_variable_to_shape_map()
         variables = named_variables(model)
         for name, variable in variables.items():
@@ -210,7 +212,7 @@ def _key(group, name):
 
 def stored_averages(prefix: str, names: Iterable[str]) -> set[str]:
     """Those of the names whose averages a training checkpoint holds."""
-    stored = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+    stored = open_checkpoint(prefix).get_variable_to_shape_map()
     return {name for name in names if _key("ema", name) in stored}
 
 
@@ -278,7 +280,7 @@ def training_config(given: Mapping[str, Any], resolve: Callable[[Config], Config
         custom = given.get("image_dir") or given.get("label_dir")
         mode = Path(given.get("dataset_mode") or ("custom" if custom else "scenes")).stem
         run_dir = os.path.join("checkpoints", f"{method}_{mode}")
-    if not os.path.exists(os.path.join(run_dir, CONFIG_FILE)):
+    if not storage.exists(os.path.join(run_dir, CONFIG_FILE)):
         config = resolve(options_for(method, given)(**given))
         return config.replace(checkpoint_dir=run_dir)
     stored = load_config(run_dir)
@@ -292,7 +294,7 @@ def _allowed_changes(stored, given, run_dir):
     own = options_of(stored)
     changes = {n: v for n, v in given.items() if n not in own or v != getattr(stored, n)}
     changes.pop("checkpoint_dir", None)
-    begun = any(Path(run_dir).glob("ckpt-*.index"))
+    begun = any(re.fullmatch(r"ckpt-.*\.index", name) for name in storage.names_in(run_dir))
     for name in sorted(changes):
         about = own[name].metadata if name in own else {"role": "network", "resume": False}
         # A converted or shipped run that training starts from: only the networks are given.

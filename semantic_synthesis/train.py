@@ -1,8 +1,11 @@
 """`train`: what the command line asks of training."""
 
+import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
+
+import tensorflow as tf
 
 from semantic_synthesis import data
 from semantic_synthesis.config import Config
@@ -10,9 +13,10 @@ from semantic_synthesis.files import locked
 from semantic_synthesis.methods import METHODS, extra_maps, instance_maps
 from semantic_synthesis.options import Command, asked_before_parsing, union
 from semantic_synthesis.runs import training_config
-from semantic_synthesis.training.strategy import is_chief, make_strategy
+from semantic_synthesis.training.strategy import is_chief, lost_worker, make_strategy
 from semantic_synthesis.training.trainer import Trainer
 
+WORKER_LOST = 75  # the exit code: try again later
 OPTIONS = union(method.config_class for method in METHODS.values())
 
 
@@ -21,7 +25,16 @@ def train(given: Mapping[str, Any]) -> int:
     config = training_config(given, data.resolve)
     strategy = make_strategy(config.distribute)  # before any other use of TensorFlow
     with locked(config.checkpoint_dir, "another training") if is_chief(strategy) else nullcontext():
-        return _train(config, strategy)
+        try:
+            return _train(config, strategy)
+        except tf.errors.OpError as error:
+            if config.distribute != "multi_worker" or not lost_worker(error):
+                raise
+            sys.stderr.write(
+                f"error: {config.checkpoint_dir}: another worker of this training is gone; start all that have ended "
+                "again, and they go on from the newest checkpoint (docs/scale.md)\n"
+            )
+            return WORKER_LOST
 
 
 def _train(config, strategy):

@@ -8,10 +8,13 @@ import json
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import (
     DISTRIBUTION_CASES,
     QUICK_CASES,
@@ -22,6 +25,7 @@ from helpers import (
     tiny_config,
     tiny_flags,
     train_steps,
+    wait_for,
 )
 
 SLOW_CASES = tuple(name for name in DISTRIBUTION_CASES if name not in QUICK_CASES)
@@ -161,6 +165,56 @@ def test_two_processes_train_as_one(tmp_path):
     assert len(list((tmp_path / "run" / "logs").iterdir())) == 1
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"config.json", "checkpoint", "ckpt-3.index", "logs", "samples"} < names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_worker_that_starts_again_does_not_change_the_weights(victim, tmp_path):
+    """Whoever ends is started again, as Slurm and Kubernetes do, until both workers are done."""
+    options = {"crop_size": 16, "modulation": "dense", "batch_size": 4, "total_steps": 60, "ema_decay": 0.9}
+    options |= {"num_discriminators": 1, "num_discriminator_layers": 2, "print_info_freq": 5}
+    found = {}
+    for name in ("calm", "killed"):
+        run = tmp_path / name
+        flags = tiny_flags(run, **options, distribute="multi_worker", save_model_freq=10)
+        cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+
+        def start(index, flags=flags, cluster=cluster):
+            task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+            worker = start_script("tests/workers/train_shallow.py", flags, TF_CONFIG=json.dumps(task))
+            threading.Thread(target=worker.communicate, daemon=True).start()  # a full pipe would stop it
+            return worker
+
+        workers, codes = [start(0), start(1)], []
+        try:
+            if name == "killed":
+                wait_for((run / "ckpt-10.sha256").exists, workers[victim])
+                workers[victim].kill()
+                codes.append(supervise(workers, start))
+            else:
+                assert supervise(workers, start) == []
+        finally:
+            for worker in workers:
+                worker.kill()
+        reader = tf.train.load_checkpoint(str(run / "ckpt-60"))
+        found[name] = {n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map() if n[0] != "_"}
+    assert codes[0] and 2 not in codes[0]  # ended by the loss, not by a mistake
+    assert found["calm"].keys() == found["killed"].keys() and len(found["calm"]) > 50
+    for name, values in found["calm"].items():
+        np.testing.assert_array_equal(found["killed"][name], values, err_msg=name)
+
+
+def supervise(workers, start, most=8):
+    """Starts workers again until all have ended well; the codes of the other ends."""
+    codes, end = [], time.monotonic() + 500
+    while any(worker.poll() != 0 for worker in workers) and len(codes) <= most and time.monotonic() < end:
+        for index, worker in enumerate(workers):
+            if worker.poll() not in (None, 0):
+                codes.append(worker.returncode)
+                workers[index] = start(index)
+        time.sleep(0.2)
+    assert [worker.poll() for worker in workers] == [0, 0], codes
+    return codes
 
 
 def test_multi_worker_needs_its_cluster(monkeypatch):

@@ -1,6 +1,7 @@
 """`generate` goes on: grown and moved folders, kills, flags about what is there, and the manifest."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from helpers import random_arrays, shallow_networks, tiny_config
 
-from semantic_synthesis import load, read_label, runs
+from semantic_synthesis import files, load, read_label, runs
 from semantic_synthesis.data.scenes import render_scene
 from semantic_synthesis.evaluation import GenerateOptions, generating, manifest
 from semantic_synthesis.evaluation.pictures import list_pictures
@@ -51,7 +52,7 @@ def made(run, run_dir, tmp_path, monkeypatch):
     def make(**changes):
         assert generating.generate(dataclasses.replace(options, **changes)) == 0
         folder = tmp_path / changes.get("results_dir", "out")
-        found = sorted(folder.rglob("*.png"))
+        found = sorted(p for p in folder.rglob("*") if p.suffix in (".png", ".jpg", ".webp"))
         return {str(p.relative_to(folder)): (p.read_bytes(), p.stat().st_mtime_ns) for p in found}
 
     return make
@@ -169,7 +170,7 @@ def test_killed_at_any_instant(made, tmp_path, monkeypatch):
     """Lines are written before pictures: whatever is lost, going on makes the same folder."""
     whole = made(results_dir=str(tmp_path / "whole"))
     with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError):
-        broken.setattr(generating, "write_png", lambda *_: 1 / 0)
+        broken.setattr(generating, "write_bytes", lambda *_: 1 / 0)
         made()
     path = tmp_path / "out" / manifest.LINES
     path.write_bytes(path.read_bytes()[:-9])  # and the last line is half there
@@ -182,3 +183,75 @@ def test_killed_at_any_instant(made, tmp_path, monkeypatch):
 def test_the_manifest_is_no_picture(made, tmp_path):
     made()
     assert list(list_pictures(str(tmp_path / "out"), "fake_dir")) == ["b", "d"]
+
+
+def test_formats(made, tmp_path):
+    """JPEG and WebP show what PNG holds; the manifest knows name and content of each."""
+    pictures = {"png": made(results_dir=str(tmp_path / "png"))}
+    for name in ("jpg", "webp"):
+        pictures[name] = made(results_dir=str(tmp_path / name), format=name)
+        entries = lines(tmp_path / name)
+        for stem in ("b", "d"):
+            content = pictures[name][f"{stem}.{name}"][0]
+            assert entries[f"{stem}.{name}"]["sha256"] == hashlib.sha256(content).hexdigest()
+            left, right = (
+                cv2.imdecode(np.frombuffer(p, np.uint8), 0).astype(int)
+                for p in (content, pictures["png"][f"{stem}.png"][0])
+            )
+            assert np.abs(left - right).mean() < 8
+        assert made(results_dir=str(tmp_path / name), format=name) == pictures[name]  # it goes on
+    small = made(results_dir=str(tmp_path / "small"), format="jpg", quality=40)
+    assert len(small["b.jpg"][0]) < len(pictures["jpg"]["b.jpg"][0])
+    with pytest.raises(ValueError, match=r"made with quality 40, asked for now: 95"):
+        made(results_dir=str(tmp_path / "small"), format="jpg")
+    with pytest.raises(ValueError, match=r"--quality 0; expected 1 to 100"):
+        made(quality=0)
+
+
+def test_png_compression_changes_files_not_pictures(made, tmp_path):
+    found = {level: made(results_dir=str(tmp_path / f"{level}"), png_compression=level) for level in (0, 9)}
+    none, most = (found[level]["b.png"][0] for level in (0, 9))
+    assert len(most) < len(none) and close(none, most)
+    with pytest.raises(ValueError, match=r"--png_compression 10; expected 0 to 9"):
+        made(png_compression=10)
+
+
+def test_a_folder_holds_pictures_of_one_format(made, tmp_path):
+    """Of an older version, too, which said no format."""
+    first = made()
+    record = json.loads((tmp_path / "out" / "generate.json").read_text())
+    (tmp_path / "out" / "generate.json").write_text(
+        json.dumps({k: v for k, v in record.items() if k != "format"})
+    )
+    assert made() == first
+    for options in ({}, {"skip_existing": True}):
+        with pytest.raises(ValueError, match=r"made with format 'png', asked for now: 'webp'"):
+            made(format="webp", **options)
+    assert set(made(format="webp", overwrite=True)) == {"b.webp", "d.webp"}
+
+
+def test_a_full_disk_ends_it_and_what_is_there_counts(made, tmp_path, monkeypatch):
+    whole, written = made(results_dir=str(tmp_path / "whole")), []
+
+    def full(path, content):
+        if written:
+            raise files.cannot_write(path, OSError(28, "No space left on device"))
+        written.append(path)
+        files.write_bytes(path, content)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(generating, "write_bytes", full)
+        with pytest.raises(OSError, match=r"png: cannot be written \(No space left on device\)"):
+            made()
+    assert len(list((tmp_path / "out").glob("*.png"))) == 1
+    assert {name: data for name, (data, _) in made().items()} == {
+        name: data for name, (data, _) in whole.items()
+    }
+
+
+def test_a_broken_map_does_not_cost_the_pictures_before_it(made, tmp_path):
+    draw(tmp_path / "maps", "a", "c", "e", "f")
+    (tmp_path / "maps" / "e.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"e\.png: label map's format"):
+        made()
+    assert {p.name for p in (tmp_path / "out").glob("*.png")} == {"a.png", "b.png", "c.png", "d.png"}

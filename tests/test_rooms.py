@@ -8,7 +8,8 @@ from test_names import PACKAGE, imports
 
 # Floors from the ground up; a room imports lower floors only, its own files, and what is listed behind it.
 FLOORS = (
-    {"options", "files", "foreign_files", "arrays"},
+    {"options", "storage", "foreign_files", "arrays"},
+    {"files"},
     {"safetensors_files"},
     {"checkpoint_files", "config", "pictures", "pth"},
     {"losses", "styles", "layers"},

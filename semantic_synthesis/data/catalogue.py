@@ -13,7 +13,8 @@ A description is a JSON object:
   options: defaults for the options of Config that are None.
   splits: {split: layout, or list of layouts of which the first whose photo folder exists is taken,
     or the name of another split}. A layout is {"image", "label", "instance", "disparity": pattern or list
-    of patterns, "list": file with the stems to keep}.
+    of patterns, "list": file with the stems to keep}, or {"shards": index that `prepare shards` wrote}.
+  class_table: the whole table as runs store it, instead of classes; `prepare shards` writes it.
   dataroot: default root folder, relative to the JSON file.
 A pattern is a path below dataroot: `**` (last of the folders) is any depth of folders, `{stem}` the part
 of the file name that is equal in photo, label map and instance map, `*` any text in the file name; the
@@ -41,6 +42,7 @@ STORED = "stored"
 _KINDS = {
     "name": str, "title": str, "source": str, "classes": list, "unknown_id": int, "instance_none_id": int,
     "instances": str, "resize_maps": bool, "exif": str, "options": dict, "dataroot": str, "splits": dict,
+    "class_table": dict,
 }  # fmt: skip
 _JSON_NAMES = {list: "list", dict: "object", str: "string", int: "integer", bool: "true or false"}
 _LAYOUT_KEYS = {*MAPS, *EXTRA_MAPS, "list"}
@@ -55,6 +57,7 @@ class Description:
     title: str = ""
     source: str = ""
     classes: list | None = None
+    class_table: dict | None = None
     unknown_id: int | None = None
     instance_none_id: int | None = None
     instances: str = "connected_components"
@@ -67,6 +70,8 @@ class Description:
     @cached_property
     def table(self) -> ClassTable | None:
         """The ClassTable, or None where the description leaves the classes to the user's files."""
+        if self.class_table is not None:
+            return ClassTable.from_dict(self.class_table, f"{self.path}: class_table")
         if self.classes is None:
             return None
         entries = list(self.classes)
@@ -149,6 +154,8 @@ def parse_description(values: Any, path: str | Path) -> Description:
 
 
 def _check_layout(layout, split, path):
+    if isinstance(layout, dict) and set(layout) == {"shards"} and isinstance(layout["shards"], str):
+        return
     if not isinstance(layout, dict) or set(layout) - _LAYOUT_KEYS or not {"image", "label"} <= set(layout):
         raise DataError(
             f"{path}: split '{split}' needs patterns for image and label, and may have instance and list"

@@ -1,8 +1,8 @@
 """Text files that say which label values are which class: numbers, or the lists that labelling tools write."""
 
-import os
 import re
 
+from .. import storage
 from .errors import DataError
 from .tables import ClassTable
 
@@ -17,10 +17,9 @@ _COLORS_FIRST = re.compile(r"(?P<color>\d+[ \t,]+\d+[ \t,]+\d+)[ \t,]+(?P<name>[
 def read_class_list(path: str, name: str) -> ClassTable:
     """The ClassTable of a text file; `name` is the dataset's. Errors: FileNotFoundError, DataError."""
     source = f"--semantic_label_path {path}"
-    if not os.path.isfile(path):
+    if not storage.is_file(path):
         raise FileNotFoundError(f"{source}: no such file; {EXPECTED}")
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        text = file.read()
+    text = "\n".join(storage.read(path).decode("utf-8-sig", "replace").splitlines())
     named = _named_classes(text, source)
     if named is None:
         return ClassTable.create(name, _label_values(text, source))

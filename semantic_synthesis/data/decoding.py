@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from .. import storage
 from ..files import check_regular
 from .errors import DataError
 from .headers import orientation, read_header
@@ -73,8 +74,7 @@ def read_bytes(path: str | Path) -> bytes:
     except ValueError as error:
         raise DataError(str(error)) from None
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = storage.read(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; check the path") from None
     except OSError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from absl import logging
 
+from .. import storage
 from ..files import check_regular
 from .catalogue import CUSTOM, EXTRA_MAPS, MAPS, Description, patterns_of
 from .decoding import PICTURE_SUFFIXES
@@ -53,14 +54,14 @@ def find_files(root: str | Path, pattern: str, report: Callable[[str], Any] = st
     """
     *parents, name = pattern.split("/")
     any_depth = "**" in parents
-    base = os.path.normpath(os.path.join(root, *(part for part in parents if part != "**")))
+    base = storage.normal(os.path.join(root, *(part for part in parents if part != "**")))
     rule, found, seen = _name_rule(name), {}, set()
-    for folder, subfolders, names in os.walk(base, followlinks=True):
-        seen.add(os.path.realpath(folder))
+    for folder, subfolders, names in storage.walk(base, links=True):
+        seen.add(storage.real(folder))
         subfolders[:] = [
             s for s in subfolders if any_depth and not s.startswith(".") and _real(folder, s) not in seen
         ]
-        inner = os.path.relpath(folder, base).replace(os.sep, "/")
+        inner = storage.below(folder, base).replace(os.sep, "/")
         for name in names:
             match = rule.fullmatch(name)
             if match is None or name.startswith("."):
@@ -83,7 +84,7 @@ def path_of(root: str | Path, pattern: str, stem: str) -> str:
 
 
 def _real(folder, name):
-    return os.path.realpath(os.path.join(folder, name))
+    return storage.real(os.path.join(folder, name))
 
 
 def _name_rule(name):
@@ -128,7 +129,7 @@ def find_places(
     """({kind: [(root folder, pattern)]}, stems to keep or None) of a split."""
     if config.image_dir or config.label_dir or description.name == CUSTOM:
         return _custom_places(config), None
-    root = _root(config, description)
+    root = root_of(config, description)
     layout = _present_layout(description, split, root)
     places = {kind: [(root, pattern) for pattern in patterns_of(layout, kind)]
               for kind in (*MAPS, *EXTRA_MAPS)}  # fmt: skip
@@ -154,7 +155,7 @@ def _refuse_one_folder(folders):
     """Two kinds of files in one folder cannot be told apart by the folder."""
     seen = {}
     for kind, path in folders.items():
-        other = seen.setdefault(os.path.realpath(path), kind) if path else kind
+        other = seen.setdefault(storage.real(path), kind) if path else kind
         if other != kind:
             raise DataError(
                 f"--{other}_dir and --{kind}_dir are the same folder, {path}; move the {NOUNS[kind]}s to one of their "
@@ -164,7 +165,7 @@ def _refuse_one_folder(folders):
 
 
 def _folder(kind, path):
-    if not os.path.isdir(path):
+    if not storage.is_folder(path):
         raise FileNotFoundError(f"--{kind}_dir {path}: no such folder; check the path")
     return path
 
@@ -176,15 +177,16 @@ def _no_instances_message(description):
     )
 
 
-def _root(config, description):
+def root_of(config: Config, description: Description) -> str:
+    """The root folder of a named dataset; DataError or FileNotFoundError where it is open or not there."""
     root = config.dataroot
     if not root and description.dataroot is not None:
-        root = os.path.normpath(os.path.join(os.path.dirname(description.path), description.dataroot))
+        root = storage.normal(os.path.join(os.path.dirname(description.path), description.dataroot))
     if not root:
         raise DataError(
             f"dataset_mode {description.name} needs --dataroot, the folder that holds the dataset"
         )
-    if not os.path.isdir(root):
+    if not storage.is_folder(root):
         raise FileNotFoundError(f"--dataroot {root}: no such folder; check the path")
     return root
 
@@ -196,11 +198,18 @@ def _folder_of(pattern):
 def _present_layout(description, split, root):
     """The first layout of the split whose photo folder exists; layouts are the dataset's known forms."""
     layouts = description.layouts(split)
+    if "shards" in layouts[0]:
+        raise DataError(
+            f"{description.path}: split '{split}' is made of shards, which hold no files to look at one by one; give "
+            "the dataset that they were made of"
+        )
     for layout in layouts:
-        if os.path.isdir(os.path.join(root, _folder_of(patterns_of(layout, "image")[0]))):
+        if storage.is_folder(os.path.join(root, _folder_of(patterns_of(layout, "image")[0]))):
             return layout
     expected = " or ".join(_folder_of(patterns_of(layout, "image")[0]) + "/" for layout in layouts)
-    inside = sorted(entry.name + "/" for entry in os.scandir(root) if entry.is_dir())
+    inside = sorted(
+        f"{name}/" for name in storage.names_in(root) if storage.is_folder(os.path.join(root, name))
+    )
     raise FileNotFoundError(
         f"--dataroot {root}: split '{split}' of {description.name} expects the folder {expected} here;"
         f" found {', '.join(inside[:8]) or 'no folders'}; give the folder above, or get this split's files"
@@ -212,8 +221,8 @@ def _read_list(root, name):
     path = os.path.join(root, name)
     check_regular(path)
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return [line.strip() for line in file if line.strip()]
+        lines = storage.read(path).decode("utf-8-sig").splitlines()
+        return [line.strip() for line in lines if line.strip()]
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: no such list of files; it names, one per line, the files of the split"
@@ -250,7 +259,7 @@ def _other_endings(places):
     """What the places hold instead of pictures, as the end of a message."""
     endings = Counter()
     for root, pattern in places:
-        for _, _, names in os.walk(os.path.join(root, _folder_of(pattern))):
+        for _, _, names in storage.walk(os.path.join(root, _folder_of(pattern))):
             endings.update(os.path.splitext(name)[1] or "none" for name in names if not name.startswith("."))
     if not endings:
         return ""

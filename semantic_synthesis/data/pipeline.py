@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
 from . import catalogue
-from .decoding import decode_disparity, decode_instance, decode_label, read_bytes, read_photo_of_map
+from .decoding import (
+    check_upright,
+    decode_disparity,
+    decode_image,
+    decode_instance,
+    decode_label,
+    read_bytes,
+)
 from .errors import DataError
 from .geometry import Geometry, fit_label
 from .instances import compact, regions
@@ -22,6 +29,7 @@ from .pairing import Sample, find_samples
 from .rarity import Rarity
 from .scanning import usable_cores
 from .scenes import SIZE_RANGE, render_scene
+from .shards import ShardSamples, index_path
 from .tables import ClassTable
 
 if TYPE_CHECKING:
@@ -54,12 +62,36 @@ def open_dataset(
             first_seed, min(count, config.scenes_count), geometry, not config.no_instance
         )
     else:
-        samples = find_samples(config, description, split, extra_maps=extra_maps)
+        samples: FileSamples | ShardSamples
+        if index_path(config, description, split):
+            samples = ShardSamples(config, description, split, extra_maps)
+        else:
+            samples = FileSamples(find_samples(config, description, split, extra_maps=extra_maps))
         source = Files(samples, table, description)
     rarity = None
     if config.rarity_dir and split == "train":
         rarity = Rarity(config.rarity_dir, len(source), functools.partial(_numbers, config.seed))
     return Dataset(config, table, geometry, source, instance_maps, rarity, extra_maps)
+
+
+class FileSamples:
+    """Samples whose maps are files of their own; `shards.ShardSamples` are the others."""
+
+    def __init__(self, samples: list[Sample]) -> None:
+        self._samples = samples
+        self.has_instances = samples[0].instance is not None
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._samples[index]
+
+    def contents(self, index: int, kinds: Sequence[str]) -> Iterator[tuple[bytes, str]]:
+        """(content, name for messages) of the files of a sample, in the order of kinds."""
+        for kind in kinds:
+            path = getattr(self._samples[index], kind)
+            yield read_bytes(path), path
 
 
 class Files:
@@ -68,32 +100,43 @@ class Files:
     `load(i)` gives (image uint8 [h, w, 3], label [h, w], instance [h, w] or None, name).
     """
 
-    def __init__(self, samples: list[Sample], table: ClassTable, description: Description) -> None:
+    def __init__(
+        self, samples: FileSamples | ShardSamples | Any, table: ClassTable, description: Description
+    ) -> None:
         self.samples = samples
         self.table = table
+        self.description = description
         self.instance_none_id = description.instance_none_id
-        self.has_instances = samples[0].instance is not None
+        self.has_instances = samples.has_instances
         self._resize_maps, self._turned = description.resize_maps, description.exif == catalogue.STORED
 
     def __len__(self) -> int:
         return len(self.samples)
 
+    def over(self, samples: Any) -> Files:
+        """The same rules for other samples, for `prepare shards`."""
+        return Files(samples, self.table, self.description)
+
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, str]:
         """Sample `index`, decoded and validated."""
-        sample = self.samples[index]
-        image = read_photo_of_map(sample.image, self._turned)
-        label = decode_label(read_bytes(sample.label), self.table, sample.label)
-        label = self._fitted(label, sample.label, image, sample.image)
+        kinds = ("image", "label", "instance") if self.has_instances else ("image", "label")
+        contents = self.samples.contents(index, kinds)
+        content, photo = next(contents)
+        if not self._turned:
+            check_upright(content, photo)
+        image = decode_image(content, photo)
+        content, path = next(contents)
+        label = self._fitted(decode_label(content, self.table, path), path, image, photo)
         instance = None
-        if self.has_instances and sample.instance is not None:
-            instance = decode_instance(read_bytes(sample.instance), sample.instance)
-            instance = self._fitted(instance, sample.instance, image, sample.image)
-        return image, label, instance, sample.image
+        if self.has_instances:
+            content, path = next(contents)
+            instance = self._fitted(decode_instance(content, path), path, image, photo)
+        return image, label, instance, photo
 
     def load_extra(self, kind: str, index: int, shape: tuple[int, ...]) -> np.ndarray:
         """Another map of sample `index`, int32 [h, w] of the photo's shape."""
-        path = getattr(self.samples[index], kind)
-        map_ = decode_disparity(read_bytes(path), path)
+        content, path = next(self.samples.contents(index, (kind,)))
+        map_ = decode_disparity(content, path)
         if map_.shape != shape and not self._resize_maps:
             raise DataError(
                 f"{path}: {map_.shape[1]}x{map_.shape[0]} pixels, the photo has {shape[1]}x{shape[0]}; "
@@ -187,7 +230,9 @@ class Dataset:
         )
         self.source = source
 
-    def batches(self, batch_size: int, first_step: int = 0, training: bool = True) -> tf.data.Dataset:
+    def batches(
+        self, batch_size: int, first_step: int = 0, training: bool = True, share: tuple[int, int] = (0, 1)
+    ) -> tf.data.Dataset:
         """The tf.data.Dataset of the batches of steps first_step, first_step + 1, ...
 
         Elements: image float32 [B, H, W, 3] in [-1, 1]; label int32 [B, H, W] in [0, C); instance int32
@@ -197,10 +242,14 @@ class Dataset:
         Training: endless; each epoch draws `size` samples in a new order; crop and flip depend on the
         seed and the row alone. Testing: all samples once, in order, resized or cropped in the middle;
         the last batch may be smaller.
+        share: (i, n), in training: only the i-th of n equal parts of every batch, B = batch_size / n; nothing of
+        the others is read.
         """
         if training:
+            part = batch_size // share[1]
+            first = share[0] * part
             rows = tf.data.Dataset.counter(first_step).map(
-                lambda step: step * batch_size + tf.range(batch_size, dtype=tf.int64)
+                lambda step: step * batch_size + first + tf.range(part, dtype=tf.int64)
             )
         else:
             first_row = first_step * batch_size

@@ -1,4 +1,4 @@
-"""The commands of `python -m semantic_synthesis prepare`: check, describe, instances, celeba, scenes.
+"""The commands of `python -m semantic_synthesis prepare`: check, describe, instances, celeba, shards, scenes.
 
 Each is a function from its options to an exit code, and COMMANDS lists them with their options.
 """
@@ -26,6 +26,7 @@ from .geometry import fit_label
 from .pairing import find_places, find_samples, path_of
 from .scanning import map_files
 from .scenes import CLASSES, COLORS, render_scene
+from .sharding import ShardsOptions, make_shards
 from .tables import ClassTable
 
 CELEBA_PARTS = (
@@ -312,6 +313,9 @@ COMMANDS = {
     ),
     "celeba": Command(
         CelebaOptions, celeba, "prepare celeba --dataroot CelebAMask-HQ",
+    ),
+    "shards": Command(
+        ShardsOptions, make_shards, "prepare shards --image_dir photos --label_dir labels --out shards",
     ),
     "scenes": Command(
         ScenesOptions, write_scenes, "prepare scenes --out scenes --count 100",

@@ -12,6 +12,7 @@ from .class_lists import read_class_list
 from .errors import DataError
 from .pairing import Sample, find_samples, stop
 from .scanning import scan_classes
+from .shards import ShardSamples, index_path
 from .tables import ClassTable
 
 if TYPE_CHECKING:
@@ -35,7 +36,13 @@ def resolve(config: AnyConfig) -> AnyConfig:
     config = config.replace(dataset_mode=mode)
     description = catalogue.describe(mode)
     config = fill_options(config, description)
-    samples = [] if description.name == catalogue.SCENES else find_samples(config, description, "train")
+    if description.name == catalogue.SCENES:
+        samples = []
+    elif index_path(config, description, "train"):
+        samples = []
+        ShardSamples(config, description, "train")
+    else:
+        samples = find_samples(config, description, "train")
     table = class_table(config, description, samples)
     return config.replace(class_table=table.to_dict())
 

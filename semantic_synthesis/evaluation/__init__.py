@@ -1,7 +1,8 @@
 """Evaluation: FID, KID, LPIPS and mIoU with stated protocols; folders of layouts to folders of pictures."""
 
 from semantic_synthesis.evaluation.evaluating import EvaluateOptions, evaluate
-from semantic_synthesis.evaluation.generating import GenerateOptions, generate
+from semantic_synthesis.evaluation.generating import generate
+from semantic_synthesis.evaluation.jobs import GenerateOptions
 from semantic_synthesis.options import Command
 
 COMMANDS = {

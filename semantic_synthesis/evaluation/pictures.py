@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from absl import logging
 
+from semantic_synthesis import storage
 from semantic_synthesis.data import ClassTable, fit_image, fit_label, read_image, read_label
 from semantic_synthesis.data.errors import printable
 from semantic_synthesis.data.pairing import find_files, natural_order
@@ -15,7 +16,7 @@ ANY_PICTURE = "**/{stem}.*"
 
 def list_pictures(folder: str, flag: str) -> dict[str, str]:
     """{stem: path} of all pictures below a folder, in natural order of the stems."""
-    if not folder or not os.path.isdir(folder):
+    if not folder or not storage.is_folder(folder):
         raise FileNotFoundError(f"--{flag} {folder}: no such folder; check the path")
     found = find_files(folder, ANY_PICTURE)
     if not found:
@@ -25,11 +26,11 @@ def list_pictures(folder: str, flag: str) -> dict[str, str]:
 
 def files_beside(folder: str, found: Mapping[str, str]) -> list[str]:
     """Names, relative to a folder, of the files below it that are none of {stem: path}: no pictures, or hidden."""
-    used = set(map(os.path.realpath, found.values()))
+    used = set(map(storage.real, found.values()))
     paths = (
-        os.path.join(root, name) for root, _, names in os.walk(folder, followlinks=True) for name in names
+        os.path.join(root, name) for root, _, names in storage.walk(folder, links=True) for name in names
     )
-    return sorted(os.path.relpath(path, folder) for path in paths if os.path.realpath(path) not in used)
+    return sorted(storage.below(path, folder) for path in paths if storage.real(path) not in used)
 
 
 def say_left_out(what: str, why: str, names: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from semantic_synthesis import data
 from semantic_synthesis.data import catalogue
 from semantic_synthesis.evaluation import pictures
-from semantic_synthesis.evaluation.manifest import LINES, RECORD
+from semantic_synthesis.evaluation.manifest import LINES, PIECES, RECORD
 from semantic_synthesis.evaluation.metrics import DiversityMetric
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.runs import run_sha256
@@ -63,7 +63,7 @@ class FolderStream:
             self._leave_out(
                 flag,
                 "they are no pictures or hidden",
-                [name for name in beside if name not in (RECORD, LINES)],
+                [name for name in beside if name not in (RECORD, LINES) and not PIECES.fullmatch(name)],
             )
         used = set(map(_layout_of, self.fakes)) | set(self.fakes)
         unused = [path for stem, path in self.labels.items() if stem not in used] if self.fakes else []
@@ -160,7 +160,8 @@ class RunStream:
         whole = data.open_dataset(
             config.replace(max_dataset_size=0), self.options.split, self.run.instance_maps
         )
-        names = [sample.label for sample in whole.source.samples[self.dataset.count :]]
+        samples = whole.source.samples
+        names = [samples[i].label for i in range(self.dataset.count, len(samples))]
         pictures.say_left_out(f"--max_images {self.options.max_images}", "there are more layouts", names)
         return names
 

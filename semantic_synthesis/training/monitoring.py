@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.plugins.hparams import api as hparams
 
+from semantic_synthesis import storage
 from semantic_synthesis.checkpoint_files import as_os_errors
 from semantic_synthesis.options import options_of
 from semantic_synthesis.pictures import contact_sheet, write_png
@@ -57,7 +58,7 @@ class Monitor:
         self.writer = None
         if active:
             for folder in (config.results_folder, config.log_folder):
-                os.makedirs(folder, exist_ok=True)
+                storage.make_folder(folder)
             with as_os_errors(config.log_folder):
                 self.writer = tf.summary.create_file_writer(config.log_folder)
                 _start_session(self.writer, first + 1)
@@ -68,7 +69,7 @@ class Monitor:
             return
         with self._writing(self.first):
             tf.summary.text("run/options", options_table(self.config), description="All options of this run.")
-            where = os.path.abspath(self.config.checkpoint_dir)
+            where = storage.absolute(self.config.checkpoint_dir)
             trial = f"{os.path.basename(where)}-{zlib.crc32(os.fsencode(where)):08x}"  # the same when it is resumed
             hparams.hparams(compared_options(self.config), trial_id=trial)
 

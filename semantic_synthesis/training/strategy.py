@@ -34,6 +34,17 @@ def without_remapper() -> Iterator[None]:
         tf.config.optimizer.set_experimental_options({"remapping": before})
 
 
+def lost_worker(error: tf.errors.OpError) -> bool:
+    """Whether an error of a step says that another worker of the training ended or cannot be reached."""
+    gone = (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+    )
+    return isinstance(error, gone) or "Collective ops is aborted" in (error.message or "")
+
+
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes files (always, but for multi_worker)."""
     resolver = strategy.cluster_resolver

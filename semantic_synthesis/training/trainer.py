@@ -15,7 +15,14 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from semantic_synthesis.checkpoint_files import CheckpointWriter, newest_checkpoint, remove_leftovers
+from semantic_synthesis import storage
+from semantic_synthesis.checkpoint_files import (
+    CheckpointWriter,
+    checkpoint_number,
+    checkpoint_prefix,
+    newest_checkpoint,
+    remove_leftovers,
+)
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.runs import (
     WEIGHTS_FILE,
@@ -92,7 +99,7 @@ class Trainer:
             optimizers[objective] = optimizer.named_state([names[id(variable)] for variable in trained])
         state = {"model": checkpoint_variables(self.method), "optimizers": optimizers, "step": self.step}
         folder = self.config.checkpoint_dir
-        newest = newest_checkpoint(folder)
+        newest = self._agreed(newest_checkpoint(folder))
         if newest:
             try:
                 self._restore(newest, state)
@@ -103,7 +110,7 @@ class Trainer:
                     "files to use an older one"
                 ) from None
             logging.info("resuming %s at step %d", newest, self.steps_done)
-        elif os.path.exists(os.path.join(folder, WEIGHTS_FILE)):
+        elif storage.exists(os.path.join(folder, WEIGHTS_FILE)):
             self._start_from(folder)
         elif self.config.init_from:
             self._start_from(self.config.init_from)
@@ -111,11 +118,25 @@ class Trainer:
             self._scratch = tempfile.TemporaryDirectory(prefix="worker-checkpoints-")
             folder = self._scratch.name
         else:
-            os.makedirs(folder, exist_ok=True)
+            storage.make_folder(folder)
             remove_leftovers(folder)
         self.checkpoints = CheckpointWriter(
             tf.train.Checkpoint(**state, ema=self.ema), folder, KEPT_CHECKPOINTS
         )
+
+    def _agreed(self, newest):
+        """The checkpoint that the chief found: another worker, started at another instant, may see an older one."""
+        if self.config.distribute != "multi_worker":
+            return newest
+        found = checkpoint_number(newest) if newest and self.is_chief else 0
+
+        @tf.function(autograph=False)
+        def ask():
+            first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
+            return tf.where(first, tf.constant(found, tf.int64), 0)
+
+        number = int(self.strategy.reduce("SUM", self.strategy.run(ask), axis=None))
+        return checkpoint_prefix(self.config.checkpoint_dir, number) if number else None
 
     def _start_from(self, folder):
         missing = load_weights(self.method, folder, partial=True)
@@ -258,13 +279,13 @@ class Trainer:
         first, size = self.steps_done, self.config.batch_size
 
         def local(context):
-            share = size // context.num_input_pipelines
-            start = context.input_pipeline_id * share
-            stream = self.dataset.batches(size, first_step=first)
-            if context.num_input_pipelines > 1:
-                stream = stream.map(lambda batch: {k: v[start : start + share] for k, v in batch.items()})
+            share = (context.input_pipeline_id, context.num_input_pipelines)
+            shared = {"share": share} if share[1] > 1 else {}  # each worker reads its own rows only
+            stream = self.dataset.batches(size, first_step=first, **shared)
             per_replica = size // self.strategy.num_replicas_in_sync
-            return stream if per_replica == size else stream.rebatch(per_replica, drop_remainder=True)
+            return (
+                stream if per_replica * share[1] == size else stream.rebatch(per_replica, drop_remainder=True)
+            )
 
         return self.strategy.distribute_datasets_from_function(local)
 

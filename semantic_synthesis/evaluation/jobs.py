@@ -1,0 +1,180 @@
+"""What `generate` is asked for: its options, and one job per layout with all that its pictures are made of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from semantic_synthesis import storage
+from semantic_synthesis.evaluation.manifest import checksum, style_seed
+from semantic_synthesis.evaluation.pictures import list_pictures, match_stems, parse_shard
+from semantic_synthesis.inference import Synthesizer
+from semantic_synthesis.options import check_seeds, option
+from semantic_synthesis.pictures import FORMATS, Encoding
+from semantic_synthesis.runs import find_run
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """Options of `generate`; the run knows all others."""
+
+    checkpoint_dir: str = option("demo_spade", "Run folder, or the name of a shipped run.")
+    label_dir: str = option("", "Folder of label maps; folders inside are searched too.")
+    instance_dir: str = option("", "Folder of instance maps of the same names, for runs trained with them.")
+    style_dir: str = option(
+        "", "Folder of style photos of the same names, or of a single photo for all; empty: random styles."
+    )
+    style_label_dir: str = option(
+        "", "Folder of the style photos' own label maps, named as these, for runs that read styles by class or region; "
+        "empty: each photo shows the layout of its name.",
+    )  # fmt: skip
+    results_dir: str = option("results", "Where the pictures go, named as the label maps.")
+    num_samples: int = option(1, "Random styles per layout; with more than one, files end in _0, _1, ...")
+    seed: int = option(
+        0,
+        "Seed: the styles of a layout follow from it and from the layout's name; with photos, what these leave open.",
+    )
+    overwrite: bool = option(False, "Make pictures anew that are there already.")
+    skip_existing: bool = option(False, "Leave pictures that are there already, whatever made them.")
+    shard: str = option("", "i/n: make only every n-th layout from the i-th on, i from 0; empty: all.")
+    batch_size: int = option(4, "Pictures computed at once.")
+    engine: str = option(
+        "threads",
+        "What makes the pictures: this process, or workers of Apache Beam.",
+        choices=("threads", "beam"),
+    )
+    runner: str = option("DirectRunner", "Beam's runner.")
+    beam_option: tuple = option((), "A flag of Beam's own, for example --direct_num_workers=4.")
+    format: str = option("png", "Format of the pictures; png alone loses nothing.", choices=FORMATS)
+    quality: int = option(
+        95, "Quality of JPEG and WebP, 1 to 100. JPEG holds colours at half the resolution.", least=1
+    )
+    png_compression: int = option(
+        None,
+        "Compression of PNG, 0 (none, fastest) to 9 (smallest, slowest); default: fast.",
+        kind=int,
+        least=0,
+    )
+    precision: str = option("float32", "Arithmetic of the network.", choices=("float32", "bfloat16"))
+
+
+def checked(options: Any) -> tuple[int, int]:
+    """The shard as (index, count), after what options alone can be wrong about (ValueError, one line)."""
+    check_seeds(options.seed, 0)
+    for name in ("num_samples", "batch_size"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} {getattr(options, name)}; expected 1 or more")
+    if options.overwrite and options.skip_existing:
+        raise ValueError("--overwrite and --skip_existing contradict each other; leave one out")
+    if options.style_dir and options.num_samples > 1:
+        raise ValueError("--num_samples needs random styles; leave --style_dir or --num_samples out")
+    if options.style_label_dir and not options.style_dir:
+        raise ValueError(
+            "--style_label_dir without --style_dir; expected the photos of these label maps, too"
+        )
+    if not 1 <= options.quality <= 100:
+        raise ValueError(f"--quality {options.quality}; expected 1 to 100")
+    if options.png_compression is not None and not 0 <= options.png_compression <= 9:
+        raise ValueError(f"--png_compression {options.png_compression}; expected 0 to 9")
+    return parse_shard(options.shard)
+
+
+def found_anywhere(options: GenerateOptions) -> GenerateOptions:
+    """The options with whole paths, for processes that start in another folder."""
+    names = ("label_dir", "instance_dir", "style_dir", "style_label_dir", "results_dir")
+    paths: dict[str, Any] = {
+        name: storage.absolute(path) for name in names if (path := getattr(options, name))
+    }
+    return replace(options, checkpoint_dir=storage.absolute(find_run(options.checkpoint_dir)), **paths)
+
+
+def encoding_of(options: Any) -> Encoding:
+    """How the pictures are written to files."""
+    return Encoding(options.format, options.quality, options.png_compression)
+
+
+def settings(options: Any, weights: str) -> dict[str, Any]:
+    """What the pictures of one folder have in common; folders are for the reader, as they may move."""
+    folders = ("checkpoint_dir", "label_dir", "instance_dir", "style_dir", "style_label_dir")
+    found = {name: getattr(options, name) for name in folders}
+    lossy = {} if options.format == "png" else {"quality": options.quality}
+    return {
+        **{name: storage.absolute(folder) if folder else "" for name, folder in found.items()},
+        "weights_sha256": weights, "num_samples": options.num_samples,
+        "seed": options.seed, "precision": options.precision, "format": options.format, **lossy,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Output:
+    """A picture to be made: its file below the results folder and the seed of its style."""
+
+    file: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A layout and what becomes of it: paths ("" for none), and the beginning of the weights' checksum."""
+
+    label: str
+    instance: str
+    style: str
+    style_label: str
+    outputs: tuple[Output, ...]
+    weights: str
+
+    def facts(self, output: Output) -> dict[str, Any]:
+        """What the manifest says of a picture: seed, name of the style photo, checksums of all it is made of."""
+        return {
+            "seed": output.seed,
+            "style": os.path.basename(self.style),
+            "label_map": checksum(self.label),
+            "instance_map": checksum(self.instance),
+            "style_photo": checksum(self.style),
+            "style_label_map": checksum(self.style_label),
+            "run": self.weights,
+        }
+
+
+def jobs_of(options: Any, layouts: Mapping[str, str], weights: str) -> list[Job]:
+    """One job per layout of {stem: path}, in its order. weights: checksum of the run's."""
+    instances = photos = maps = [""] * len(layouts)
+    if options.instance_dir:
+        found = list_pictures(options.instance_dir, "instance_dir")
+        instances = match_stems(layouts, found, "instance map")
+    if options.style_dir:
+        styles = list_pictures(options.style_dir, "style_dir")
+        single = next(iter(styles.values()))
+        photos = [single] * len(layouts) if len(styles) == 1 else match_stems(layouts, styles, "style photo")
+    if options.style_label_dir:
+        found = list_pictures(options.style_label_dir, "style_label_dir")
+        of_photo = dict(
+            zip(styles.values(), match_stems(styles, found, "label map of the style"), strict=True)
+        )
+        maps = [of_photo[photo] for photo in photos]
+    jobs, suffix = [], encoding_of(options).suffix
+    for number, (stem, label) in enumerate(layouts.items()):
+        endings = [""] if options.num_samples == 1 else [f"_{s}" for s in range(options.num_samples)]
+        outputs = tuple(
+            Output(stem + ending + suffix, style_seed(options.seed, stem, s))
+            for s, ending in enumerate(endings)
+        )
+        jobs.append(Job(label, instances[number], photos[number], maps[number], outputs, weights[:16]))
+    return jobs
+
+
+def check_styles(run: Synthesizer, jobs: list[Job]) -> None:
+    """Refuses label maps that no style needs, and a photo that cannot show all the layouts it is for."""
+    if not jobs or not jobs[0].style:
+        return
+    reads = run.method.encoder_sees_layout
+    if jobs[0].style_label and not reads:
+        raise ValueError("--style_label_dir: this run reads one style off the whole photo; leave it out")
+    if reads and not jobs[0].style_label and len({job.style for job in jobs}) < len(jobs):
+        raise ValueError(
+            f"{jobs[0].style}: one style photo for {len(jobs)} layouts, of which this run reads a style by class or "
+            "region; give the photo's own label map with --style_label_dir"
+        )

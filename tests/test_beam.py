@@ -1,0 +1,105 @@
+"""`generate --engine beam` with several processes: every picture once, the bytes of plain `generate`."""
+
+import importlib.util
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from helpers import assert_user_error, finish, random_arrays, start_script, tiny_config
+from test_generating import draw, lines
+
+from semantic_synthesis import runs
+
+PROCESSES = ["--engine=beam", "--beam_option=--direct_running_mode=multi_processing",
+             "--beam_option=--direct_num_workers=2"]  # fmt: skip
+needs_beam = pytest.mark.skipif(
+    importlib.util.find_spec("apache_beam") is None, reason="apache_beam is not here"
+)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("beam")
+    config = tiny_config(folder / "run", use_vae=True, crop_size=32)
+    config.save(folder / "run")
+    runs.save_weights(str(folder / "run"), random_arrays(runs.build_method(config, training=False)))
+    draw(folder / "maps", *(f"m{i}" for i in range(120)), "in/m")
+    return folder
+
+
+def start(inputs, out, *arguments):
+    given = [f"--checkpoint_dir={inputs}/run", f"--label_dir={inputs}/maps", f"--results_dir={out}"]
+    return start_script("semantic_synthesis/__main__.py", ["generate", *given, *arguments])
+
+
+def pictures(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*.png")}
+
+
+@pytest.fixture(scope="module")
+def plain(inputs):
+    assert finish(start(inputs, inputs / "plain"))[0] == 0
+    return pictures(inputs / "plain")
+
+
+@needs_beam
+@pytest.mark.slow
+def test_two_processes_make_the_same_bytes(inputs, plain, tmp_path):
+    code, _, err = finish(start(inputs, tmp_path / "out", *PROCESSES))
+    assert code == 0, err[-3000:]
+    assert pictures(tmp_path / "out") == plain and len(plain) == 121
+    text = (tmp_path / "out" / "manifest.jsonl").read_text()
+    assert len(text.splitlines()) == 121 and lines(tmp_path / "out") == lines(inputs / "plain")
+
+
+@needs_beam
+@pytest.mark.slow
+def test_a_killed_worker_costs_no_picture_and_makes_none_twice(inputs, plain, tmp_path):
+    """Whether the runner goes on without it or gives up: the same command then makes what is left."""
+    process = start(inputs, tmp_path / "out", *PROCESSES)
+    end = time.monotonic() + 200
+    while len(pictures(tmp_path / "out")) < 4 and time.monotonic() < end:
+        time.sleep(0.05)
+    victim = workers_of(process.pid)[0]
+    os.kill(victim, signal.SIGKILL)
+    try:
+        finish(process, timeout=60)
+    except Exception:
+        process.kill()
+    for worker in workers_of(process.pid):
+        os.kill(worker, signal.SIGKILL)
+    code, _, err = finish(start(inputs, tmp_path / "out", *PROCESSES))
+    assert code == 0, err[-3000:]
+    assert pictures(tmp_path / "out") == plain and lines(tmp_path / "out") == lines(inputs / "plain")
+
+
+def workers_of(parent):
+    """Processes of Beam's workers below a process."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (path / "cmdline").read_bytes()
+            above = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if b"sdk_worker_main" in command and above == parent:
+            found.append(int(path.name))
+    return found
+
+
+@needs_beam
+@pytest.mark.slow
+def test_a_broken_map_is_one_line(inputs, tmp_path):
+    draw(tmp_path / "maps", "a")
+    (tmp_path / "maps" / "b.png").write_bytes(b"no picture")
+    code, _, err = finish(start(inputs, tmp_path / "out", *PROCESSES, f"--label_dir={tmp_path}/maps"))
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 2 and len(errors) == 1 and "b.png: label map's format" in errors[0], err[-3000:]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("apache_beam") is not None, reason="apache_beam is here")
+def test_without_beam_it_says_what_to_install(inputs, tmp_path):
+    result = finish(start(inputs, tmp_path / "out", "--engine=beam"))
+    assert_user_error(result, "pip install 'semantic-synthesis[beam]'")
