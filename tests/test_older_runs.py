@@ -34,13 +34,15 @@ def resumed(tmp_path_factory):
 
 
 def test_a_run_with_averages_continues(resumed):
-    """Bit-equal where it was recorded; elsewhere processors may add in another order."""
+    """Equal up to the order of sums. A batch norm takes off what the bias before it adds, so that bias' gradient is
+    nothing but rounding, which Adam makes steps of full length of; it and the mean it moves are compared loosely."""
     trainer, losses, _ = resumed
     expected = dict(np.load(DATA / "ema_run_at_7.npz"))
     found = {**state_arrays(trainer), **{f"loss/{name}": np.array(values) for name, values in losses.items()}}
     assert trainer.steps_done == 7 and len([key for key in expected if key.startswith("ema/")]) > 20
     for key, values in expected.items():
-        np.testing.assert_allclose(found[key], values, rtol=2e-5, atol=1e-6, err_msg=key)
+        loose = key.endswith(("conv_0/bias", "norm_1/statistics/moving_mean"))
+        np.testing.assert_allclose(found[key], values, rtol=2e-5, atol=1e-3 if loose else 1e-6, err_msg=key)
 
 
 def test_averages_of_statistics_begin_with_the_models(resumed):
