@@ -1,0 +1,72 @@
+"""The shipped clVAE run: levels of one class change that class, photos give their look, random styles are of a piece."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semantic_synthesis import data
+from semantic_synthesis.data.scenes import render_scene
+from semantic_synthesis.inference import load_run
+from semantic_synthesis.restyling import apply_edits, parse_edit
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "checkpoints" / "demo_clvae"
+SCENES = ROOT / "datasets" / "scenes"
+
+pytestmark = pytest.mark.skipif(not DEMO.exists(), reason="the shipped run is not in this checkout")
+
+
+@pytest.fixture(scope="module")
+def run():
+    return load_run(str(DEMO))
+
+
+def maps(run, name):
+    label = data.read_label(SCENES / f"{name}_label.png", run.table)
+    return label, data.read_instance(SCENES / f"{name}_instance.png")
+
+
+@pytest.mark.parametrize("name, label", [("tree", "village"), ("grass", "fields"), ("water", "lake")])
+def test_coarse_levels_of_a_class_change_the_class(run, name, label):
+    """From another photo: its own pixels much more than those of others."""
+    label, instance = maps(run, label)
+    layout = run.layout(label, instance)
+    style = run.sample_style([2], layout)
+    source = f"{SCENES / 'style_sunset.png'},{SCENES / 'style_sunset_label.png'}"
+    edit = parse_edit(f"class:{name}/2-4={source}", run.table.names)
+    before, after = (
+        run.synthesize(layout, s)[0].astype(float)
+        for s in (style, apply_edits(run, [edit], label, instance, style))
+    )
+    inside, change = label == run.table.names.index(name), np.abs(after - before).mean(-1)
+    assert change[inside].mean() > 2 * change[~inside].mean()
+    assert change[inside].mean() > 3
+
+
+def test_photos_give_their_look(run):
+    """In the style of one look of a scene, the picture's colours are nearer to that look than to the others."""
+    right = total = 0
+    for seed in range(1_000_200, 1_000_206):
+        scenes = {look: render_scene(seed, *run.size, look=look) for look in ("day", "sunset", "night")}
+        layout = run.layout(scenes["day"].label, scenes["day"].instance)
+        for look, scene in scenes.items():
+            picture = run.synthesize(layout, run.encode_style(scene.image, layout))[0].astype(float)
+            distances = {other: np.abs(picture - s.image).mean() for other, s in scenes.items()}
+            right += min(distances, key=distances.get) == look
+            total += 1
+    assert right >= total - 1, f"{right} of {total}"
+
+
+def test_random_styles_are_those_of_photos(run):
+    """The shipped prior is a fitted one: classes vary together."""
+    prior = run.method.prior
+    assert np.linalg.norm(prior.factors.numpy()) > 5
+    styles = run.sample_style(range(500))["class_latents"].numpy()  # [N,5,C,Z]
+    sky, water = (styles[:, 3, run.table.names.index(name)] for name in ("sky", "water"))
+    correlation = np.corrcoef(sky.T, water.T)[: sky.shape[1], sky.shape[1] :]
+    assert np.abs(correlation).max() > 0.5
+
+
+def test_shipped_run_is_small():
+    assert sum(path.stat().st_size for path in DEMO.iterdir()) <= 8e6
