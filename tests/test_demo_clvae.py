@@ -1,4 +1,4 @@
-"""The shipped clVAE run: levels of one class change that class, photos give their look, random styles are of a piece."""
+"""The shipped clVAE run: levels of a class change that class, photos give their look, random styles are of a piece."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def maps(run, name):
     return label, data.read_instance(SCENES / f"{name}_instance.png")
 
 
-@pytest.mark.parametrize("name, label", [("tree", "village"), ("grass", "fields"), ("water", "lake")])
+@pytest.mark.parametrize("name, label", [("tree", "village"), ("house", "village"), ("water", "lake")])
 def test_coarse_levels_of_a_class_change_the_class(run, name, label):
     """From another photo: its own pixels much more than those of others."""
     label, instance = maps(run, label)
@@ -61,7 +61,7 @@ def test_photos_give_their_look(run):
 def test_random_styles_are_those_of_photos(run):
     """The shipped prior is a fitted one: classes vary together."""
     prior = run.method.prior
-    assert np.linalg.norm(prior.factors.numpy()) > 5
+    assert np.linalg.norm(prior.looks.numpy()) > 5
     styles = run.sample_style(range(500))["class_latents"].numpy()  # [N,5,C,Z]
     sky, water = (styles[:, 3, run.table.names.index(name)] for name in ("sky", "water"))
     correlation = np.corrcoef(sky.T, water.T)[: sky.shape[1], sky.shape[1] :]

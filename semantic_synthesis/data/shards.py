@@ -118,7 +118,9 @@ def _read(path):
 class ShardSamples:
     """A split of shards as `pipeline.Files` reads it: length, kinds of maps, and the contents of a sample's files."""
 
-    def __init__(self, config: Config, description: Description, split: str, extra_maps: Sequence[str] = ()):
+    def __init__(
+        self, config: Config, description: Description, split: str, extra_maps: Sequence[str] = ()
+    ) -> None:
         path = index_path(config, description, split)
         assert path is not None
         self.index = ShardIndex(path)

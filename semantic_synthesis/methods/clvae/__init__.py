@@ -31,7 +31,6 @@ from semantic_synthesis.layers import ResidualBlock, add_array, modulation_form,
 from semantic_synthesis.layers.cells import class_cells, number_cells, sample_numbers
 from semantic_synthesis.layers.spreading import gather
 from semantic_synthesis.methods.clvae.encoder import LEVELS, ClassEncoder, PhotoStyle
-from semantic_synthesis.methods.clvae.prior import StylePrior
 from semantic_synthesis.methods.conditional_gan import (
     ConditionalGAN,
     ConditionalGANConfig,
@@ -39,6 +38,7 @@ from semantic_synthesis.methods.conditional_gan import (
     random_rows,
 )
 from semantic_synthesis.methods.method import Objective, row_normal
+from semantic_synthesis.methods.style_prior import make_prior
 from semantic_synthesis.networks import parse_norm
 from semantic_synthesis.normalization import SPADE as SPADENorm
 from semantic_synthesis.normalization import LabelRows, parse_norm_G
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 # The level whose latents a block sees, 0 the finest; other blocks see the one-hot label map. By block, not by
 # stride: at depth "more" the strides differ and the levels do not.
 BLOCK_LEVELS = {"head_0": 4, "G_middle_0": 3, "G_middle_1": 3, "up_0": 2, "up_1": 1, "up_2": 0}
-_LATENTS, _FACTORS = 1 << 33, 1 << 34  # keep the seeds of class latents and factors apart from those of z
+_LATENTS = 1 << 33  # keeps the seeds of class latents apart from those of z
 
 _networks = functools.partial(option, group="Generator, encoder, discriminator", role="network")
 
@@ -114,14 +114,10 @@ class CLVAE(ConditionalGAN):
     def __init__(self, config: CLVAEConfig, training: bool = True, initial_weights: bool = True) -> None:
         if config.latent_dim is not None and config.latent_dim < 1:
             raise ValueError(f"--latent_dim {config.latent_dim}; expected 1 or more")
-        if config.prior_factors < 0 or (config.prior_factors and not config.use_vae):
-            raise ValueError(
-                f"--prior_factors {config.prior_factors}: expected 0 or more, and an encoder to read styles (use_vae)"
-            )
         super().__init__(config, training, initial_weights, name="clvae")
         self.embedding = ClassEmbedding(self.num_classes, self.latent_dim, init=self.init)
         size = LEVELS * self.num_classes * self.latent_dim + config.z_dim
-        self.prior = StylePrior(size, config.prior_factors) if config.prior_factors else None
+        self.prior = make_prior(config, size)
         self.form = modulation_form(config.modulation, parse_norm_G(config.norm_G).kernel_size)
         self.levels = tuple(BLOCK_LEVELS.get(place.name) for place in self.make_layout())
 
@@ -193,7 +189,7 @@ class CLVAE(ConditionalGAN):
             return style
         shape = style["class_latents"].shape
         numbers = tf.concat([tf.reshape(style["class_latents"], [-1, math.prod(shape[1:])]), style["z"]], 1)
-        drawn = self.prior(numbers, row_normal(seed, self.config.prior_factors, _FACTORS))
+        drawn = self.prior(numbers, seed)
         latents, z = tf.split(drawn, [numbers.shape[1] - self.config.z_dim, self.config.z_dim], 1)
         return {"class_latents": tf.reshape(latents, [-1, *shape[1:]]), "z": z}
 

@@ -12,17 +12,20 @@ style is the Gaussian's mean, scale and shift kept apart (the authors' demo mixe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis import losses
 from semantic_synthesis.config import Config
-from semantic_synthesis.layers.cells import Cells, number_cells
+from semantic_synthesis.layers.cells import Cells, number_cells, sample_numbers
 from semantic_synthesis.methods.conditional_gan import ConditionalGAN, ConditionalGANConfig, random_rows
 from semantic_synthesis.methods.inade.encoder import InstanceEncoder
 from semantic_synthesis.methods.method import row_normal
+from semantic_synthesis.methods.style_prior import make_prior
 from semantic_synthesis.networks import parse_norm
 from semantic_synthesis.normalization import INADE as INADENorm
 from semantic_synthesis.normalization import RegionCells, RegionMaps, parse_norm_G
@@ -44,6 +47,11 @@ class INADEConfig(ConditionalGANConfig):
         64, "Length of the noise of each instance, for scale and for shift.", role="network",
         group="Generator, encoder, discriminator",
     )  # fmt: skip
+    prior_factors: int = option(
+        0, "Factors, common to all classes, of a Gaussian of the training photos' noise from which random styles are "
+        "drawn; 0: the standard normal, as in the paper.",
+        role="network", group="Generator, encoder, discriminator",
+    )  # fmt: skip
     feature_layers: str = redeclared(ConditionalGANConfig, "feature_layers", "deep")
     vgg_layers: str = redeclared(ConditionalGANConfig, "vgg_layers", "deep")
 
@@ -61,6 +69,7 @@ class INADE(ConditionalGAN):
 
     def __init__(self, config: INADEConfig, training: bool = True, initial_weights: bool = True) -> None:
         super().__init__(config, training, initial_weights, name="inade")
+        self.prior = make_prior(config, self.num_classes * 2 * config.noise_dim)
 
     @classmethod
     def converter(cls) -> Any:
@@ -114,8 +123,45 @@ class INADE(ConditionalGAN):
 
     def sample_style(self, layout: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """One random style per seed: seed int64 [N] -> {"noise", "z"}; instance i has the same noise in
-        every layout."""
-        return self._draw(layout, seed, 0)
+        every layout, or with a fitted prior in every layout where it is of the same class."""
+        style = self._draw(layout, seed, 0)
+        if self.prior is None:
+            return style
+        size = 2 * self.config.noise_dim
+        of = tf.broadcast_to(self._classes(layout), tf.shape(style["noise"])[:2])
+        numbers = tf.reshape(style["noise"], [-1, tf.shape(of)[1], size])
+        noise = self.prior(numbers, seed, of)
+        return {**style, "noise": tf.reshape(noise, tf.shape(style["noise"]))}
+
+    def _classes(self, layout):
+        """int32 [B,I]: the class of each instance, 0 for those a layout does not have."""
+        count, samples = self._count(layout), tf.shape(layout["label"])[0]
+        ids = tf.reshape(layout["instance"] + count * sample_numbers(layout["label"]), [-1])
+        found = tf.math.unsorted_segment_max(tf.reshape(layout["label"], [-1]), ids, samples * count)
+        return tf.reshape(tf.maximum(found, 0), [samples, count])
+
+    def fitted_layers(self) -> list[Any]:
+        """The prior of styles."""
+        return [] if self.prior is None else [self.prior]
+
+    def fit(self, batches: Iterable[dict[str, tf.Tensor]]) -> None:
+        """Fits the prior to the noise of photos: a row per photo, the means over the instances of each class; how far
+        instances are from theirs counts as doubt of the photo."""
+        if self.prior is None or self.encoder is None:
+            return
+        rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        for batch in batches:
+            count = self._count(batch)
+            read = self.encoder(batch["image"], batch["instance"], count)
+            here = np.bincount(
+                np.ravel(batch["instance"] + count * sample_numbers(batch["label"])),
+                minlength=len(batch["label"]) * int(count),
+            )
+            for sample, present in enumerate(here.reshape(-1, int(count)) > 0):
+                of = self._classes(batch)[sample].numpy()[present]
+                means, logs = (np.reshape(x[sample], [int(count), -1])[present].astype(float) for x in read)
+                rows.append(_by_class(means, logs, of, self.num_classes))
+        self.prior.fit(*(np.stack(parts) for parts in zip(*rows, strict=True)))
 
     def _draw(self, layout, rows, seed):
         instances, size = self._count(layout), 2 * self.config.noise_dim
@@ -190,3 +236,15 @@ class INADE(ConditionalGAN):
         # Half: the original averages the terms of scale and shift, kl_divergence sums over both.
         divergence = config.lambda_kld / 2 * losses.kl_divergence(*posterior)
         return {**style, "noise": noise}, {"KLD": divergence}, unpaired
+
+
+def _by_class(means, log_variances, of, classes):
+    """(means, variances, presence), each [C*size], of the instances [I,size] of one photo, of the classes int [I]."""
+    found = np.zeros((3, classes, means.shape[1]))
+    for value in np.unique(of):
+        mine = of == value
+        mean = means[mine].mean(0)
+        variance = np.exp(log_variances[mine]) + (means[mine] - mean) ** 2
+        found[:, value] = mean, variance.mean(0), np.ones_like(mean)
+    mean, variance, present = found.reshape(3, -1)
+    return mean, variance, present > 0
