@@ -1,4 +1,4 @@
-"""Priors fitted to photos' styles: known components come back, random styles have looks of photos, training fits them."""
+"""Priors fitted to photos: known components come back, random styles have looks of photos, training fits them."""
 
 import numpy as np
 import pytest
