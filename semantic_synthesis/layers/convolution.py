@@ -78,7 +78,10 @@ class _Linear(keras.layers.Layer):
         kernel = tf.convert_to_tensor(self.kernel.value)
         if not self.spectral:
             return kernel
-        return normalised(kernel, self.u.value, self.v.value)
+        u, v = (
+            tf.convert_to_tensor(x.value) for x in (self.u, self.v)
+        )  # as they are now, also in the gradient
+        return normalised(kernel, u, v)
 
     def _add_bias(self, x):
         return x if self.bias is None else tf.nn.bias_add(x, tf.cast(self.bias.value, x.dtype))

@@ -44,11 +44,12 @@ def find_windows(tokens: tf.Tensor, num_tokens: int) -> Windows:
 def _number(ids, base, axis):
     """(members [R,4], number of each [..]): the distinct fours of neighbours that begin at even places of an axis, of
     int64 ids [B,h,w] in [0, base)."""
-    if axis == 1:
-        members, number = _number(tf.transpose(ids, [0, 2, 1]), base, axis=2)
-        return members, tf.transpose(number, [0, 2, 1])
-    pairs, pair = _distinct(ids[:, :, ::2], ids[:, :, 1::2], base)
-    fours, number = _distinct(pair[:, :, :-1], pair[:, :, 1:], tf.shape(pairs, tf.int64)[0])
+
+    def part(x, start, end=None, step=1):  # by slices: a transposed int64 map makes oneDNN complain
+        return x[:, start:end:step] if axis == 1 else x[:, :, start:end:step]
+
+    pairs, pair = _distinct(part(ids, 0, step=2), part(ids, 1, step=2), base)
+    fours, number = _distinct(part(pair, 0, -1), part(pair, 1), tf.shape(pairs, tf.int64)[0])
     return tf.reshape(tf.gather(pairs, fours), [-1, SIZE]), number
 
 
