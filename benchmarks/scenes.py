@@ -42,7 +42,7 @@ from semantic_synthesis.inference import load_run
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.pictures import contact_sheet, write_png
 from semantic_synthesis.restyling import mix_style
-from semantic_synthesis.runs import run_sha256
+from semantic_synthesis.runs import find_run, run_sha256
 from semantic_synthesis.styles import REGION, Encoded, needs_regions
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -218,6 +218,12 @@ def picture_sheet(runs, size):
     return contact_sheet(columns)
 
 
+def open_run(folder, standard_normal):
+    """The Synthesizer of a run folder, without its prior of styles if asked for."""
+    has_prior = getattr(Config.load(find_run(folder)), "prior_factors", 0) > 0
+    return load_run(folder, **({"prior_factors": 0} if standard_normal and has_prior else {}))
+
+
 def scene_runs():
     """Run folders below checkpoints/ whose dataset is scenes and that hold weights."""
     found = []
@@ -236,6 +242,11 @@ def main():
     parser.add_argument("--count", type=int, default=500, help="held-out layouts")
     parser.add_argument("--samples", type=int, default=4, help="styles per layout for diversity")
     parser.add_argument("--diverse", type=int, default=50, help="layouts for diversity")
+    parser.add_argument(
+        "--standard_normal",
+        action="store_true",
+        help="random styles as in the papers, without a fitted prior",
+    )
     parser.add_argument("--out", default=str(REPOSITORY / "docs" / "scenes_benchmark"), help="without ending")
     parser.add_argument("--train_judge", action="store_true", help="train the judge first")
     parser.add_argument("--judge_steps", type=int, default=1100)
@@ -248,7 +259,7 @@ def main():
     if not folders:
         sys.exit("no scenes runs below checkpoints/; name a run folder")
     judge = judging.load_judge(options.judge_dir)
-    runs, reals, rows = [load_run(folder) for folder in folders], {}, []
+    runs, reals, rows = [open_run(folder, options.standard_normal) for folder in folders], {}, []
     for run in runs:
         if run.size not in reals:
             reals[run.size] = RealScores(judge, options.count, run.size)

@@ -78,9 +78,8 @@ class _Linear(keras.layers.Layer):
         kernel = tf.convert_to_tensor(self.kernel.value)
         if not self.spectral:
             return kernel
-        u, v = (
-            tf.convert_to_tensor(x.value) for x in (self.u, self.v)
-        )  # as they are now, also in the gradient
+        # As they are now, also in the gradient.
+        u, v = (tf.convert_to_tensor(vector.value) for vector in (self.u, self.v))
         return normalised(kernel, u, v)
 
     def _add_bias(self, x):

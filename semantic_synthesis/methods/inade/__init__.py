@@ -128,17 +128,17 @@ class INADE(ConditionalGAN):
         if self.prior is None:
             return style
         size = 2 * self.config.noise_dim
-        of = tf.broadcast_to(self._classes(layout), tf.shape(style["noise"])[:2])
+        of = tf.broadcast_to(tf.maximum(self._classes(layout), 0), tf.shape(style["noise"])[:2])
         numbers = tf.reshape(style["noise"], [-1, tf.shape(of)[1], size])
         noise = self.prior(numbers, seed, of)
         return {**style, "noise": tf.reshape(noise, tf.shape(style["noise"]))}
 
     def _classes(self, layout):
-        """int32 [B,I]: the class of each instance, 0 for those a layout does not have."""
+        """int32 [B,I]: the class of each instance, -1 for those a layout does not have."""
         count, samples = self._count(layout), tf.shape(layout["label"])[0]
         ids = tf.reshape(layout["instance"] + count * sample_numbers(layout["label"]), [-1])
         found = tf.math.unsorted_segment_max(tf.reshape(layout["label"], [-1]), ids, samples * count)
-        return tf.reshape(tf.maximum(found, 0), [samples, count])
+        return tf.reshape(tf.maximum(found, -1), [samples, count])
 
     def fitted_layers(self) -> list[Any]:
         """The prior of styles."""
@@ -151,16 +151,11 @@ class INADE(ConditionalGAN):
             return
         rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for batch in batches:
-            count = self._count(batch)
-            read = self.encoder(batch["image"], batch["instance"], count)
-            here = np.bincount(
-                np.ravel(batch["instance"] + count * sample_numbers(batch["label"])),
-                minlength=len(batch["label"]) * int(count),
-            )
-            for sample, present in enumerate(here.reshape(-1, int(count)) > 0):
-                of = self._classes(batch)[sample].numpy()[present]
-                means, logs = (np.reshape(x[sample], [int(count), -1])[present].astype(float) for x in read)
-                rows.append(_by_class(means, logs, of, self.num_classes))
+            read = self.encoder(batch["image"], batch["instance"], self._count(batch))
+            for of, *posterior in zip(self._classes(batch).numpy(), *(x.numpy() for x in read), strict=True):
+                there = of >= 0
+                means, logs = (np.reshape(x, [len(of), -1])[there].astype(float) for x in posterior)
+                rows.append(_by_class(means, logs, of[there], self.num_classes))
         self.prior.fit(*(np.stack(parts) for parts in zip(*rows, strict=True)))
 
     def _draw(self, layout, rows, seed):
