@@ -8,3 +8,5 @@ PLUGINS = str(Path(__file__).parent / "plugins")
 sys.path.insert(0, PLUGINS)
 # For the processes that tests start: scripts and workers.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [PLUGINS, os.environ.get("PYTHONPATH", "")]))
+# On a GPU products in TF32 would be too coarse for the comparisons with the originals.
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")

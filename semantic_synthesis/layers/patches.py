@@ -90,7 +90,7 @@ def _copies(ids, size, count):
 def modulation_form(asked: str, kernel_size: int) -> str:
     """The form to plan with, from the option: auto, patches or dense. The choice is logged.
 
-    auto is dense where a GPU is present (patches are measured on CPUs only) and for kernels other than 3x3,
+    auto is dense where a GPU is present (patches are slower there: docs/performance.md) and for kernels other than 3x3,
     of which patches are not made; else it stays auto, and each batch decides by its share of distinct
     patches at each resolution.
     """
