@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
-from semantic_synthesis import runs
+from semantic_synthesis import runs, storage
 from semantic_synthesis.config import Config, known_options, method_options, options_for
 from semantic_synthesis.data import catalogue
 from semantic_synthesis.layers.naming import named_variables
@@ -182,7 +182,7 @@ def _variable_shapes(config, training):
 def _run_dir(options):
     mode = Path(options.dataset_mode or "custom").stem
     run_dir = options.checkpoint_dir or os.path.join("checkpoints", f"{options.method}_{mode}")
-    if os.path.exists(run_dir) and not (os.path.isdir(run_dir) and not os.listdir(run_dir)):
+    if storage.exists(run_dir) and not (storage.is_folder(run_dir) and not storage.names_in(run_dir)):
         raise ValueError(f"{run_dir}: exists already; give another --checkpoint_dir or remove it")
     return run_dir
 
@@ -203,10 +203,11 @@ def _read_files(options, converter):
         read = getattr(converter, "read", None)
         if read is None:
             _refuse_tensorflow(path)
-        content = (read or read_content)(path)
-        network = choose(_networks(role, path, content, roles), path, options.entry)
+        with storage.brought(path) as here:
+            content = (read or read_content)(here)
+            network = choose(_networks(role, here, content, roles), here, options.entry)
+            tensors, extra = complete_spectral_norms(to_arrays(network.tensors, here), here)
         names.append(network.name)
-        tensors, extra = complete_spectral_norms(to_arrays(network.tensors, path), path)
         files[role] = path, tensors
         dropped.update(extra)
     if options.entry and options.entry not in names:
@@ -219,8 +220,8 @@ def _read_files(options, converter):
 
 def _refuse_tensorflow(path):
     """The predecessor's checkpoints cannot be converted; the document says why, point by point."""
-    names = os.listdir(path) if os.path.isdir(path) else [os.path.basename(path)]
-    if os.path.exists(f"{path}.index") or any(
+    names = storage.names_in(path) if storage.is_folder(path) else [os.path.basename(path)]
+    if storage.exists(f"{path}.index") or any(
         name == "checkpoint" or ".data-0" in name or name.endswith(".index") for name in names
     ):
         raise ValueError(

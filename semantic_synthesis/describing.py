@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import op_callbacks  # the one way to see every operation of a call
 
-from semantic_synthesis import data
+from semantic_synthesis import data, storage
 from semantic_synthesis.inference import Synthesizer
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import Method
@@ -68,7 +68,7 @@ def _head(run_dir, config, method):
     yield f"classes     {config.num_classes} of '{config.class_table['name']}'" + (
         "" if maps is None else f"; instance maps: {maps}"
     )
-    yield f"weights     {os.path.basename(path)}, {os.path.getsize(path) / 1e6:.1f} MB"
+    yield f"weights     {os.path.basename(path)}, {storage.size_and_time(path)[0] / 1e6:.1f} MB"
 
 
 def _parameters(method):

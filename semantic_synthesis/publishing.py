@@ -1,11 +1,11 @@
 """A trained run made small: configuration and averaged inference weights in half precision."""
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from semantic_synthesis import storage
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.options import Command, option
 from semantic_synthesis.runs import build_method, find_run, load_config, load_weights, write_run
@@ -31,7 +31,7 @@ def publish(options: Any) -> int:
     """
     if not options.checkpoint_dir or not options.to:
         raise ValueError("publish needs --checkpoint_dir (a trained run) and --to (a new folder)")
-    if os.path.exists(options.to):
+    if storage.exists(options.to):
         raise ValueError(f"{options.to}: exists already; choose another folder or remove it")
     run_dir = find_run(options.checkpoint_dir)
     config = load_config(run_dir)

@@ -12,7 +12,6 @@ style.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from semantic_synthesis import data
+from semantic_synthesis import data, storage
 from semantic_synthesis.styles import CLASS, LAYER, REGION, Encoded, needs_regions
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def parse_edit(text: str, names: Sequence[str] = ()) -> Edit:
 
 def split_photo(source: str) -> tuple[str, str]:
     """(photo, label map or "") of PHOTO[,LABELMAP]; a file whose name holds a comma is one photo."""
-    if os.path.exists(source):
+    if storage.exists(source):
         return source, ""
     photo, _, label = (piece.strip() for piece in source.partition(","))
     return photo, label

@@ -159,7 +159,8 @@ def _read_npz(path, names):
 def _load_arrays(model, path, partial):
     variables = named_variables(model)
     if path.endswith(SAFETENSORS_FILE):
-        found = read_safetensors(path)
+        with storage.brought(path) as here:
+            found = read_safetensors(here)
         arrays = {name: found[name] for name in variables if name in found}
     else:
         arrays = _read_npz(path, variables)

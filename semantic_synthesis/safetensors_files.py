@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from semantic_synthesis import storage
 from semantic_synthesis.files import check_regular, written_beside
 
 _TYPES = {
@@ -26,8 +27,7 @@ _ALIGNED = 8
 def is_safetensors(path: str | Path) -> bool:
     """Whether a file begins like one of this format."""
     try:
-        with open(path, "rb") as file:
-            start = file.read(9)
+        start = storage.read(path, 0, 9)
     except OSError:
         return False
     return (

@@ -12,8 +12,10 @@ OSErrors of one line. What is different for paths with a scheme:
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
+import functools
 import os
 import re
 import tempfile
@@ -22,7 +24,7 @@ from typing import Any
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://")
 _OBJECT_STORES = ("gs", "s3", "s3a", "az", "abfs")
-LAST = ("checkpoint", "config.json", "saved_model.pb", "dataset.json")
+LAST = ("checkpoint", "config.json", "saved_model.pb", "dataset.json", "index.json")
 
 
 def is_remote(path: Any) -> bool:
@@ -120,6 +122,11 @@ def real(path: Any) -> str:
     return normal(path) if is_remote(path) else os.path.realpath(path)
 
 
+def name_of(folder: Any) -> str:
+    """The last part of a folder's real path."""
+    return os.path.basename(real(folder).rstrip("/"))
+
+
 def below(path: Any, folder: Any) -> str:
     """os.path.relpath; with slashes, and "." for the folder itself, where there is a scheme."""
     if not is_remote(folder):
@@ -207,6 +214,72 @@ def here(path: Any) -> Iterator[str]:
         with _as_os_errors(path):
             _gfile().copy(os.fspath(path), copy)
         yield copy
+
+
+@contextlib.contextmanager
+def brought(path: Any) -> Iterator[str]:
+    """A file, a folder or the files of a checkpoint's prefix as of this machine, for libraries that open them
+    themselves: as it is, or a copy that is gone at the end. What an error says of the copy it says of `path`."""
+    if not is_remote(path):
+        yield os.fspath(path)
+        return
+    there = os.fspath(path).rstrip("/")
+    with tempfile.TemporaryDirectory() as folder:
+        copy = os.path.join(folder, os.path.basename(there))
+        _bring(there, copy)
+        try:
+            yield copy
+        except (ValueError, OSError) as error:
+            if copy not in str(error):
+                raise
+            raise type(error)(str(error).replace(copy, there)) from None
+
+
+def _bring(there, copy):
+    """Copies a file, a folder with all in it, or the files whose names begin with `there` and a dot."""
+    parent, start = os.path.split(there)
+    for name in names_in(parent) if is_folder(parent) else ():
+        if name == start and is_folder(there):
+            for root, _, names in walk(there):
+                target = os.path.normpath(os.path.join(copy, below(root, there)))
+                os.makedirs(target, exist_ok=True)
+                for inner in names:
+                    _copy(os.path.join(root, inner), os.path.join(target, inner))
+        elif name == start or name.startswith(f"{start}."):
+            _copy(os.path.join(parent, name), os.path.join(os.path.dirname(copy), name))
+
+
+def _copy(there, copy):
+    with _as_os_errors(there):
+        _gfile().copy(there, copy)
+
+
+@contextlib.contextmanager
+def returned(folder: Any) -> Iterator[str]:
+    """A folder to work in here: itself, or a copy (empty, where there is none) that is sent back at the end."""
+    if not is_remote(folder):
+        yield os.fspath(folder)
+        return
+    there = os.fspath(folder).rstrip("/")
+    with tempfile.TemporaryDirectory() as made:
+        copy = os.path.join(made, os.path.basename(there))
+        os.mkdir(copy)
+        if is_folder(there):
+            _bring(there, copy)
+        yield copy
+        send_folder(copy, there)
+
+
+@functools.lru_cache(None)
+def kept_here(folder: str) -> str:
+    """A folder as one of this machine: itself, or a copy that stays until this program ends."""
+    if not is_remote(folder) or not is_folder(folder):
+        return folder
+    made = tempfile.TemporaryDirectory()
+    atexit.register(made.cleanup)
+    copy = os.path.join(made.name, os.path.basename(folder.rstrip("/")))
+    _bring(folder.rstrip("/"), copy)
+    return copy
 
 
 def send(source: str, path: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from .. import storage
 from ..config import Config
 from ..files import write_text
 from ..options import option
@@ -50,13 +51,9 @@ def describe(options: DescribeOptions) -> int:
     maps, name = [sample.label for sample in samples], Path(options.out).stem
     given = options.semantic_label_path
     classes = named_classes(maps, read_class_list(given, name)) if given else drafted_classes(maps)
-    root = os.path.dirname(os.path.abspath(options.out))
+    root = os.path.dirname(storage.absolute(options.out))
     folders = {"image": options.image_dir, "label": options.label_dir, "instance": options.instance_dir}
-    layout = {
-        kind: f"{os.path.relpath(folder, root).replace(os.sep, '/')}/**/{{stem}}.*"
-        for kind, folder in folders.items()
-        if folder
-    }
+    layout = {kind: f"{_seen_from(folder, root)}/**/{{stem}}.*" for kind, folder in folders.items() if folder}
     if left_out:
         layout["list"] = f"{name}_labelled.txt"
         write_text(os.path.join(root, layout["list"]), list_text([sample.stem for sample in samples]))
@@ -75,6 +72,14 @@ def describe(options: DescribeOptions) -> int:
         f"{options.out}: {len(classes)} classes; edit the names, then train with --dataset_mode {options.out}"
     )
     return 0
+
+
+def _seen_from(folder, root):
+    """A dataset's folder as its description names it: from the description's own folder where both lie on one side."""
+    if storage.is_remote(folder) or storage.is_remote(root):
+        inside = storage.absolute(folder).startswith(f"{root}/")
+        return storage.below(folder, root) if inside else storage.absolute(folder)
+    return os.path.relpath(folder, root).replace(os.sep, "/")
 
 
 def _labelled_samples(config):

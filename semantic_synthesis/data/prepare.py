@@ -8,12 +8,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from .. import storage
 from ..config import Config
 from ..files import read_json, write_text
 from ..options import Command, option
@@ -117,7 +117,7 @@ def make_instances(options: Any) -> int:
     description = catalogue.describe(options.dataset_mode or catalogue.CUSTOM)
     target = options.instance_dir
     if target:
-        os.makedirs(target, exist_ok=True)
+        storage.make_folder(target)
     config = Config(
         dataroot=options.dataroot, image_dir=options.image_dir, label_dir=options.label_dir,
         instance_dir=target, no_instance=True,
@@ -170,7 +170,7 @@ def _instance_rule(description, options):
 
 def _coco_annotations(path):
     """{file stem: annotations} of a COCO instances file."""
-    if not os.path.isfile(path):
+    if not storage.is_file(path):
         raise FileNotFoundError(
             f"--annotations {path or '(not given)'}: expected COCO's instances_train2017.json"
         )
@@ -203,26 +203,29 @@ class CelebaOptions:
 
 def celeba(options: Any) -> int:
     """Merges CelebAMask-HQ's part masks into one 19-class map per picture: CelebAMaskHQ-mask/<id>.png."""
-    root = Path(options.dataroot)
-    parts = {}
-    for path in root.glob("CelebAMask-HQ-mask-anno/**/*.png"):
-        number, _, part = path.stem.partition("_")
-        if number.isdecimal() and part in CELEBA_PARTS:
-            parts.setdefault(int(number), {})[part] = str(path)
+    root, parts = options.dataroot, {}
+    for folder, _, names in storage.walk(os.path.join(root, "CelebAMask-HQ-mask-anno")):
+        for name in names:
+            number, _, part = name.removesuffix(".png").partition("_")
+            if name.endswith(".png") and number.isdecimal() and part in CELEBA_PARTS:
+                parts.setdefault(int(number), {})[part] = os.path.join(folder, name)
     if not parts:
         raise FileNotFoundError(
             f"--dataroot {options.dataroot}: has no part masks like CelebAMask-HQ-mask-anno/0/00000_skin.png"
         )
     numbers = sorted(parts)
-    if not 0 <= options.test_count < len(numbers) and not (root / "train_list.txt").exists():
+    if not 0 <= options.test_count < len(numbers) and not storage.exists(
+        os.path.join(root, "train_list.txt")
+    ):
         raise DataError(
             f"--test_count {options.test_count}: {root} has {len(numbers)} pictures; expected less, so that some "
             "are left to train with"
         )
-    (root / "CelebAMaskHQ-mask").mkdir(exist_ok=True)
+    masks = os.path.join(root, "CelebAMaskHQ-mask")
+    storage.make_folder(masks)
 
     def write(number):
-        write_png(root / "CelebAMaskHQ-mask" / f"{number}.png", merge_parts(parts[number]))
+        write_png(os.path.join(masks, f"{number}.png"), merge_parts(parts[number]))
 
     for _ in map_files(write, numbers, "merging parts"):
         pass
@@ -231,12 +234,12 @@ def celeba(options: Any) -> int:
         "test": numbers[len(numbers) - options.test_count :],
     }
     for split, members in lists.items():
-        path = root / f"{split}_list.txt"
-        if path.exists():
+        path = os.path.join(root, f"{split}_list.txt")
+        if storage.exists(path):
             tqdm.write(f"{path} is kept as it is; delete it to have it made by --test_count")
         else:
             write_text(path, "".join(f"{number}.jpg\n" for number in members))
-    tqdm.write(f"{len(numbers)} label maps in {root / 'CelebAMaskHQ-mask'}; train with --dataset_mode celeba")
+    tqdm.write(f"{len(numbers)} label maps in {masks}; train with --dataset_mode celeba")
     return 0
 
 
@@ -267,17 +270,17 @@ def write_scenes(options: Any) -> int:
     """Writes landscapes as files: images/, labels/, instances/, disparities/ where asked for, and dataset.json."""
     if not options.out or options.count < 1:
         raise DataError("prepare scenes needs --out FOLDER and a positive --count")
-    out = Path(options.out)
+    out = options.out
     for name in ("images", "labels", "instances"):
-        (out / name).mkdir(parents=True, exist_ok=True)
+        storage.make_folder(os.path.join(out, name))
 
     def write(seed):
         scene = render_scene(seed, options.height, options.width)
-        write_png(out / "images" / f"{seed:07d}.png", scene.image)
-        write_png(out / "labels" / f"{seed:07d}.png", scene.label)
-        write_png(out / "instances" / f"{seed:07d}.png", scene.instance)
+        maps = {"images": scene.image, "labels": scene.label, "instances": scene.instance}
         if options.disparity:
-            write_png(out / "disparities" / f"{seed:07d}.png", scene.disparity)
+            maps["disparities"] = scene.disparity
+        for folder, values in maps.items():
+            write_png(os.path.join(out, folder, f"{seed:07d}.png"), values)
 
     for _ in map_files(write, range(options.first_seed, options.first_seed + options.count), "scenes"):
         pass
@@ -296,8 +299,9 @@ def write_scenes(options: Any) -> int:
         },
         "dataroot": ".", "splits": {"train": layout, "val": "train", "test": "val"},
     }  # fmt: skip
-    write_text(out / "dataset.json", description_text(description))
-    tqdm.write(f"{options.count} landscapes in {out}; train with --dataset_mode {out / 'dataset.json'}")
+    file = os.path.join(out, "dataset.json")
+    write_text(file, description_text(description))
+    tqdm.write(f"{options.count} landscapes in {out}; train with --dataset_mode {file}")
     return 0
 
 

@@ -7,13 +7,13 @@ the n training samples in the order of their names, from above 0 to 1. One <...>
 """
 
 import functools
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from .. import storage
 from .errors import DataError
 
 ITEMS, EPOCH = 400, 10_000  # samples drawn by rarity for an epoch, and how many of these train in it
@@ -30,9 +30,9 @@ class Rarity:
 
     def __init__(self, folder: str | Path, count: int, numbers: Callable) -> None:
         self._numbers = numbers
-        if not os.path.isdir(folder):
+        if not storage.is_folder(folder):
             raise FileNotFoundError(f"--rarity_dir {folder}: no such folder; check the path")
-        found = sorted(Path(folder).glob("*rarity_*.npy"))
+        found = sorted(Path(storage.kept_here(str(folder))).glob("*rarity_*.npy"))
         named = [
             (int(m[1]), path) for path in found if (m := re.search(r"rarity_bin_(\d+)\.npy$", path.name))
         ]

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from semantic_synthesis import data, runs
+from semantic_synthesis import data, runs, storage
 from semantic_synthesis.data import catalogue
 from semantic_synthesis.evaluation.evaluating import EvaluateOptions, make_metrics
 from semantic_synthesis.evaluation.streams import float_to_uint8
@@ -98,7 +98,7 @@ class TrainEval:
         name, value = next(iter(figures.items()))
         folder = os.path.join(self.config.checkpoint_dir, BEST_FOLDER)
         path = os.path.join(folder, RECORD)
-        if os.path.exists(path):
+        if storage.exists(path):
             found = read_json(path, "delete it to keep the best from now on")
             sign = -1 if name in _LARGER_IS_BETTER else 1
             if found["metric"] == name and not sign * value < sign * found["value"]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from absl import logging
 
+from semantic_synthesis import storage
 from semantic_synthesis.data import ClassTable
 from semantic_synthesis.evaluation import statistics
 from semantic_synthesis.evaluation.inception import DIMS, InceptionFeatures
@@ -112,11 +113,11 @@ def score(options: EvaluateOptions) -> list[dict[str, Any]]:
 
 
 def _default_report(options):
-    if options.checkpoint_dir and not os.path.isdir(options.checkpoint_dir):  # a shipped run's name
+    if options.checkpoint_dir and not storage.is_folder(options.checkpoint_dir):  # a shipped run's name
         return f"{options.checkpoint_dir}_evaluation.json"
     if options.checkpoint_dir:
         return os.path.join(options.checkpoint_dir, "evaluation.json")
-    return f"{os.path.normpath(options.fake_dir)}_evaluation.json" if options.fake_dir else "evaluation.json"
+    return f"{storage.normal(options.fake_dir)}_evaluation.json" if options.fake_dir else "evaluation.json"
 
 
 def _row(figure):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from semantic_synthesis import storage
 from semantic_synthesis.data import fit_image, fit_label
 from semantic_synthesis.evaluation.judge import load_judge
 from semantic_synthesis.files import array_sha256, file_sha256
@@ -142,14 +143,15 @@ def open_segmenter(name: str, num_classes: int | None = None) -> Any:
                 f"{num_classes}; give a segmenter of your dataset (SavedModel or .onnx)"
             )
         return judge
-    if os.path.isdir(name):
+    if storage.is_folder(name):
         return SavedModelSegmenter(name)
     expected = "expected scenes, a SavedModel folder or .onnx"
-    if not os.path.isfile(name):
+    if not storage.is_file(name):
         raise FileNotFoundError(f"--segmenter {name}: no such file; {expected}")
     if not name.endswith(".onnx"):
         raise ValueError(f"--segmenter {name}: unknown kind of file; {expected}")
-    return OnnxSegmenter(name)
+    with storage.brought(name) as here:
+        return OnnxSegmenter(here)
 
 
 def score_batch(confusion: Confusion, segmenter: Any, pictures: np.ndarray, labels: np.ndarray) -> None:

@@ -8,6 +8,7 @@ shards of both merge to what one stream would have given.
 
 from __future__ import annotations
 
+import io
 import os
 import zipfile
 import zlib
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from semantic_synthesis import storage
 from semantic_synthesis.files import write_arrays
 
 KEPT_ROWS = 10_000
@@ -224,17 +226,17 @@ _PAIR = {"mu": "m.npy", "sigma": "s.npy"}
 
 def _stored_arrays(path):
     """{name: array} of a statistics file, or of INADE's pair of files, given by their folder or one of them."""
-    folder = path if os.path.isdir(path) else os.path.dirname(path)
-    if os.path.isdir(path) or os.path.basename(path) in _PAIR.values():
+    folder = path if storage.is_folder(path) else os.path.dirname(path)
+    if storage.is_folder(path) or os.path.basename(path) in _PAIR.values():
         paths = {name: os.path.join(folder, file) for name, file in _PAIR.items()}
     else:
         paths = {"": path}
     found = {}
     for name, file in paths.items():
-        if not os.path.isfile(file):
+        if not storage.is_file(file):
             raise FileNotFoundError(f"{file}: no such file; {_EXPECTED}")
         try:
-            loaded = np.load(file, allow_pickle=False)
+            loaded = np.load(io.BytesIO(storage.read(file)), allow_pickle=False)
             found |= {name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, AttributeError) as error:
             raise ValueError(f"{file}: damaged ({str(error).splitlines()[0]}); get the file again") from None

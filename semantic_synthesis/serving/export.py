@@ -1,5 +1,6 @@
 """A run as a SavedModel with named signatures, in the folders that TF Serving expects."""
 
+import os
 import re
 from dataclasses import dataclass, make_dataclass
 from itertools import chain
@@ -10,7 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
-from semantic_synthesis import data
+from semantic_synthesis import data, storage
 from semantic_synthesis.checkpoint_files import as_os_errors
 from semantic_synthesis.config import Config
 from semantic_synthesis.data.geometry import MOST_PIXELS
@@ -112,7 +113,7 @@ def _export(options):
     _check_options(options)
     run_dir = find_run(options.checkpoint_dir)
     config = load_config(run_dir)
-    name = options.model_name or Path(run_dir).resolve().name
+    name = options.model_name or storage.name_of(run_dir)
     folder, version = _place(options, name)
     size = _output_size(options, config)
     dtype = _label_dtype(options, config)
@@ -123,18 +124,23 @@ def _export(options):
             f"--output_height {size[0]} --output_width {size[1]}; expected at most {MOST_PIXELS} pixels"
         )
     if options.target != "serving":
-        return _export_target(options, config, method, size, dtype, run_dir, name, folder / str(version))
+        return _export_target(options, config, method, size, dtype, run_dir, name, _version(folder, version))
     image_dtype = tf.as_dtype(options.image_dtype)
     graph = ServingGraph(config, method, size, dtype, options.batch_rows, image_dtype)
     done = Export(
         name, version, config, graph.table, size, graph.stride, options.batch_rows, graph.signatures(),
         method.style_shapes,
     )  # fmt: skip
-    with folder_beside(folder / str(version)) as part, as_os_errors(folder / str(version)):
+    place = _version(folder, version)
+    with folder_beside(place) as part, as_os_errors(place):
         _save(done.signatures, part)
         serving_files.write_extras(done, run_dir, part / "assets.extra")
-    serving_files.write_server_configs(Path(options.export_dir), options.batch_rows)
-    return str(folder / str(version)), ""
+    serving_files.write_server_configs(options.export_dir, options.batch_rows)
+    return place, ""
+
+
+def _version(folder, number):
+    return os.path.join(folder, str(number))
 
 
 def _check_options(options):
@@ -188,7 +194,7 @@ def _export_target(options, config, method, size, dtype, run_dir, name, place):
             difference,
         )  # fmt: skip
         serving_files.write_described(data.ClassTable.from_dict(config.class_table), card, part)
-    return str(place), line
+    return place, line
 
 
 def _save(signatures, folder):
@@ -236,14 +242,16 @@ def _place(options, name):
         raise ValueError(
             f"--model_name {name!r}; expected letters, digits, _ . and - (it is part of the URL)"
         )
-    folder = Path(options.export_dir) / name
-    folder = folder if options.target == "serving" else folder / options.target
+    folder = os.path.join(options.export_dir, name)
+    folder = folder if options.target == "serving" else os.path.join(folder, options.target)
     there = serving_files.versions(folder)
     if options.version < 0:
         raise ValueError(f"--version {options.version}; expected 1 or more, or 0 for the next one")
     version = options.version or max(there, default=0) + 1
-    if version in there or (folder / str(version)).exists():
-        raise ValueError(f"{folder / str(version)}: exists already; choose another --version or leave it out")
+    if version in there or storage.exists(_version(folder, version)):
+        raise ValueError(
+            f"{_version(folder, version)}: exists already; choose another --version or leave it out"
+        )
     return folder, version
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from semantic_synthesis import storage
 from semantic_synthesis.data import ClassTable
 from semantic_synthesis.data import regions as data_regions
 from semantic_synthesis.files import write_text
@@ -45,15 +46,15 @@ num_batch_threads { value: 2 }
 def versions(folder: str | Path) -> list[int]:
     """The version numbers in a model's folder, ascending."""
     try:
-        entries = os.listdir(folder)
+        entries = storage.names_in(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(int(entry) for entry in entries if entry.isdecimal() and (Path(folder) / entry).is_dir())
+    return sorted(int(e) for e in entries if e.isdecimal() and storage.is_folder(os.path.join(folder, e)))
 
 
 def models(export_dir: str | Path) -> dict[str, list[int]]:
     """{model name: version numbers} of the models in a folder."""
-    found = {name: versions(Path(export_dir) / name) for name in sorted(os.listdir(export_dir))}
+    found = {name: versions(os.path.join(export_dir, name)) for name in sorted(storage.names_in(export_dir))}
     return {name: numbers for name, numbers in found.items() if numbers}
 
 
@@ -75,11 +76,14 @@ def write_described(table: ClassTable, card: str, folder: Path) -> None:
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
 
-def write_server_configs(export_dir: Path, batch_rows: bool) -> None:
+def write_server_configs(export_dir: str, batch_rows: bool) -> None:
     """models.config (every model in the folder) and batching.config, unless the user made them their own."""
     entries = [_MODEL_ENTRY.format(name=name) for name in models(export_dir)]
-    _write_ours(export_dir / "models.config", "model_config_list {\n" + "".join(entries) + "}\n")
-    _write_ours(export_dir / "batching.config", _BATCHING_TOGETHER if batch_rows else _BATCHING_ONE_BY_ONE)
+    _write_ours(os.path.join(export_dir, "models.config"), "model_config_list {\n" + "".join(entries) + "}\n")
+    _write_ours(
+        os.path.join(export_dir, "batching.config"),
+        _BATCHING_TOGETHER if batch_rows else _BATCHING_ONE_BY_ONE,
+    )
 
 
 _MODEL_ENTRY = """\
@@ -92,7 +96,7 @@ _MODEL_ENTRY = """\
 
 
 def _write_ours(path, text):
-    if path.exists() and not path.read_text(encoding="utf-8").startswith(_OURS):
+    if storage.exists(path) and not storage.read(path).startswith(_OURS.encode()):
         return
     write_text(path, _OURS + text)
 

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from semantic_synthesis import storage
 from semantic_synthesis.runs import find_run, load_config, open_run
 from semantic_synthesis.serving.graph import ServingGraph, trace
 from semantic_synthesis.serving.server import ServedModel
@@ -131,5 +132,5 @@ def _fill(info, spec):
 
 def name_of(run_dir: str | Path) -> str:
     """The model's name in URLs: the run folder's, with other characters than URLs take bare as _."""
-    name = Path(find_run(run_dir)).resolve().name
+    name = storage.name_of(find_run(run_dir))
     return "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "_" for c in name) or "run"

@@ -2,10 +2,11 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from semantic_synthesis import __version__
+from semantic_synthesis import __version__, storage
 from semantic_synthesis.files import read_json, shipped
 from semantic_synthesis.methods import method_class
 from semantic_synthesis.styles import CLASS, REGION
@@ -87,7 +88,7 @@ def model_card(export: Any, run_dir: str | Path) -> str:
     random = "synthesize_style" in export.signatures
     return _CARD.format(
         name=export.name, version=export.version, method=config.method, precision=config.precision,
-        package=__version__, run=Path(run_dir).resolve().name, data=data_of(config),
+        package=__version__, run=storage.name_of(run_dir), data=data_of(config),
         licence=licence_of(config), signatures="\n".join(_signature_rows(export)),
         rows="Rows are computed together; pixels may differ by 1 between batch sizes." if export.batch_rows
         else "Rows are computed one by one: the same row gives the same pixels in any batch.",
@@ -171,8 +172,8 @@ def _size(export):
 
 
 def _metrics(run_dir):
-    path = Path(run_dir) / _METRICS_FILE
-    if not path.is_file():
+    path = os.path.join(run_dir, _METRICS_FILE)
+    if not storage.is_file(path):
         return f"None stored with the run (`{_METRICS_FILE}`)."
     values = json.dumps(read_json(path, "restore the file or remove it"), indent=1)
     return f"From the run's `{_METRICS_FILE}`:\n\n```json\n{values}\n```"

@@ -19,6 +19,7 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
+from semantic_synthesis import storage
 from semantic_synthesis.serving import json_values
 from semantic_synthesis.serving.json_values import ValueProblem, is_b64
 
@@ -59,8 +60,7 @@ class Request(NamedTuple):
 def read_signatures(folder: str | Path) -> dict[str, Any]:
     """{name: SignatureDef} of a SavedModel, as in saved_model.pb, without the loader's own."""
     model = saved_model_pb2.SavedModel()
-    with open(os.path.join(folder, "saved_model.pb"), "rb") as file:
-        model.ParseFromString(file.read())
+    model.ParseFromString(storage.read(os.path.join(folder, "saved_model.pb")))
     signatures = model.meta_graphs[0].signature_def
     return {name: signatures[name] for name in signatures if not name.startswith("__")}
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from semantic_synthesis import data
+from semantic_synthesis import data, storage
 from semantic_synthesis.options import Command, option
 from semantic_synthesis.serving import rest_protocol
 from semantic_synthesis.serving.access import TOKEN_VARIABLE, Access, Gate, open_log
@@ -263,7 +263,7 @@ def load_models(
     export_dir: str | Path, most_rows: int | None = None, turn_rows: int = 1
 ) -> dict[str, ServedModel]:
     """{name: ServedModel}, the newest version of each. ValueError or OSError if there is none."""
-    found = models(export_dir) if os.path.isdir(export_dir) else {}
+    found = models(export_dir) if storage.is_folder(export_dir) else {}
     if not found:
         raise ValueError(
             f"{export_dir}: no <model name>/<version>/ here; expected a folder written by export.py"

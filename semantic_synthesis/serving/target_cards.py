@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from semantic_synthesis import __version__
+from semantic_synthesis import __version__, storage
 from semantic_synthesis.serving.bare import REGION_INPUT, SIGNATURE
 from semantic_synthesis.serving.model_card import (
     data_of,
@@ -101,7 +100,7 @@ def target_card(
     rows.append(f"| out `image` | {describe('image', image, styles, rows=1)} |")
     return _CARD.format(
         name=name, program=_PROGRAMS[target], method=config.method, package=__version__,
-        run=Path(run_dir).resolve().name, weights=weights, difference=difference,
+        run=storage.name_of(run_dir), weights=weights, difference=difference,
         call=_CALLS[target].format(file=file, signature=SIGNATURE, arguments=arguments, items=items),
         rows="\n".join(rows), last=config.num_classes - 1,
         maps=(_REGIONS if REGION_INPUT in specs else "") + (_INSTANCE if "instance" in specs else ""),

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from semantic_synthesis import storage
 from semantic_synthesis.files import read_json, write_arrays
 from semantic_synthesis.methods.sims.features import (
     context_features,
@@ -142,7 +143,7 @@ def digest(folder: str | Path, photos: Sequence[str]) -> str:
 def read_index(folder: str | Path) -> dict[str, Any]:
     """index.json of a bank folder; FileNotFoundError or ValueError, one line, where there is no sound one."""
     path = os.path.join(folder, INDEX)
-    if not os.path.isfile(path):
+    if not storage.is_file(path):
         raise FileNotFoundError(
             f"{folder}: no {INDEX} here; expected a folder made by python -m semantic_synthesis prepare bank"
         )

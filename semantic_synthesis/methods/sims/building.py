@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from semantic_synthesis import data
+from semantic_synthesis import data, storage
 from semantic_synthesis.data.scanning import map_files
 from semantic_synthesis.files import write_json
 from semantic_synthesis.methods.sims.bank import INDEX, SEGMENTS, BankArrays, digest, read_index
@@ -81,8 +81,13 @@ def description_of(config: Any) -> dict[str, Any]:
 def build_bank(config: SIMSConfig, folder: str | Path) -> dict[str, Any]:
     """Makes or extends the bank of a resolved SIMS config from its training set; the index it wrote."""
     wanted = description_of(config)
-    if os.path.isfile(os.path.join(folder, INDEX)):
+    if storage.is_file(os.path.join(folder, INDEX)):
         _check_same(read_index(folder), wanted, folder)
+    with storage.returned(folder) as here:
+        return _build(config, here, wanted)
+
+
+def _build(config, folder, wanted):
     for name in ("photos", "parts"):
         os.makedirs(os.path.join(folder, name), exist_ok=True)
     dataset = data.open_dataset(config, "train", "regions")

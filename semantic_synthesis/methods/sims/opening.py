@@ -6,6 +6,7 @@ import os
 
 from absl import logging
 
+from semantic_synthesis import storage
 from semantic_synthesis.files import read_json, write_json
 from semantic_synthesis.methods.sims.bank import (
     INDEX,
@@ -34,18 +35,18 @@ def open_bank(config: SIMSConfig, training: bool) -> tuple[Bank, list[float] | N
     if config.bank_dir == NO_BANK:
         return Bank(empty_arrays(wanted["base"]), [], wanted["size"], wanted["base"], count), None
     record = _record(config.checkpoint_dir)
-    folder = _find(config, record)
-    if folder is None:
-        folder = os.path.join(config.checkpoint_dir, "bank")
+    place = _find(config, record)
+    if place is None:
+        place = os.path.join(config.checkpoint_dir, "bank")
         if not training:
-            asked = config.bank_dir or (record or {}).get("path") or folder
-            raise FileNotFoundError(f"{asked}: the run's memory is not here; put it back, or into {folder}")
-        logging.info("%s: making the memory from the training set", folder)
-        build_bank(config, folder)
-    index = read_index(folder)
-    _check(folder, index, wanted, record)
+            asked = config.bank_dir or (record or {}).get("path") or place
+            raise FileNotFoundError(f"{asked}: the run's memory is not here; put it back, or into {place}")
+        logging.info("%s: making the memory from the training set", place)
+        build_bank(config, place)
+    index, folder = read_index(place), storage.kept_here(place)
+    _check(folder, index, wanted, record, place)
     if training and record is None:
-        _write_record(config.checkpoint_dir, folder, index)
+        _write_record(config.checkpoint_dir, place, index)
     arrays, photos = BankArrays.load(os.path.join(folder, SEGMENTS)), index["photos"]
     if config.bank_images:
         photos = photos[: config.bank_images]
@@ -55,14 +56,14 @@ def open_bank(config: SIMSConfig, training: bool) -> tuple[Bank, list[float] | N
     files = sum(os.path.getsize(path) for path in paths)
     logging.info(
         "%s: %d segments of %d photos, %.1f MB and %.1f MB of photos",
-        folder, len(arrays.kind), len(photos), bank.bytes / 1e6, files / 1e6,
+        place, len(arrays.kind), len(photos), bank.bytes / 1e6, files / 1e6,
     )  # fmt: skip
     return bank, [float("nan") if share is None else share for share in index["shares"]]
 
 
 def _record(run_dir):
     path = os.path.join(run_dir, RECORD)
-    if not run_dir or not os.path.isfile(path):
+    if not run_dir or not storage.is_file(path):
         return None
     found = read_json(path, "delete it to take the memory as it is")
     try:
@@ -72,7 +73,7 @@ def _record(run_dir):
 
 
 def _write_record(run_dir, folder, index):
-    found = {"path": os.path.abspath(folder), "photos": len(index["photos"]), "sha256": index["sha256"]}
+    found = {"path": storage.absolute(folder), "photos": len(index["photos"]), "sha256": index["sha256"]}
     write_json(os.path.join(run_dir, RECORD), found)
 
 
@@ -80,27 +81,28 @@ def _find(config, record):
     """The first folder with a memory, None without any."""
     places = [config.bank_dir, (record or {}).get("path"), os.path.join(config.checkpoint_dir, "bank")]
     for place in filter(None, places):
-        if os.path.isfile(os.path.join(place, INDEX)):
+        if storage.is_file(os.path.join(place, INDEX)):
             return place
     return None
 
 
-def _check(folder, index, wanted, record):
+def _check(folder, index, wanted, record, place):
+    """folder: where the memory lies here; place: where it comes from, for messages."""
     for key, value in wanted.items():
         if index[key] != value:
             raise ValueError(
-                f"{folder}: a memory of other {key} ({short(index[key])}, the run has {short(value)}); make one "
+                f"{place}: a memory of other {key} ({short(index[key])}, the run has {short(value)}); make one "
                 "with the run's options"
             )
     missing = [p for p in index["photos"] if not os.path.isfile(os.path.join(folder, p))]
     if missing:
         raise FileNotFoundError(
-            f"{os.path.join(folder, missing[0])}: missing ({len(missing)} photos); run prepare bank again"
+            f"{os.path.join(place, missing[0])}: missing ({len(missing)} photos); run prepare bank again"
         )
     if digest(folder, index["photos"]) != index["sha256"]:
-        raise ValueError(f"{folder}: changed since it was made; run prepare bank again")
+        raise ValueError(f"{place}: changed since it was made; run prepare bank again")
     if record is not None and record["sha256"] != index["sha256"]:
         raise ValueError(
-            f"{folder}: not the memory that this run was trained with ({len(index['photos'])} photos, then "
+            f"{place}: not the memory that this run was trained with ({len(index['photos'])} photos, then "
             f"{record['photos']}); put that one back, or delete {RECORD} in the run folder to take this one"
         )
