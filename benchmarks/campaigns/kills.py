@@ -10,6 +10,7 @@ The exit code is 0 where all of it held.
 """
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -21,6 +22,7 @@ from pathlib import Path
 import common
 
 _KILLS_OF_A_ROUND = 6  # then the command is left alone
+_MANIFEST = "manifest.jsonl"
 _OF_A_BUILD = (
     "fingerprint.pb",
     "saved_model.pb",
@@ -34,11 +36,24 @@ def states(out, command):
     """{name: checksum} of what a finished command left."""
     if command == "train":
         return arrays(Path(out) / "ckpt-12")
-    found = common.tree(out, _OF_A_BUILD)
+    found = common.tree(out, (*_OF_A_BUILD, _MANIFEST)) | manifest_lines(out)
     for index in Path(out).rglob("variables/variables.index"):
         prefix = index.relative_to(out)
         values = sorted(arrays(index.with_suffix("")).values())  # exports number their variables in any order
         found |= {f"{prefix} {number}": value for number, value in enumerate(values)}
+    return found
+
+
+def manifest_lines(out):
+    """{line of manifest.jsonl for a file: what its last line says}; killed programs leave some twice."""
+    found = {}
+    for path in Path(out).rglob(_MANIFEST):
+        for text in path.read_bytes().splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            found[f"line of {line['file']}"] = json.dumps(line, sort_keys=True)
     return found
 
 
@@ -57,7 +72,8 @@ def wrong_files(out, command, calm):
         return []
     if command in ("export", "convert"):  # a whole folder or none
         return sorted(set(calm) ^ set(states(out, command))) if common.tree(out) else []
-    return [name for name, digest in common.tree(out, _OF_A_BUILD).items() if calm.get(name) != digest]
+    there = common.tree(out, (*_OF_A_BUILD, _MANIFEST)) | manifest_lines(out)
+    return [name for name, digest in there.items() if calm.get(name) != digest]
 
 
 def campaign(command, arguments, folder, trials, end, rng):
