@@ -94,7 +94,7 @@ def random_tensors(shapes, seed=0):
             array /= np.linalg.norm(array)
         else:
             array = array * 0.3
-        found[name] = np.int64(7) if name.endswith("num_batches_tracked") else np.float32(array)
+        found[name] = np.int64(7) if name.endswith("num_batches_tracked") else np.asarray(array, np.float32)
     for name in [name for name in found if name.endswith("weight_orig")]:  # near convergence, but not there
         stem, matrix = name.removesuffix("orig"), found[name].reshape(len(found[name]), -1)
         for _ in range(2):

@@ -138,7 +138,7 @@ def test_deep_photos(ending):
         with pytest.raises(
             DataError, match=r"x: photo is a 32-bit float TIFF; save it with 8 bits per colour"
         ):
-            decoded(values.astype(np.float32))
+            decoded(values.astype(np.float32))  # OpenCV before 5 writes it as LogLuv
 
 
 # Orientation

@@ -40,6 +40,7 @@ def test_public_signatures_are_annotated(path):
 
 def test_mypy_finds_nothing():
     pytest.importorskip("mypy")
+    pytest.importorskip("numpy", "2.0", reason="older NumPy has other annotations")
     done = subprocess.run(
         [sys.executable, "-m", "mypy"], cwd=PACKAGE.parent, capture_output=True, text=True, timeout=300
     )

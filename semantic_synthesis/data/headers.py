@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 _SIZE_TAGS, _BITS_TAG, _ORIENTATION_TAG, _FORMAT_TAG = (256, 257), 258, 274, 339
 _FLOAT = 3
+_COLOR_TAG, _LOGARITHMIC = 262, (32844, 32845)  # LogL and LogLuv: floats, though they are stored as integers
 _PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
 
 
@@ -41,6 +42,8 @@ def read_header(data: bytes, kind: str | None) -> Header | None:
 def _tiff(data):
     fields = tiff_fields(data)
     width, height = (fields[tag] for tag in _SIZE_TAGS)
+    if fields.get(_COLOR_TAG) in _LOGARITHMIC:
+        return Header(width, height, 32, True)
     return Header(width, height, fields.get(_BITS_TAG, 1), fields.get(_FORMAT_TAG) == _FLOAT)
 
 

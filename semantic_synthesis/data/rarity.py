@@ -57,7 +57,7 @@ class Rarity:
 
     def drawn(self, row: int) -> int:
         """The sample of row `row` of the stream: one of the items of its epoch, all equally likely."""
-        pick = int(self._numbers(_PICKS, row, 1)[0] % ITEMS)
+        pick = int(self._numbers(_PICKS, row, 1)[0]) % ITEMS  # uint64 % int is a float in NumPy 1
         return int(self._items(row // EPOCH)[pick])
 
     def _draw_items(self, epoch):

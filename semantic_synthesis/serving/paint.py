@@ -22,7 +22,7 @@ from semantic_synthesis.serving.live_run import LiveRun, name_of
 from semantic_synthesis.serving.server import ServeOptions, check, listen, need_uvicorn, run_server
 from semantic_synthesis.serving.service import Service
 
-DEMOS = ("demo_spade", "demo_inade", "demo_clvae")
+DEMOS = ("demo_spade", "demo_inade", "demo_clvae", "demo_oasis")
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
