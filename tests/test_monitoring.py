@@ -111,6 +111,8 @@ def test_fitted():
 
 @pytest.mark.parametrize("columns", [30, 60, 80, 200])
 def test_any_width(columns, monkeypatch):
+    if columns < 60:
+        pytest.importorskip("tqdm", "4.70", reason="older ones write their counters however narrow it is")
     written = []
     terminal = SimpleNamespace(
         isatty=lambda: True, write=written.append, flush=lambda: None, encoding="utf-8"
