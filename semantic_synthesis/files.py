@@ -212,6 +212,7 @@ def _remove_part(path):
 def locked(folder: str | Path, doing: str) -> Iterator[None]:
     """Holds a folder, which is made, for one process; OSError if another has it. doing: what for, for the message.
 
+    A folder that was made for it and in which nothing else was written vanishes again at the end.
     Paths with a scheme have no locks: there it only makes the folder.
     """
     if storage.is_remote(folder):
@@ -221,7 +222,7 @@ def locked(folder: str | Path, doing: str) -> Iterator[None]:
             raise cannot_write(folder, error) from None
         yield
         return
-    path = os.path.join(folder, LOCK_FILE)
+    path, made = os.path.join(folder, LOCK_FILE), not os.path.isdir(folder)
     try:
         os.makedirs(folder, exist_ok=True)
         held = open(path, "a+", encoding="utf-8")  # noqa: SIM115
@@ -238,7 +239,14 @@ def locked(folder: str | Path, doing: str) -> Iterator[None]:
             held.truncate(0)
             held.write(f"process {os.getpid()} on {socket.gethostname()}")
             held.flush()
-        yield
+        try:
+            yield
+        finally:
+            if made:
+                with contextlib.suppress(OSError):
+                    if os.listdir(folder) == [LOCK_FILE]:
+                        os.remove(path)
+                        os.rmdir(folder)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

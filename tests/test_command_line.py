@@ -87,3 +87,18 @@ def test_the_server_imports_no_method():
         "assert not [name for name in sys.modules if name.startswith('semantic_synthesis.methods')]"
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_that_stays_empty_vanishes(tmp_path):
+    """So that a start that fails leaves no trace; what was there, or was written, stays."""
+    from semantic_synthesis.files import locked
+
+    for name in ("new", "old", "used"):
+        folder = tmp_path / name
+        if name == "old":
+            folder.mkdir()
+        with pytest.raises(ZeroDivisionError), locked(folder, "a training"):
+            if name == "used":
+                (folder / "config.json").write_text("{}")
+            raise ZeroDivisionError
+        assert folder.exists() == (name != "new")

@@ -127,6 +127,8 @@ def test_describe_drafts_a_dataset_that_trains(form, tmp_path):
                 write_picture(tmp_path / "labels" / f"{n}.png", colors[ids].astype(np.uint8))
     out = tmp_path / "about" / "town.json"
     assert run("describe", image_dir=images, label_dir=labels, out=str(out)) == 0
+    with pytest.raises(DataError, match=r"town\.json: exists already"):
+        run("describe", image_dir=images, label_dir=labels, out=str(out))
     config = resolve(make_config(dataset_mode=str(out), crop_size=16))
     dataset = open_dataset(config)
     assert dataset.table.num_classes == 3 and dataset.table.name == "town"

@@ -43,6 +43,10 @@ class DescribeOptions:
 
 def describe(options: DescribeOptions) -> int:
     """Drafts a dataset description from folders: ids or colours found, default sizes, file patterns."""
+    if storage.exists(options.out):
+        raise DataError(
+            f"{options.out}: exists already, and names edited in it would be lost; give another --out or remove it"
+        )
     config = Config(
         dataset_mode=catalogue.CUSTOM, image_dir=options.image_dir, label_dir=options.label_dir,
         instance_dir=options.instance_dir,
