@@ -12,6 +12,8 @@ from absl import app, flags, logging
 
 from semantic_synthesis.options import Command, asked_before_parsing, define_flags
 
+_TRUTHS = ("true", "false")
+
 
 @contextlib.contextmanager
 def _quiet_native_code():
@@ -103,7 +105,12 @@ def _foreign_options(argv):
 
 def _guarded(main, argv):
     if len(argv) > 1:
-        return _fail(f"unexpected argument {argv[1]!r}; options are given as --name value, see --help")
+        how = (
+            f"a yes or no is --name or --name={argv[1].lower()}"
+            if argv[1].lower() in _TRUTHS
+            else "see --help"
+        )
+        return _fail(f"unexpected argument {argv[1]!r}; options are given as --name value, {how}")
     try:
         return main()
     except (ValueError, OSError) as error:

@@ -125,7 +125,9 @@ class Config:
     # Files
     checkpoint_dir: str = _files("", "Run folder; default checkpoints/<method>_<dataset_mode>.")
     init_from: str = _files(
-        "", "Run folder whose weights a new run starts from, those of the same names; others start fresh."
+        "",
+        "Run folder whose weights a new run starts from: those of the same names and shapes; others, as of other "
+        "classes, start fresh.",
     )
     log_dir: str = _files("", "TensorBoard folder; default <checkpoint_dir>/logs.")
     results_dir: str = _files("", "Sample pictures during training; default <checkpoint_dir>/samples.")

@@ -105,7 +105,7 @@ def _options(config):
         value = getattr(config, name)
         default = None if one.default is MISSING else one.default
         if one.metadata["role"] != "run" and value != default:
-            yield f"  --{name} {value}"
+            yield f"  --{name}={value}"
 
 
 # Cost

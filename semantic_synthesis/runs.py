@@ -136,7 +136,7 @@ def run_sha256(run_dir: str | Path) -> str:
 def load_weights(model: Method, run_dir: str | Path, partial: bool = False) -> list[str]:
     """Fills a model from the run's newest checkpoint (averaged weights where it has them) or the arrays of a file.
 
-    partial: variables that the file does not hold keep their values. Returns their names.
+    partial: variables that the file does not hold, or holds in other shapes, keep their values. Returns their names.
     Errors: FileNotFoundError without any file, ValueError if it is damaged or does not fit the model.
     """
     newest = newest_checkpoint(run_dir)
@@ -169,9 +169,20 @@ def _load_arrays(model, path, partial):
         raise ValueError(
             f"{path}: no array {missing[0]} ({len(missing)} missing); not made from this config.json"
         )
-    for name, array in arrays.items():
-        _assign(variables[name], array, f"{path}: {name}")
-    return missing
+    other = [n for n, array in arrays.items() if partial and array.shape != tuple(variables[n].shape)]
+    _check_other(other, variables, path)
+    for name in arrays.keys() - set(other):
+        _assign(variables[name], arrays[name], f"{path}: {name}")
+    return sorted([*missing, *other])
+
+
+def _check_other(names, variables, path):
+    """Arrays of other shapes start fresh, as of layers that read the classes; where most are, the options differ."""
+    if 2 * len(names) > len(variables):
+        raise ValueError(
+            f"{path}: {len(names)} of {len(variables)} arrays have other shapes, first {names[0]}; give the network "
+            "options of that run (semantic-synthesis describe RUN)"
+        )
 
 
 def _assign(variable, array, what):
@@ -181,7 +192,7 @@ def _assign(variable, array, what):
 
 
 def _load_checkpoint(model, prefix, partial):
-    averaged, missing = set(), []
+    averaged, missing, other = set(), [], []
     try:
         reader = open_checkpoint(prefix)
         stored = reader.get_variable_to_shape_map()
@@ -193,6 +204,9 @@ def _load_checkpoint(model, prefix, partial):
                 continue
             if key is None:
                 raise ValueError(f"{prefix}: no variable {name}; not made from this config.json")
+            if partial and tuple(stored[key]) != tuple(variable.shape):
+                other.append(name)
+                continue
             _assign(variable, reader.get_tensor(key), f"{prefix}: {name}")
             if key == _key("ema", name):
                 averaged.add(id(variable))
@@ -201,8 +215,9 @@ def _load_checkpoint(model, prefix, partial):
         raise ValueError(
             f"{prefix}: damaged checkpoint ({reason}); delete its files to use an older one"
         ) from None
+    _check_other(other, variables, prefix)
     settle_averages(model, averaged)
-    return missing
+    return missing + other
 
 
 def _key(group, name):
@@ -303,6 +318,7 @@ def _allowed_changes(stored, given, run_dir):
             continue
         raise ValueError(
             f"{run_dir}: this run was started with --{name} {getattr(stored, name, None)}, asked for now: "
-            f"{changes[name]}; leave the flag out to resume, or choose another --checkpoint_dir"
+            f"{changes[name]}; leave the flag out to resume, or choose another --checkpoint_dir "
+            f"(--init_from {run_dir} begins a new run with these weights)"
         )
     return changes

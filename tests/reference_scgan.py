@@ -109,7 +109,7 @@ class Network:
 
     def __init__(self, arrays, training):
         self.training = training
-        self.tensors = {name: torch.tensor(np.float64(array)) for name, array in arrays.items()}
+        self.tensors = {name: torch.tensor(np.asarray(array, np.float64)) for name, array in arrays.items()}
         self.trained = [n for n in arrays if not n.endswith((*BUFFERS, "num_batches_tracked"))]
         for name in self.trained:
             self.tensors[name].requires_grad_(training)

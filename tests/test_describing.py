@@ -26,7 +26,7 @@ def test_page_of_a_shipped_run(name, capsys):
     assert f"{width}x{height}" in text and f"{run.table.num_classes} of 'scenes'" in text
     for style in run.style_specs:
         assert f"style '{style}'" in text
-    assert f"--crop_size {width}" in text and "--lr 0.0003" in text
+    assert f"--crop_size={width}" in text and f"--lr={run.config.lr}" in text
     assert all(0.1 < float(cost) < 10 for cost in re.findall(r"([\d.]+) GFLOP", text))
     assert all(line.isprintable() and len(line) <= 120 for line in text.splitlines())
 

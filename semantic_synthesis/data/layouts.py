@@ -157,7 +157,11 @@ def _add_notes(report, photo_like, transparent):
     unseen = [report.table.names[i] for i in np.flatnonzero(report.files == 0)]
     if unseen and report.pixels.any():
         names = ", ".join(unseen[:10]) + (", ..." if len(unseen) > 10 else "")
-        report.notes.append(f"{len(unseen)} of {report.table.num_classes} classes never appear: {names}")
+        gaps = "; where ids have gaps, prepare describe drafts a table of those that occur"
+        report.notes.append(
+            f"{len(unseen)} of {report.table.num_classes} classes never appear: {names}"
+            + (gaps if 2 * len(unseen) > report.table.num_classes else "")
+        )
 
 
 def check_sample(

@@ -294,7 +294,9 @@ class Trainer:
         config = self.config
         first = self.steps_done
         if first >= self.total:
-            logging.info("%s is trained already (%d steps)", config.checkpoint_dir, first)
+            logging.info(
+                "%s is trained already (%d steps); --total_steps N goes on", config.checkpoint_dir, first
+            )
             return 0
         monitor = Monitor(config, self.total, first, self.is_chief, self.method.loss_texts)
         monitor.describe_run()
@@ -307,6 +309,8 @@ class Trainer:
             for number, handler in previous.items():
                 signal.signal(number, handler)
             monitor.close()
+        if self._stop:
+            logging.info("stopped at step %d of %d; the same command goes on", self.steps_done, self.total)
         return 128 + self._stop if self._stop else 0
 
     def _loop(self, monitor, first):
