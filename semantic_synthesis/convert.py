@@ -98,9 +98,9 @@ def main(options: Any) -> int:
 
 def _size_text(options, config):
     """Where the size of the pictures comes from: files alone seldom tell it."""
-    given = [name for name in ("crop_size", "aspect_ratio") if getattr(options, name, None) is not None]
-    if len(given) == 2:
-        return "as asked"
+    if getattr(options, "crop_size", None) is not None:
+        ratio = "" if getattr(options, "aspect_ratio", None) is not None else "; --aspect_ratio X for other shapes"
+        return f"as asked{ratio}"
     name = "your own dataset" if config.dataset_mode == catalogue.CUSTOM else config.dataset_mode
     return f"the usual size of {name}; if the original was trained at another, give --crop_size N and --aspect_ratio X"
 

@@ -249,6 +249,8 @@ def test_the_size_that_no_file_tells_is_said(tmp_path, monkeypatch):
 
     usual = "512x256 pixels (the usual size of cityscapes; if the original was trained at another, give --crop_size N"
     assert usual in said(1, num_upsampling_layers="more")
+    given = said(3, num_upsampling_layers="more", crop_size=256)
+    assert "256x128 pixels (as asked; --aspect_ratio X for other shapes)" in given
     assert "256x128 pixels (as asked)" in said(
         2, num_upsampling_layers="more", crop_size=256, aspect_ratio=2.0
     )
