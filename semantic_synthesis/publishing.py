@@ -1,4 +1,4 @@
-"""A trained run made small: configuration and averaged inference weights in half precision."""
+"""A trained run made small: configuration, averaged inference weights in half precision, what pictures need besides."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,8 @@ class PublishOptions:
 
 
 def publish(options: Any) -> int:
-    """Writes the run folder `to` with config.json and the weights of generator and encoder; exit code 0.
+    """Writes the run folder `to` with config.json, the weights of generator and encoder, and the method's
+    own files; exit code 0.
 
     Errors: ValueError if `to` exists or an option is missing; as load_weights for the run.
     """
@@ -39,9 +40,8 @@ def publish(options: Any) -> int:
     load_weights(model, run_dir)
     arrays = {name: np.asarray(v.value) for name, v in named_variables(model).items()}
     arrays = {name: array.astype(options.weights_dtype) for name, array in arrays.items()}
-    write_run(
-        options.to, config.replace(checkpoint_dir="", log_dir="", results_dir=""), arrays, options.format
-    )
+    config, files = model.published(config.replace(checkpoint_dir="", log_dir="", results_dir=""))
+    write_run(options.to, config, arrays, options.format, files)
     return 0
 
 

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import os
 import re
+import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -96,12 +97,22 @@ def save_weights(run_dir: str | Path, arrays: Mapping[str, np.ndarray], kind: st
 
 
 def write_run(
-    run_dir: str | Path, config: Config, arrays: Mapping[str, np.ndarray], kind: str = "npz"
+    run_dir: str | Path,
+    config: Config,
+    arrays: Mapping[str, np.ndarray],
+    kind: str = "npz",
+    files: Mapping[str, str] | None = None,
 ) -> None:
-    """Makes a run folder of a Config and {path: NumPy array}, whole or not at all; kind: npz or safetensors."""
+    """Makes a run folder of a Config and {path: NumPy array}, whole or not at all; kind: npz or safetensors.
+
+    files: {path within the folder: local file to copy there}.
+    """
     with folder_beside(run_dir) as part:
         config.save(part)
         save_weights(part, arrays, kind)
+        for name, source in (files or {}).items():
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, part / name)
 
 
 def find_run(run_dir: str | Path) -> str | Path:

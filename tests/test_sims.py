@@ -18,6 +18,7 @@ from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods.sims.method import synthesis_rate
 from semantic_synthesis.one_picture import OneOptions, make_pictures
 from semantic_synthesis.pictures import write_png
+from semantic_synthesis.publishing import PublishOptions, publish
 from semantic_synthesis.restyling import apply_edits, parse_edit
 from semantic_synthesis.serving.export import ExportOptions, export
 from semantic_synthesis.training.trainer import Trainer
@@ -183,6 +184,23 @@ def test_a_moved_memory_is_found_or_missed_in_one_line(tmp_path):
     (moved / "bank" / "photos" / "00000001.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"00000001\.png: missing \(1 photos\)"):
         load_run(moved)
+
+
+def test_a_published_run_has_its_memory_with_it(tmp_path):
+    """A copy of the whole run that needs no other folder; what is there for resumed builds alone stays behind."""
+    run()
+    linked = config("linked")
+    (folder() / "linked").mkdir()
+    linked.save(folder() / "linked")
+    runs.save_weights(folder() / "linked", {n: v.numpy() for n, v in named_variables(run().method).items()})
+    made = tmp_path / "published"
+    assert publish(PublishOptions(str(folder() / "linked"), str(made), "float32")) == 0
+    assert sorted(path.name for path in (made / "bank").iterdir()) == ["index.json", "photos", "segments.npz"]
+    assert str(folder()) not in (made / "config.json").read_text()
+    copy = load_run(made)
+    assert copy.method.bank.paths[0].startswith(str(made)) and copy.method.bank.photo_count == 8
+    for name, value in copy.method.bank.tensors.items():
+        np.testing.assert_array_equal(value, run().method.bank.tensors[name])
 
 
 def test_a_memory_of_other_sizes_is_refused():

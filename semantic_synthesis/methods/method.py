@@ -101,6 +101,10 @@ class Method(keras.Model):
         """The config with which the constructor loads no frozen features: all variables, nothing from outside."""
         return config
 
+    def published(self, config: Any) -> tuple[Any, dict[str, str]]:
+        """(config of a copy of the run, {path within its folder: local file}): what pictures need besides weights."""
+        return config, {}
+
     def call(self, layout: dict[str, tf.Tensor], style: dict[str, tf.Tensor]) -> tf.Tensor:
         return self.synthesize(layout, style)
 

@@ -13,13 +13,12 @@ from semantic_synthesis import data
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers import Initializer
 from semantic_synthesis.methods.method import Method, Objective, Provenance
-from semantic_synthesis.methods.sims import losses, provenance
+from semantic_synthesis.methods.sims import losses, opening, provenance
 from semantic_synthesis.methods.sims.canvas import Canvas
 from semantic_synthesis.methods.sims.composing import Composer, Placed
 from semantic_synthesis.methods.sims.config import NO_BANK, SIMSConfig
 from semantic_synthesis.methods.sims.groups import ClassGroups
 from semantic_synthesis.methods.sims.networks import Order, Synthesis, Transformation
-from semantic_synthesis.methods.sims.opening import open_bank
 from semantic_synthesis.methods.sims.practice import Practice
 from semantic_synthesis.methods.sims.warping import warp
 from semantic_synthesis.networks.vgg import VGG19Features
@@ -44,7 +43,7 @@ class SIMS(Method):
         self.config = config
         table = data.ClassTable.from_dict(config.class_table)
         _check_size(config)
-        self.bank, shares = open_bank(config, training)
+        self.bank, shares = opening.open_bank(config, training)
         self.groups = ClassGroups.of(table, config.class_groups, shares)
         made: dict[str, Any] = {
             "filters": config.num_filters,
@@ -98,6 +97,12 @@ class SIMS(Method):
     def fixed_size(cls, config: Any) -> bool:
         """Masks of the memory have one size."""
         return True
+
+    def published(self, config: Any) -> tuple[Any, dict[str, str]]:
+        """With the memory in the run's own folder."""
+        if not self.bank.paths:
+            return config, {}
+        return config.replace(bank_dir=""), opening.files_of(self.bank)
 
     @property
     def stride(self) -> int:

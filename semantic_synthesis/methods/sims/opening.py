@@ -61,6 +61,13 @@ def open_bank(config: SIMSConfig, training: bool) -> tuple[Bank, list[float] | N
     return bank, [float("nan") if share is None else share for share in index["shares"]]
 
 
+def files_of(bank: Bank) -> dict[str, str]:
+    """{path within a run folder: file} of all that opening a memory reads: what a resumed build needs is left out."""
+    folder = os.path.dirname(os.path.dirname(bank.paths[0]))
+    names = [INDEX, SEGMENTS, *read_index(folder)["photos"]]
+    return {f"bank/{name}": os.path.join(folder, name) for name in names}
+
+
 def _record(run_dir):
     path = os.path.join(run_dir, RECORD)
     if not run_dir or not storage.is_file(path):
