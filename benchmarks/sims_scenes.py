@@ -8,9 +8,10 @@ Canvas, shares of all pixels of all canvases in the style of the seed (0: the be
   unchanged: of all pixels, those equal in all three bytes to the pixel of the segment's photo that its warp points at
   (with --round_theta warps are moves by whole pixels; else pixels between others count where they interpolate alike);
   rim: white, given to the network; empty: black, no candidate or cleared ground.
-Order, over neighbours as training pairs them: how often the network's verdict, as composition reads it, says what the
-scenes' exact depth says; the same without what stands on the ground, which is in front by rule; the same by the order
-of classes alone; "against the classes": pairs of which depth contradicts the order of classes.
+Order, over neighbours as training pairs them by the scenes' exact depth: how often the network's verdict, as
+composition reads it, names the one in front, and how often the order of classes alone does. What stands on the ground
+is in front of it by rule, whatever the depth; "free" are the pairs without these, and "against the classes" those of
+them whose depth contradicts the order of classes.
 Transformation, over segments disturbed as in training: IoU with their place, untouched, moved by the network's
 theta, and moved by whole pixels (--round_theta).
 """
@@ -110,12 +111,14 @@ def order_verdicts(method, batch):
 
 def order_row(found):
     """Accuracies from the columns of `order_verdicts` of all scenes."""
-    network, depth, rule = found["network"], found["depth"], found["rule"]
+    network, asked, free = found["network"], found["asked"], ~found["rule"]
+    against = free & ~found["depth"]
     return {
-        "pairs": len(network), "true depth": float((network == depth).mean()),
-        "without those by rule": float((network == depth)[~rule].mean()),
-        "as trained": float((network == found["asked"]).mean()), "classes alone": float(depth.mean()),
-        "against the classes": int((~depth).sum()), "right among these": float((~network)[~depth].mean()),
+        "pairs": len(network), "network": float((network == asked).mean()),
+        "classes": float(asked.mean()), "free pairs": int(free.sum()),
+        "network, free": float((network == found["depth"])[free].mean()),
+        "classes, free": float(found["depth"][free].mean()), "against the classes": int(against.sum()),
+        "network among these": float((~network)[against].mean()),
     }  # fmt: skip
 
 

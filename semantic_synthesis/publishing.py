@@ -40,7 +40,9 @@ def publish(options: Any) -> int:
     load_weights(model, run_dir)
     arrays = {name: np.asarray(v.value) for name, v in named_variables(model).items()}
     arrays = {name: array.astype(options.weights_dtype) for name, array in arrays.items()}
-    config, files = model.published(config.replace(checkpoint_dir="", log_dir="", results_dir=""))
+    config, files = model.published(
+        config.replace(checkpoint_dir="", log_dir="", results_dir="", init_from="")
+    )
     write_run(options.to, config, arrays, options.format, files)
     return 0
 

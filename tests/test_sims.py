@@ -189,7 +189,7 @@ def test_a_moved_memory_is_found_or_missed_in_one_line(tmp_path):
 def test_a_published_run_has_its_memory_with_it(tmp_path):
     """A copy of the whole run that needs no other folder; what is there for resumed builds alone stays behind."""
     run()
-    linked = config("linked")
+    linked = config("linked", init_from=str(folder() / "first"))
     (folder() / "linked").mkdir()
     linked.save(folder() / "linked")
     runs.save_weights(folder() / "linked", {n: v.numpy() for n, v in named_variables(run().method).items()})

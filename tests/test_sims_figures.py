@@ -32,11 +32,13 @@ def test_a_piece_comes_from_one_source():
 
 
 def test_rows():
-    columns = {"network": [1, 1, 0, 0], "depth": [1, 0, 0, 1], "asked": [1, 1, 0, 1], "rule": [0, 1, 0, 0]}
+    columns = {
+        "network": [1, 1, 0, 0, 0], "depth": [1, 0, 0, 1, 0], "asked": [1, 1, 0, 1, 0], "rule": [0, 1, 0, 0, 0],
+    }  # fmt: skip
     row = sims_scenes.order_row({name: np.array(values, bool) for name, values in columns.items()})
-    assert row["pairs"] == 4 and row["true depth"] == 0.5 and row["as trained"] == 0.75
-    assert row["without those by rule"] == pytest.approx(2 / 3)
-    assert (row["classes alone"], row["against the classes"], row["right among these"]) == (0.5, 2, 0.5)
+    assert (row["pairs"], row["network"], row["classes"]) == (5, 0.8, 0.6)
+    assert (row["free pairs"], row["network, free"], row["classes, free"]) == (4, 0.75, 0.5)
+    assert (row["against the classes"], row["network among these"]) == (2, 1)
     one = np.zeros((1, 4, 4), bool)
     one[0, :2], two = True, np.zeros((1, 4, 4), bool)
     two[0, 1:3] = True
