@@ -99,7 +99,11 @@ def main(options: Any) -> int:
 def _size_text(options, config):
     """Where the size of the pictures comes from: files alone seldom tell it."""
     if getattr(options, "crop_size", None) is not None:
-        ratio = "" if getattr(options, "aspect_ratio", None) is not None else "; --aspect_ratio X for other shapes"
+        ratio = (
+            ""
+            if getattr(options, "aspect_ratio", None) is not None
+            else "; --aspect_ratio X for other shapes"
+        )
         return f"as asked{ratio}"
     name = "your own dataset" if config.dataset_mode == catalogue.CUSTOM else config.dataset_mode
     return f"the usual size of {name}; if the original was trained at another, give --crop_size N and --aspect_ratio X"

