@@ -6,60 +6,19 @@ import re
 import time
 from pathlib import Path
 
-import browser as chromium
 import exports
 import numpy as np
 import pytest
-from browser import Page, PaintServer, decode
-from helpers import random_arrays, tiny_config
+from browser import Page, decode
+from fixtures_paint import MARKS, MARKUP, browser, page, server  # noqa: F401
+from helpers import tiny_config
 
 from semantic_synthesis import data
 from semantic_synthesis.files import shipped
 from semantic_synthesis.one_picture import OneOptions, make_pictures
-from semantic_synthesis.runs import build_method, write_run
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(chromium.CHROMIUM is None, reason="no Chromium on the PATH or in $CHROMIUM"),
-    pytest.mark.skipif(
-        not importlib.util.find_spec("playwright"), reason="no Playwright: pip install playwright"
-    ),
-]
-MARKUP = "<img src=x onerror=alert(1)>"
+pytestmark = MARKS
 AXE = importlib.util.find_spec("axe_core_python")
-
-
-def make_run(folder, classes):
-    """A tiny run of `classes` classes, one of which has markup for a name."""
-    names = [MARKUP, *(f"kind {n}" for n in range(1, classes))]
-    table = data.ClassTable.create("tiny", range(classes), names)
-    config = tiny_config(folder, class_table=table.to_dict(), use_vae=True)
-    write_run(folder, config, random_arrays(build_method(config, training=False)))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    run_dir = make_run(tmp_path_factory.mktemp("runs") / "all256", 256)
-    one = PaintServer("demo_spade", "demo_inade", run_dir).start()
-    yield one
-    one.stop()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium.chromium() as one:
-        yield one
-
-
-@pytest.fixture
-def page(browser, server):
-    one = Page(browser, server.url)
-    yield one
-    one.close()
-    outside = [url for url, _ in one.asked if not url.startswith((server.url, "blob:", "data:"))]
-    assert not outside, "the page fetches nothing from outside"
-    assert not [line for line in one.said if line.startswith("error")], one.said
 
 
 def disk(label, x, y, size, value):
@@ -302,9 +261,7 @@ def test_save_reload_and_go_on(page, server):
     page.settle()
     np.testing.assert_array_equal(page.map()[0], label)
     assert page.run("paint.seed") == 5 and page.save("picture") == picture
-    page.page.click("#pen")
     page.page.click("#clear")
-    page.page.keyboard.press("Escape")
     assert (page.map()[0] != label).any()
     page.give("#open", "mine.json", project, "application/json")
     page.wait("paint.painting.done.length === 0")

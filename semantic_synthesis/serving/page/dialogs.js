@@ -3,6 +3,8 @@ import * as api from "./api.js";
 import { byId, image, make, notify } from "./dom.js";
 import { KEYS } from "./keys.js";
 import { fromBase64 } from "./png.js";
+import { withoutObjects } from "./styles.js";
+import { covers, DECIDED, sameBytes, sourceName } from "./stylepanel.js";
 import { MapView } from "./view.js";
 
 const AT_ONCE = 8; // variations
@@ -74,12 +76,10 @@ async function openStart(app) {
 /** A start of the same size is a step that can be taken back. */
 function begin(app, project) {
   const { painting } = app;
-  app.edits = app.edits.filter((edit) => edit.part.kind !== "object");
-  app.style.show();
   if (painting.width === project.width && painting.height === project.height) {
-    return app.hand.replace(project.label, project.instance);
+    return app.hand.replace(project.label, project.instance, "new map");
   }
-  return app.session.take(app.model, { ...project, edits: app.edits });
+  return app.session.take(app.model, { ...project, edits: withoutObjects(app.edits) });
 }
 
 function startEmpty(app) {
@@ -101,13 +101,20 @@ class Variations {
   constructor(app) {
     this.app = app;
     this.run = 0;
+    this.edits = []; // those that leave something to the seed
+    this.seen = []; // pictures that are in the grid
     byId("variation-dialog").addEventListener("close", () => (this.run += 1));
   }
 
   open() {
     if (!this.app.model) return;
+    const { app } = this;
     byId("variation-grid").replaceChildren();
-    this.next = this.app.seed;
+    this.next = app.seed;
+    this.edits = app.edits.filter((edit) => !covers(edit));
+    this.seen = [];
+    const replaced = app.edits.filter(covers).map(sourceName);
+    this.say(replaced.length ? `Each of these takes the place of ${replaced.join(", ")}.` : "");
     byId("variation-dialog").showModal();
     this.more();
   }
@@ -120,7 +127,7 @@ class Variations {
     byId("more").disabled = true;
     try {
       await app.renderer.variations(
-        app.snapshot(),
+        { ...app.snapshot(), edits: this.edits },
         seeds,
         (seed, bytes) => this.add(seed, bytes),
         () => this.run !== run,
@@ -131,14 +138,19 @@ class Variations {
     byId("more").disabled = false;
   }
 
+  say(text) {
+    byId("variation-note").textContent = text;
+  }
+
   add(seed, bytes) {
     const { app } = this;
+    if (this.seen.some((one) => sameBytes(one, bytes))) return this.say(DECIDED);
+    this.seen.push(bytes);
     const button = make("button", {}, image(bytes, ""), `seed ${seed}`);
     button.onclick = () => {
       byId("variation-dialog").close();
-      app.seed = seed;
+      app.restyle({ seed, edits: this.edits });
       app.style.show();
-      app.changed();
     };
     byId("variation-grid").append(button);
   }

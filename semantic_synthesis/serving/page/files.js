@@ -2,7 +2,7 @@
 import * as api from "./api.js";
 import { byId, first, notify } from "./dom.js";
 import * as store from "./store.js";
-import { commandLine } from "./styles.js";
+import { commandLine, withoutObjects } from "./styles.js";
 
 const MAPS = "image/png,image/jpeg,.json,application/json";
 
@@ -62,9 +62,9 @@ export class Files {
     if (kind === "instance") {
       if (!fits)
         throw new Error(`${file.name}: ${width}x${height} pixels; the map has ${painting.width}x${painting.height}`);
-      app.hand.replace(painting.label, ids);
+      app.hand.replace(painting.label, ids, file.name, false);
     } else if (fits) {
-      app.hand.replace(ids, null);
+      app.hand.replace(ids, null, file.name);
     } else {
       const names = app.model.classes.map((one) => one.name);
       await app.session.take(app.model, {
@@ -74,7 +74,7 @@ export class Files {
         label: ids,
         instance: new Uint16Array(ids.length),
         seed: app.seed,
-        edits: app.edits,
+        edits: withoutObjects(app.edits),
       });
     }
     const [rows, columns] = found.file_size;
@@ -92,7 +92,8 @@ export class Files {
     }
     const project = store.fromProject(values, file.name);
     const there = [...byId("model").options].some((one) => one.value === project.model);
-    await app.session.openModel(there ? project.model : app.model.name, project);
+    if (await app.session.openModel(there ? project.model : app.model.name, project))
+      notify(`${file.name} is open. Undo brings back what was here.`);
   }
 
   // Saving

@@ -1,6 +1,7 @@
 // What the hand does to the painting: strokes with the pointer or the keyboard, picking, commands on the whole map.
 import { byId, first, notify } from "./dom.js";
 import { gaps } from "./raster.js";
+import { choices, samePart } from "./styles.js";
 import { Gesture } from "./tools.js";
 
 const CURSOR_STEP = 8; // pixels with Shift
@@ -12,14 +13,28 @@ export class Hand {
     this.gesture = null;
     this.cursor = null;
     this.lastPoint = null;
+    /** @type {any} */ this.look = null; // seed and edits when the stroke began
   }
 
-  /** Replaces all pixels in one step that can be taken back; the size must be the same. */
-  replace(label, instance) {
-    this.app.painting.begin();
-    for (let i = 0; i < label.length; i++) this.app.painting.put(i, label[i], instance ? instance[i] : 0);
-    this.app.painting.commit();
-    this.app.changed();
+  /**
+   * Replaces all pixels in one step that can be taken back; the size must be the same. Styles of objects go with
+   * their objects; fresh: of all, because the ids mean others now.
+   */
+  replace(label, instance, name, fresh = true) {
+    const { app } = this;
+    const { painting } = app;
+    const before = app.look();
+    app.picture.remember();
+    painting.begin();
+    for (let i = 0; i < label.length; i++) painting.put(i, label[i], instance ? instance[i] : 0);
+    const changed = painting.commit();
+    const there = new Set(fresh ? [] : instance);
+    app.edits = app.edits.filter(({ part }) => part.kind !== "object" || there.has(part.object));
+    if (changed || app.edits.length < before.edits.length)
+      app.history.push({ name, painting: changed ? painting : null, before, after: app.look() });
+    app.object = 0;
+    app.showObject();
+    app.changed();
   }
 
   /** The object id that a new stroke paints. */
@@ -55,7 +70,9 @@ export class Hand {
     }
     this.app.picture.remember();
     this.gesture = new Gesture(this.app.painting, this.options(event));
+    this.look = this.app.look();
     this.gesture.down(point, event.shiftKey ? this.lastPoint : null);
+    if (this.gesture.copied) this.inherit(this.gesture.copied);
     this.lastPoint = point;
     this.app.showObject();
     this.app.painted();
@@ -73,13 +90,32 @@ export class Hand {
 
   end() {
     performance.mark("pen up");
-    const changed = this.gesture?.up();
+    const { app, gesture } = this;
     this.gesture = null;
-    if (changed) this.app.changed(this.app.painting.version !== this.app.asked);
-    else this.app.screen.redraw();
+    if (!gesture?.up()) {
+      Object.assign(app, this.look);
+      return app.screen.redraw();
+    }
+    const { painting } = app;
+    const copied = gesture.copied;
+    const { tool } = gesture.options;
+    const name = copied ? "copy" : ["brush", "line"].includes(tool) ? "stroke" : tool;
+    app.history.push({ name, painting, ...(copied ? { before: this.look, after: app.look() } : {}) });
+    if (copied) app.object = copied.to;
+    app.showObject();
+    app.changed(painting.version !== app.asked);
+  }
+
+  /** A copied object looks like its original, as long as nobody changes that. */
+  inherit({ from, to }) {
+    const { app } = this;
+    if (!choices(app.model.styles).objects) return;
+    const edit = { part: { kind: "object", object: to }, source: { like: from }, share: 1, layers: null };
+    app.edits = [...app.edits.filter((one) => !samePart(one, edit)), edit];
   }
 
   cancel() {
+    if (this.gesture) Object.assign(this.app, this.look);
     this.gesture?.cancel();
     this.gesture = null;
     this.app.changed();
@@ -96,25 +132,30 @@ export class Hand {
 
   undo(again = false) {
     if (this.gesture) return this.cancel();
-    this.app.picture.remember();
-    if (again ? this.app.painting.redo() : this.app.painting.undo()) this.app.changed();
+    const { app } = this;
+    app.picture.remember();
+    if (!(again ? app.history.redo() : app.history.undo())) return;
+    if (!app.painting.instance.includes(app.object)) app.object = 0;
+    app.showObject();
+    app.changed();
   }
 
   fillGaps() {
     const { painting } = this.app;
     const most = Math.max(1, Number(byId("gap-size").value) || 1);
+    this.app.picture.remember();
     const pairs = gaps(painting, most, (i) => this.app.locked.has(painting.label[i]));
     const { label, instance } = { label: painting.label.slice(), instance: painting.instance.slice() };
     painting.begin();
     for (const [i, from] of pairs) painting.put(i, label[from], instance[from]);
-    painting.commit();
+    if (painting.commit()) this.app.history.push({ name: "small gaps", painting });
     notify(pairs.length ? `${pairs.length} pixels filled.` : "No gaps of that size.");
     this.app.changed();
   }
 
   clear() {
     const { width, height } = this.app.painting;
-    this.replace(new Uint16Array(width * height).fill(this.app.classId), null);
+    this.replace(new Uint16Array(width * height).fill(this.app.classId), null, "clearing");
   }
 
   /** A click on the picture chooses what the style panel changes. */

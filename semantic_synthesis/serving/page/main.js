@@ -4,6 +4,7 @@ import { fillDialogs } from "./dialogs.js";
 import { byId, first, notify } from "./dom.js";
 import { Files } from "./files.js";
 import { Hand } from "./hand.js";
+import { History } from "./history.js";
 import { Input } from "./input.js";
 import { Live } from "./live.js";
 import { Renderer } from "./rendering.js";
@@ -35,6 +36,7 @@ class App {
     this.screen = new Screen(this);
     this.session = new Session(this);
     this.hand = new Hand(this);
+    this.history = new History((state) => this.restore(state));
     this.renderer = new Renderer();
     this.live = new Live({
       snapshot: () => this.snapshot(),
@@ -63,6 +65,29 @@ class App {
     this.picturePane.resize(painting.width, painting.height);
     byId("map-size").textContent = `${painting.width} x ${painting.height}`;
     this.camera.reset();
+  }
+
+  look() {
+    return { seed: this.seed, edits: this.edits };
+  }
+
+  scene() {
+    return { ...this.look(), model: this.model, painting: this.painting };
+  }
+
+  /** Changes seed or edits in a step that can be taken back; key: see History. */
+  restyle(change, name = "style", key = "") {
+    const before = this.look();
+    if (!this.history.merges(key)) this.picture.remember();
+    Object.assign(this, change);
+    this.history.push({ name, before, after: this.look(), key });
+    this.changed();
+  }
+
+  restore(state) {
+    if (state.model) return this.session.show(state);
+    this.seed = state.seed;
+    this.edits = state.edits;
   }
 
   choose(id) {
@@ -158,8 +183,7 @@ class App {
 
   /** A step ended, or the style changed; unseen: whether a picture of it was not asked for yet. */
   changed(unseen = true) {
-    byId("undo").disabled = !this.painting?.done.length;
-    byId("redo").disabled = !this.painting?.undone.length;
+    this.screen.showSteps(this.history);
     this.screen.redraw();
     if (unseen && byId("live").checked) this.live.want();
     clearTimeout(this.keeping);

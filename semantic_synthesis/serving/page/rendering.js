@@ -51,7 +51,8 @@ export class Renderer {
     const [base, ...ofSeeds] = await this.sample(model, [...seeds], files);
     const sources = [];
     for (const edit of edits) {
-      sources.push(edit.source.seed === undefined ? await this.encode(shot, edit, files) : ofSeeds.shift());
+      if (edit.source.like !== undefined) sources.push(null);
+      else sources.push(edit.source.seed === undefined ? await this.encode(shot, edit, files) : ofSeeds.shift());
     }
     const rows = model.regions ? regions(shot.label, model.instances ? shot.instance : null).rows : [];
     return edited(base, model.styles, edits, sources, rows);

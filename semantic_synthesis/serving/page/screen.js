@@ -59,6 +59,17 @@ export class Screen {
     }, 400);
   }
 
+  /** Undo and redo say what they would change. */
+  showSteps({ done, undone }) {
+    for (const [id, word, keys, steps] of [
+      ["undo", "Undo", "Ctrl+Z", done],
+      ["redo", "Redo", "Ctrl+Shift+Z", undone],
+    ]) {
+      byId(id).disabled = !steps.length;
+      byId(id).title = steps.length ? `${word}: ${steps.at(-1).name} (${keys})` : `${word} (${keys})`;
+    }
+  }
+
   redraw() {
     this.frame ||= requestAnimationFrame(() => {
       this.frame = 0;

@@ -29,7 +29,7 @@ export class Session {
     await this.openModel(name, old ? store.fromProject(old, "the kept painting") : null);
   }
 
-  /** Changes to another run; project: what to paint there, by default what is painted now. */
+  /** Changes to another run; project: what to paint there, by default what is painted now. Whether it is open. */
   async openModel(name, project = null) {
     byId("veil").hidden = false;
     byId("veil").textContent = `Loading ${name} ...`;
@@ -40,12 +40,13 @@ export class Session {
       const own = this.others.get(name);
       if (this.app.painting) this.others.set(this.app.model.name, this.project());
       await this.take(model, now && this.fits(model, now) ? now : (own ?? null), now);
-      byId("model").value = name;
+      return true;
     } catch (error) {
       notify(error.message, true);
       byId("model").value = this.app.model?.name ?? "";
       byId("veil").hidden = Boolean(this.app.painting);
       if (!this.app.painting) byId("veil").textContent = error.message;
+      return false;
     }
   }
 
@@ -82,17 +83,43 @@ export class Session {
       }
       start = await this.firstProject(model, names);
     }
-    this.app.live.forget();
-    const sameClasses = this.app.model && names.join("\n") === this.app.model.classes.map((one) => one.name).join("\n");
-    this.app.model = model;
+    const { app } = this;
     const [height, width] = model.size ?? [start.height, start.width];
     const { label } = store.translate(start.label, start.names, names);
     const fit = (ids) =>
       start.width === width && start.height === height ? ids : resize(ids, start.width, start.height, width, height);
     const next = Painting.of(width, height, fit(label), fit(start.instance));
-    if (!(sameClasses && next.equals(this.app.painting))) this.app.setPainting(next); // else the steps stay
-    this.app.seed = start.seed;
-    this.app.edits = structuredClone(start.edits).filter((edit) => this.editFits(edit, start.names, names));
+    const same = this.sameClasses(model) && next.equals(app.painting); // its steps stay
+    const edits = start.edits.map((edit) => ({ ...edit, part: { ...edit.part } }));
+    const scene = {
+      model,
+      painting: same ? app.painting : next,
+      seed: start.seed,
+      edits: edits.filter((edit) => this.editFits(model, edit, start.names, names)),
+    };
+    const before = app.model ? app.scene() : null;
+    app.picture.remember();
+    this.show(scene);
+    if (before) app.history.push({ name: before.model.name === model.name ? "map" : "model", before, after: scene });
+    app.changed();
+  }
+
+  sameClasses(model) {
+    const names = (one) => one.classes.map(({ name }) => name).join("\n");
+    return Boolean(this.app.model) && names(model) === names(this.app.model);
+  }
+
+  /** Shows a scene {model, painting, seed, edits} as it is. */
+  show(scene) {
+    const { model } = scene;
+    const names = model.classes.map((one) => one.name);
+    const sameClasses = this.sameClasses(model);
+    this.app.live.forget();
+    this.app.model = model;
+    if (scene.painting !== this.app.painting) this.app.setPainting(scene.painting);
+    this.app.seed = scene.seed;
+    this.app.edits = scene.edits;
+    byId("model").value = model.name;
     if (!sameClasses) {
       this.app.classId = 0;
       this.app.locked = new Set();
@@ -106,16 +133,15 @@ export class Session {
     this.app.screen.recolor();
     this.app.style.open();
     this.app.choose(this.app.classId);
-    this.app.changed();
   }
 
   /** Whether an edit of another run can be kept; class ids go by names, objects by their ids. */
-  editFits(edit, from, to) {
-    const local = this.app.model.styles.some((spec) => spec.axes.includes("region") || spec.axes.includes("class"));
-    if (edit.source.photo && !this.app.model.styles.some((spec) => spec.encoded)) return false;
-    if (edit.layers && !this.app.model.styles.some((spec) => spec.axes.includes("layer"))) return false;
-    if (edit.part.kind === "object") return this.app.model.regions && this.app.model.instances;
-    if (edit.part.kind !== "class") return this.app.model.styles.length > 0;
+  editFits({ styles, regions, instances }, edit, from, to) {
+    const local = styles.some((spec) => spec.axes.includes("region") || spec.axes.includes("class"));
+    if (edit.source.photo && !styles.some((spec) => spec.encoded)) return false;
+    if (edit.layers && !styles.some((spec) => spec.axes.includes("layer"))) return false;
+    if (edit.part.kind === "object") return regions && instances;
+    if (edit.part.kind !== "class") return styles.length > 0;
     edit.part.classId = to.indexOf(from[edit.part.classId]);
     return local && edit.part.classId >= 0;
   }

@@ -47,7 +47,8 @@ export function fromProject(values, source = "the project") {
 function isEdit(edit) {
   const part = edit?.part;
   const known = part && ["whole", "class", "object"].includes(part.kind);
-  const from = edit?.source && (Number.isSafeInteger(edit.source.seed) || typeof edit.source.photo === "string");
+  const from =
+    edit?.source && ([edit.source.seed, edit.source.like].some(Number.isSafeInteger) || typeof edit.source.photo === "string");
   return known && from && edit.share >= 0 && edit.share <= 1;
 }
 

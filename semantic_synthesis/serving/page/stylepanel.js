@@ -5,6 +5,7 @@ import { toBase64 } from "./png.js";
 import { fileText } from "./store.js";
 import { choices, samePart } from "./styles.js";
 
+export const DECIDED = "The styles in the list decide the whole picture; remove one to see other seeds.";
 const newSeed = () => Math.floor(Math.random() * 10000);
 
 /** app: {model, seed, edits, classId, object, changed(), askFile(accept) -> promise of a File or null}. */
@@ -14,9 +15,12 @@ export class StylePanel {
     byId("dice").addEventListener("click", () => this.surprise());
     byId("seed").addEventListener("change", () => {
       const value = Number(byId("seed").value);
-      app.seed = Number.isSafeInteger(value) && value >= 0 ? value : app.seed;
+      if (Number.isSafeInteger(value) && value >= 0 && value !== app.seed) {
+        const covering = app.edits.filter(covers);
+        app.restyle({ seed: value, edits: app.edits.filter((edit) => !covers(edit)) }, "seed");
+        this.replaced(covering);
+      }
       this.show();
-      app.changed();
     });
   }
 
@@ -121,13 +125,26 @@ export class StylePanel {
   surprise() {
     const part = this.part();
     if (!part) return;
-    if (part.kind === "whole" && !this.chosenLayers()) {
-      this.app.seed = newSeed();
-      this.show();
-      this.app.changed();
-    } else {
-      this.add({ seed: newSeed() });
-    }
+    if (part.kind !== "whole" || this.chosenLayers()) return this.add({ seed: newSeed() });
+    const { app } = this;
+    const whole = app.edits.filter((edit) => edit.part.kind === "whole");
+    let seed = newSeed();
+    if (seed === app.seed) seed += 1;
+    app.restyle({ seed, edits: app.edits.filter((edit) => edit.part.kind !== "whole") });
+    this.show();
+    this.replaced(whole);
+    if (app.edits.length) this.sayIfSame(app.picture.bytes);
+  }
+
+  /** Says which styles of the whole picture a seed took the place of. */
+  replaced(edits) {
+    if (edits.length) notify(`A seed instead of ${edits.map(sourceName).join(", ")}. Undo brings it back.`);
+  }
+
+  /** Says why another seed changed nothing. */
+  async sayIfSame(before) {
+    await this.app.live.settled();
+    if (byId("live").checked && sameBytes(before, this.app.picture.bytes)) notify(DECIDED);
   }
 
   add(source) {
@@ -136,12 +153,11 @@ export class StylePanel {
     const edit = { part, source, share: 1, layers: this.chosenLayers() };
     const { app } = this;
     const before = app.edits.find((one) => samePart(one, edit));
-    if (before) edit.share = before.share;
-    app.edits = [...app.edits.filter((one) => one !== before), edit];
-    if (part.kind === "whole")
-      app.edits.sort((a, b) => Number(b.part.kind === "whole") - Number(a.part.kind === "whole"));
+    if (before) edit.share = before.share || 1;
+    const edits = [...app.edits.filter((one) => one !== before), edit];
+    edits.sort((a, b) => Number(b.part.kind === "whole") - Number(a.part.kind === "whole")); // stable
+    app.restyle({ edits });
     this.show();
-    app.changed();
   }
 
   /** Shows seed, parts and edits as they are. */
@@ -178,8 +194,7 @@ export class StylePanel {
           ? app.model.classes[edit.part.classId].name
           : `Object ${edit.part.object}`;
     const levels = edit.layers ? `, levels ${edit.layers[0]} to ${edit.layers[1]}` : "";
-    const source = edit.source.seed === undefined ? edit.source.name : `seed ${edit.source.seed}`;
-    const what = `${part}${levels}: ${source}`;
+    const what = `${part}${levels}: ${sourceName(edit)}`;
     const shown = make("output", { className: "quiet", textContent: percent(edit.share) });
     const share = make("input", {
       type: "range",
@@ -190,15 +205,16 @@ export class StylePanel {
       title: "Strength",
     });
     share.oninput = () => {
-      edit.share = Number(share.value) / 100;
-      shown.textContent = percent(edit.share);
-      app.changed();
+      const next = { ...edit, share: Number(share.value) / 100 };
+      shown.textContent = percent(next.share);
+      app.restyle({ edits: app.edits.map((one) => (one === edit ? next : one)) }, "strength", what);
+      edit = next;
     };
+    share.onchange = () => app.history.seal();
     const gone = make("button", { className: "icon", "aria-label": `Remove ${what}`, title: "Remove" }, icon("close"));
     gone.onclick = () => {
-      app.edits = app.edits.filter((one) => one !== edit);
+      app.restyle({ edits: app.edits.filter((one) => one !== edit) });
       this.show();
-      app.changed();
     };
     const item = make(
       "li",
@@ -208,11 +224,12 @@ export class StylePanel {
       shown,
       gone,
     );
-    if (edit.source.photo && this.needsMap() && !edit.source.map) item.append(this.mapButton(edit));
+    if (edit.source.photo && this.needsMap() && !edit.source.map) item.append(this.mapButton(() => edit));
     return item;
   }
 
-  mapButton(edit) {
+  /** current(): the edit as it is now; its strength may have changed. */
+  mapButton(current) {
     const { app } = this;
     const text = "It shows another scene? Add its label map";
     const button = make("button", { className: "extra", textContent: text });
@@ -221,10 +238,10 @@ export class StylePanel {
       if (!file) return;
       try {
         await api.readMap(app.model.name, "label", file.name, file);
-        edit.source.map = await fileText(file);
-        edit.source.files += `,${file.name}`;
+        const edit = current();
+        const source = { ...edit.source, map: await fileText(file), files: `${edit.source.files},${file.name}` };
+        app.restyle({ edits: app.edits.map((one) => (one === edit ? { ...edit, source } : one)) });
         this.show();
-        app.changed();
       } catch (error) {
         notify(error.message, true);
       }
@@ -233,5 +250,15 @@ export class StylePanel {
   }
 }
 
+/** Whether an edit leaves nothing of the seed's style. */
+export const covers = (edit) => edit.part.kind === "whole" && edit.share === 1 && !edit.layers;
+
+/** What an edit takes its style from, in words. */
+export function sourceName({ source }) {
+  if (source.like !== undefined) return `as object ${source.like}`;
+  return source.seed === undefined ? source.name : `seed ${source.seed}`;
+}
+
+export const sameBytes = (a, b) => a?.length === b?.length && a.every((value, at) => value === b[at]);
 const percent = (share) => `${Math.round(share * 100)} %`;
 const levelName = (n, count) => (n === 0 ? "0, finest" : n === count - 1 ? `${n}, coarsest` : String(n));

@@ -93,17 +93,31 @@ export function mix(base, source, axes, rows, share, present = true) {
 /** The style {name: nested numbers} after edits; sources: for each edit {name: values, name_present: booleans}. */
 export function edited(style, specs, edits, sources, rows) {
   const found = { ...style };
-  edits.forEach((edit, at) => {
+  const order = [...edits.keys()].sort((a, b) => Number(isCopy(edits[a])) - Number(isCopy(edits[b]))); // copies last
+  for (const at of order) {
+    const edit = edits[at];
     for (const spec of specs) {
       const touched = chosen(edit, spec, rows);
-      const source = sources[at][spec.name];
+      const source = isCopy(edit) ? asObject(found[spec.name], spec, edit, rows) : sources[at][spec.name];
       if (!touched || source === undefined) continue;
-      const present = sources[at][`${spec.name}_present`] ?? true;
+      const present = sources[at]?.[`${spec.name}_present`] ?? true;
       found[spec.name] = mix(found[spec.name], source, spec.axes, touched, edit.share, present);
     }
-  });
+  }
   return found;
 }
+
+const isCopy = (edit) => edit.source?.like !== undefined;
+
+/** A tensor whose row of the edit's object is that of the object it copies; undefined where there is no such one. */
+function asObject(values, spec, edit, rows) {
+  const from = rows.findIndex((row) => row.object === edit.source.like);
+  if (from < 0 || spec.axes[0] !== REGION) return undefined;
+  return values.map((value, at) => (rows[at].object === edit.part.object ? values[from] : value));
+}
+
+/** Edits without those of objects. */
+export const withoutObjects = (edits) => edits.filter((edit) => edit.part.kind !== "object");
 
 /** Whether two edits are about the same part. */
 export function samePart(a, b) {

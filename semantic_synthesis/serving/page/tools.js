@@ -22,6 +22,7 @@ export class Gesture {
     this.painting = painting;
     this.options = options;
     this.last = null;
+    this.copied = null; // {from, to}: ids of an object and of the copy that is dragged
   }
 
   /** point: [x, y] of the map in whole pixels; joined: where a line to this point starts, or null. */
@@ -111,6 +112,7 @@ export class Gesture {
       : area(width, height, i, (a, b) => label[a] === label[b] && !instance[a]);
     if (pixels.length === label.length) return; // the ground itself
     const id = options.copy && object ? painting.newObject() : object;
+    if (id !== object) this.copied = { from: object, to: id };
     this.lifted = pixels.map((j) => [j % width, (j / width) | 0, label[j], id]);
     this.ground = options.copy ? [] : behind(width, height, pixels);
   }
