@@ -16,6 +16,7 @@ import numpy as np
 from helpers import REPOSITORY
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+MARKUP = "<img src=x onerror=alert(1)>"  # the name of a class
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-proxy-server",

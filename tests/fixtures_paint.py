@@ -1,23 +1,12 @@
 """Fixtures of the tests in a real browser: a server with three runs, Chromium, a tab on the page."""
 
-import importlib.util
-
 import browser as chromium
 import pytest
-from browser import Page, PaintServer
+from browser import MARKUP, Page, PaintServer
 from helpers import random_arrays, tiny_config
 
 from semantic_synthesis import data
 from semantic_synthesis.runs import build_method, write_run
-
-MARKUP = "<img src=x onerror=alert(1)>"
-MARKS = [
-    pytest.mark.browser,
-    pytest.mark.skipif(chromium.CHROMIUM is None, reason="no Chromium on the PATH or in $CHROMIUM"),
-    pytest.mark.skipif(
-        not importlib.util.find_spec("playwright"), reason="no Playwright: pip install playwright"
-    ),
-]
 
 
 def make_run(folder, classes):
@@ -39,6 +28,9 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def browser():
+    if chromium.CHROMIUM is None:
+        pytest.skip("no Chromium on the PATH or in $CHROMIUM")
+    pytest.importorskip("playwright", reason="no Playwright: pip install playwright")
     with chromium.chromium() as one:
         yield one
 

@@ -8,6 +8,7 @@ import logging
 import struct
 import zlib
 
+import cv2
 import exports
 import numpy as np
 import pytest
@@ -165,6 +166,29 @@ def test_files_are_read_with_the_readers_words(app, tmp_path):
     status, _, body = ask(app, "POST", path, exports.png(objects.astype(np.uint16)), FILE)
     ids = np.frombuffer(base64.b64decode(json.loads(body)["ids"]), "<u2").reshape(32, 32)
     np.testing.assert_array_equal(ids, objects)
+
+
+def test_a_photo_where_a_label_map_belongs_is_told_as_one(app):
+    photo = shipped("datasets", "scenes", "style_day.png").read_bytes()
+    status, _, body = ask(app, "POST", "/paint/models/regions/maps/label?file=day.png", photo, FILE)
+    found = json.loads(body)
+    assert status == 200 and found["photo"] and found["error"].startswith("day.png: colour")
+    label, _ = exports.layouts(1)
+    small = exports.TABLE_COLORS[label[0]].astype(np.uint8)
+    smooth = cv2.resize(small, (256, 256), interpolation=cv2.INTER_LINEAR)
+    answer = ask(app, "POST", "/paint/models/regions/maps/label?file=x.png", exports.png(smooth), FILE)
+    assert answer[0] == 400 and "smoothed" in error_of(answer)[1]
+
+
+def test_a_map_of_another_shape_is_cut_when_asked(app):
+    ids = np.zeros((40, 96), np.uint8)
+    ids[:, 28:68] = np.arange(40) % 5
+    path = "/paint/models/regions/maps/label?file=wide.png"
+    for fit, expected in (("&fit=crop", ids[:, 28:68]), ("", ids)):
+        found = json.loads(ask(app, "POST", path + fit, exports.png(ids), FILE)[2])
+        read = np.frombuffer(base64.b64decode(found["ids"]), "<u2").reshape(32, 32)
+        np.testing.assert_array_equal(read, data.fit_label(expected, 32, 32))
+        assert found["file_size"] == [40, 96]
 
 
 def test_ids_of_objects_that_need_more_than_16_bits_are_numbered_anew(app):

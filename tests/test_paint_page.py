@@ -9,15 +9,15 @@ from pathlib import Path
 import exports
 import numpy as np
 import pytest
-from browser import Page, decode
-from fixtures_paint import MARKS, MARKUP, browser, page, server  # noqa: F401
+from browser import MARKUP, Page, decode
 from helpers import tiny_config
 
 from semantic_synthesis import data
 from semantic_synthesis.files import shipped
 from semantic_synthesis.one_picture import OneOptions, make_pictures
 
-pytestmark = MARKS
+pytest_plugins = ["fixtures_paint"]
+pytestmark = pytest.mark.browser
 AXE = importlib.util.find_spec("axe_core_python")
 
 
@@ -272,7 +272,8 @@ def test_save_reload_and_go_on(page, server):
 
 def test_a_wrong_file_is_refused_with_the_readers_line(page, tmp_path):
     before = page.map()[0]
-    wrong = shipped("datasets", "scenes", "style_day.png")
+    wrong = tmp_path / "wrong.png"
+    wrong.write_bytes(exports.png((before + 90).astype(np.uint8)))
     page.give("#open", "holiday.png", wrong.read_bytes())
     page.wait("document.getElementById('notices').textContent !== ''")
     with pytest.raises(ValueError) as error:

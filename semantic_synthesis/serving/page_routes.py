@@ -14,7 +14,7 @@ import numpy as np
 
 from semantic_synthesis import __version__, data
 from semantic_synthesis.data import catalogue
-from semantic_synthesis.data.decoding import check_map_pixels, decode_instance, decode_label
+from semantic_synthesis.data.decoding import decode_instance, decode_label
 from semantic_synthesis.data.geometry import MOST_PIXELS
 from semantic_synthesis.files import shipped
 from semantic_synthesis.inference import Synthesizer
@@ -22,6 +22,7 @@ from semantic_synthesis.methods.method import Method
 from semantic_synthesis.pictures import png_bytes
 from semantic_synthesis.serving import rest_protocol
 from semantic_synthesis.serving.live_run import LiveRun
+from semantic_synthesis.serving.opened_maps import map_values, read_file
 from semantic_synthesis.serving.rest_protocol import RequestError
 from semantic_synthesis.serving.service import Service
 
@@ -30,7 +31,6 @@ _TYPES = {
     ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
 }  # fmt: skip
-_MOST_FILE_PIXELS = 1 << 24  # of a map or photo that somebody opens
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -79,8 +79,9 @@ def add_page(app: Any, service: Service, runs: dict[str, LiveRun]) -> None:
     @app.post("/paint/models/{name}/maps/{kind}")
     async def read_map(request: Request, name: str, kind: str):
         source = request.query_params.get("file", "")[:200] or "the file"
+        crop = request.query_params.get("fit") == "crop"
         return await routes.with_body(
-            request, name, ("application/octet-stream", "image/png"), read_file, kind, source
+            request, name, ("application/octet-stream", "image/png"), read_file, kind, source, crop
         )
 
     @app.post("/paint/models/{name}/provenance")
@@ -222,49 +223,7 @@ def shipped_layout(run: LiveRun, name: str) -> bytes:
     objects = decode_instance(instance.read_bytes(), instance.name)
     size = run.graph.native
     ids, objects = (data.fit_label(np.asarray(x), *size) for x in (ids, objects))
-    return json.dumps({"label": _ids(ids), "instance": _ids(objects)}).encode()
-
-
-def read_file(run: LiveRun, content: bytes, kind: str, source: str) -> bytes:
-    """JSON bytes of a label or instance map that somebody opened, as the command line reads it, at the run's size."""
-    graph = run.graph
-    if kind not in ("label", "instance"):
-        raise RequestError(404, f"no kind of map {kind}")
-    if not content:
-        raise ValueError(f"{source}: the file is empty (0 bytes); copy or export it again")
-    check_map_pixels(content, source, _MOST_FILE_PIXELS)
-    if kind == "label":
-        ids = decode_label(content, graph.table, source)
-    else:
-        ids = _small_ids(decode_instance(content, source))
-    found = [int(n) for n in ids.shape]
-    size = (graph.height, graph.width) if graph.height else _free_size(found)
-    return json.dumps({**_ids(data.fit_label(np.asarray(ids), *size)), "file_size": found}).encode()
-
-
-def _small_ids(ids):
-    """Object ids that fit 16 bits: as they are, or numbered anew in their order."""
-    if ids.min(initial=0) >= 0 and ids.max(initial=0) < 1 << 16:
-        return ids
-    values, ranks = np.unique(np.where(ids == 0, -(2**40), ids.astype(np.int64)), return_inverse=True)
-    first = 0 if values[0] == -(2**40) else 1
-    if len(values) + first > 1 << 16:
-        raise ValueError(f"{len(values)} objects; at most {(1 << 16) - 1} can be painted")
-    return ranks.reshape(ids.shape) + first
-
-
-def _free_size(size):
-    """The size at which a run of free sizes paints a map of this one: its own, halved while it is too large."""
-    while size[0] * size[1] > MOST_PIXELS:
-        size = [max(1, n // 2) for n in size]
-    return size
-
-
-def _ids(values):
-    """A map as JSON values: size and little-endian uint16 ids in base64."""
-    height, width = values.shape
-    packed = base64.b64encode(np.ascontiguousarray(values, "<u2").tobytes()).decode()
-    return {"height": height, "width": width, "ids": packed}
+    return json.dumps({"label": map_values(ids), "instance": map_values(objects)}).encode()
 
 
 def origins(run: LiveRun, body: bytes) -> bytes:

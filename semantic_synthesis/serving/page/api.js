@@ -43,11 +43,14 @@ export async function shippedLayout(model, layout) {
   return { label: unpacked(found.label), instance: unpacked(found.instance) };
 }
 
-/** A label or instance map file, read by the server: {width, height, ids, file_size}. */
-export async function readMap(model, kind, name, content) {
-  const path = `/paint/models/${encodeURIComponent(model)}/maps/${kind}?file=${encodeURIComponent(name)}`;
+/** A label or instance map file, read by the server: {width, height, ids, file_size}, or {photo: true, error} of a
+ * photo. fit: "squeeze" or "crop" to the model's shape. */
+export async function readMap(model, kind, name, content, fit = "squeeze") {
+  const query = `file=${encodeURIComponent(name)}&fit=${fit}`;
+  const path = `/paint/models/${encodeURIComponent(model)}/maps/${kind}?${query}`;
   const headers = { "Content-Type": "application/octet-stream" };
-  return unpacked(await json(path, { method: "POST", headers, body: content }));
+  const found = await json(path, { method: "POST", headers, body: content });
+  return found.photo ? found : unpacked(found);
 }
 
 /** Bytes of a style picture that ships, or of its label map ("day", "day_label"). */

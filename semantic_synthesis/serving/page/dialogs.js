@@ -3,15 +3,16 @@ import * as api from "./api.js";
 import { byId, image, make, notify } from "./dom.js";
 import { KEYS } from "./keys.js";
 import { fromBase64 } from "./png.js";
-import { withoutObjects } from "./styles.js";
-import { covers, DECIDED, sameBytes, sourceName } from "./stylepanel.js";
+import { DECIDED, sameBytes } from "./stylepanel.js";
+import { covers, sourceName, withoutObjects } from "./styles.js";
 import { MapView } from "./view.js";
 
 const AT_ONCE = 8; // variations
 
 /** Connects every dialog with its button. */
 export function fillDialogs(app) {
-  for (const name of ["pen", "display", "help"]) byId(name).onclick = () => byId(`${name}-dialog`).showModal();
+  byId("help").onclick = () => byId("help-dialog").showModal();
+  for (const name of ["pen", "display"]) byId(name).onclick = () => showBeside(byId(`${name}-dialog`));
   for (const dialog of document.querySelectorAll("dialog")) {
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // outside of it
   }
@@ -26,6 +27,17 @@ export function fillDialogs(app) {
     app.screen.redraw();
   });
   fillKeys();
+}
+
+/** Opens a panel where it leaves the map free: right of it, or above it where there is no room. */
+function showBeside(panel) {
+  panel.showPopover();
+  const map = byId("map").getBoundingClientRect();
+  const { width, height } = panel.getBoundingClientRect();
+  const beside = innerWidth - map.right > width + 12;
+  panel.style.left = `${beside ? map.right + 6 : Math.max(8, Math.min(map.left, innerWidth - width - 8))}px`;
+  panel.style.top = `${Math.max(8, beside ? map.top : map.top - height - 6)}px`;
+  panel.querySelector("input, select").focus();
 }
 
 function fillKeys() {

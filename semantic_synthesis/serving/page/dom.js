@@ -72,6 +72,8 @@ export function image(bytes, alt) {
   return found;
 }
 
+const MOST_NOTICES = 2;
+
 /** Says something at the bottom of the page; what is wrong stays until it is closed. */
 export function notify(text, wrong = false) {
   const box = byId("notices");
@@ -86,7 +88,16 @@ export function notify(text, wrong = false) {
   notice.append(close);
   box.append(notice);
   if (!wrong) setTimeout(() => notice.remove(), 5000);
-  while (box.children.length > 3) box.firstChild.remove();
+  while (box.children.length > MOST_NOTICES) box.firstChild.remove();
+}
+
+/** Which button of a dialog is pressed: its value, "" where it is closed. */
+export function answer(dialog) {
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) =>
+    dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true }),
+  );
 }
 
 /** Buttons of a toolbar: one tab stop, arrow keys inside. */

@@ -1,9 +1,12 @@
 // Opening, dropping, pasting and saving. Maps are read by the server, with the command line's reader and its words.
 import * as api from "./api.js";
-import { byId, first, notify } from "./dom.js";
+import { answer, byId, first, notify } from "./dom.js";
 import * as store from "./store.js";
-import { commandLine, withoutObjects } from "./styles.js";
+import { choices, commandLine, withoutObjects } from "./styles.js";
 
+const isJpeg = (file) => /\.jpe?g$/i.test(file.name) || file.type === "image/jpeg";
+/** Whether two sizes have one shape, but for the rounding to whole pixels. */
+const sameShape = (a, b) => Math.abs(a.width * b.height - a.height * b.width) <= Math.max(b.width, b.height);
 const MAPS = "image/png,image/jpeg,.json,application/json";
 
 export class Files {
@@ -44,6 +47,7 @@ export class Files {
     try {
       if (/\.json$/i.test(file.name) || file.type === "application/json") return await this.openProject(file);
       if (target === "style") return await app.style.takeFile(file);
+      if (isJpeg(file)) return await this.takePhoto(file);
       const kind = target === "objects" || /instance|object/i.test(file.name) ? "instance" : "label";
       if (kind === "instance" && !app.model.instances)
         throw new Error(`${file.name}: this model knows no objects; expected a label map`);
@@ -55,7 +59,9 @@ export class Files {
 
   async openMap(file, kind) {
     const { app } = this;
-    const found = await api.readMap(app.model.name, kind, file.name, file);
+    const found = await this.readFitting(file, kind);
+    if (!found) return;
+    if (found.photo) return await this.takePhoto(file, found.error);
     const { width, height, ids } = found;
     const { painting } = app;
     const fits = painting.width === width && painting.height === height;
@@ -79,7 +85,29 @@ export class Files {
     }
     const [rows, columns] = found.file_size;
     if (rows !== height || columns !== width)
-      notify(`${file.name}: ${columns}x${rows} pixels, fitted to ${width}x${height}.`);
+      notify(`${file.name}: ${columns}x${rows} pixels, ${found.fit} to ${width}x${height}.`);
+  }
+
+  /** A map as the server reads it; where its shape is another than the model's, after asking how; null: not at all. */
+  async readFitting(file, kind) {
+    const { name } = this.app.model;
+    const found = await api.readMap(name, kind, file.name, file);
+    if (found.photo) return found;
+    const [rows, columns] = found.file_size;
+    if (sameShape(found, { width: columns, height: rows })) return { ...found, fit: "fitted" };
+    byId("fit-text").textContent =
+      `${file.name} has ${columns}x${rows} pixels; this model paints ${found.width}x${found.height}.`;
+    const way = await answer(byId("fit-dialog"));
+    if (!way) return null;
+    if (way === "squeeze") return { ...found, fit: "squeezed" };
+    return { ...(await api.readMap(name, kind, file.name, file, "crop")), fit: "cut and fitted" };
+  }
+
+  /** The style of a photo, for what the style panel has chosen; refusal: why it is no label map, if it was read as one. */
+  async takePhoto(file, refusal = "") {
+    const { app } = this;
+    if (!choices(app.model.styles).photos) throw new Error(refusal || `${file.name}: this model takes no style from photos`);
+    if (await app.style.takeFile(file)) notify(`${file.name} is a photo: its style is taken.`);
   }
 
   async openProject(file) {
@@ -180,9 +208,6 @@ export class Files {
   async openAll(files, target) {
     if (!this.app.model) return;
     const place = target?.closest?.("#style-panel") ? "style" : target?.closest?.("#object-panel") ? "objects" : "map";
-    for (const file of files) {
-      const photo = /\.jpe?g$/i.test(file.name) || file.type === "image/jpeg";
-      await this.open(file, place === "map" && photo ? "style" : place);
-    }
+    for (const file of files) await this.open(file, place);
   }
 }

@@ -137,7 +137,7 @@ export class Input {
       hand: () => byId("map").classList.add("hand"),
       help: () => byId("help").click(),
       outlines: () => byId("outlines").click(),
-      cancel: () => app.hand.gesture && app.hand.cancel(),
+      cancel: () => (app.hand.gesture ? app.hand.cancel() : byId("notices").replaceChildren()),
       zoom: () => byId(`zoom-${object}`).click(),
     };
     commands[verb]();

@@ -15,6 +15,8 @@ export const KEYS = [
   [["/"], "Search classes", "search"],
   [["n"], "Surprise me: another style", "surprise"],
   [["o"], "New object", "object"],
+  [["Arrow keys"], "On the map: move the pen, with Shift by eight", ""],
+  [["Enter"], "On the map: paint; for lines, rectangles and moves at both ends", ""],
   [["h"], "Highlight the class", "highlight"],
   [["p"], "Picture before the last change (hold)", "before"],
   [["u"], "Outlines", "outlines"],
@@ -26,7 +28,7 @@ export const KEYS = [
   [["PageUp"], "Zoom in (or wheel)", "zoom in"],
   [["PageDown"], "Zoom out", "zoom out"],
   [["0"], "Whole map", "zoom fit"],
-  [["Escape"], "Give the stroke up", "cancel"],
+  [["Escape"], "Give the stroke up, close messages", "cancel"],
   [["?"], "This help", "help"],
 ];
 const CODES = {
@@ -49,7 +51,7 @@ export function commandOf(event) {
   for (const name of names) {
     const pressed = `${control ? "Ctrl+" : ""}${control && event.shiftKey ? "Shift+" : ""}${name}`;
     const found = KEYS.find(([keys]) => keys.includes(pressed));
-    if (found) return [found[2], name];
+    if (found?.[2]) return [found[2], name];
   }
   return null;
 }

@@ -13,8 +13,15 @@ import { Session } from "./session.js";
 import * as store from "./store.js";
 import { StylePanel } from "./stylepanel.js";
 import { Camera, Pane, PictureView } from "./view.js";
+import { WarmUp } from "./warmup.js";
 
 const KEEP_MS = 150; // of silence until a change is kept in the browser
+
+const OBJECT_NOTES = {
+  none: "Strokes belong to their class only.",
+  same: "Strokes become part of this object.",
+  each: "Every stroke is an object with a look of its own.",
+};
 
 class App {
   constructor() {
@@ -38,6 +45,7 @@ class App {
     this.hand = new Hand(this);
     this.history = new History((state) => this.restore(state));
     this.renderer = new Renderer();
+    this.warmUp = new WarmUp(this);
     this.live = new Live({
       snapshot: () => this.snapshot(),
       render: (shot) => this.render(shot),
@@ -122,6 +130,7 @@ class App {
     const same = first('input[name="object"][value="same"]');
     same.disabled = !this.object;
     if (!this.object && same.checked) first('input[name="object"][value="none"]').checked = true;
+    byId("object-note").textContent = OBJECT_NOTES[this.objectMode()];
     this.style.show();
   }
 
@@ -172,11 +181,13 @@ class App {
     if (shot.model !== this.model) return;
     await this.picture.show(bytes, newest);
     byId("veil").hidden = true;
+    this.warmUp.later();
     performance.measure("picture", { start: performance.now() - this.took, detail: { version: shot.version } });
   }
 
   /** Pixels changed within a stroke. */
   painted() {
+    this.warmUp.later();
     this.screen.redraw();
     if (byId("live").checked) this.live.want();
   }

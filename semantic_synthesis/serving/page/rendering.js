@@ -1,14 +1,20 @@
 // From a painting and a style to the server's requests.
 import * as api from "./api.js";
-import { encodePng } from "./png.js";
+import { encodePng, toBase64 } from "./png.js";
 import { edited, regions } from "./styles.js";
 
 const MOST_SAMPLES = 100;
+
+/** The signatures that styles of seeds and photos come from. */
+const seeds = (model) => (model.regions ? "png_sample_style" : "sample_style");
+const encoder = (model, { source }) =>
+  source.map && model.signatures.includes("png_encode_style_label") ? "png_encode_style_label" : "png_encode_style";
 
 /** Renders snapshots {model, width, height, label, instance, seed, edits} as PNG bytes. */
 export class Renderer {
   constructor() {
     this.samples = new Map(); // {what: style}, of seeds and photos
+    this.used = new Set(); // "model signature" that the server has answered
     this.layout = ""; // for which layout those are that depend on it
   }
 
@@ -31,8 +37,40 @@ export class Renderer {
 
   async picture(shot) {
     const [signature, row] = await this.request(shot);
-    const [found] = await api.predict(shot.model.name, signature, [row]);
+    const [found] = await this.predict(shot.model, signature, [row]);
     return api.pictureOf(found);
+  }
+
+  async predict(model, signature, rows) {
+    const found = await api.predict(model.name, signature, rows);
+    this.used.add(`${model.name} ${signature}`);
+    return found;
+  }
+
+  /** Whether a picture needs a signature that the server may not have used yet. */
+  isNew({ model, edits }) {
+    if (!edits.length) return false;
+    const needed = ["png_synthesize_style", seeds(model)];
+    if (edits.some((edit) => edit.source.photo)) needed.push(encoder(model, edits.find((edit) => edit.source.photo)));
+    return needed.some((signature) => !this.used.has(`${model.name} ${signature}`));
+  }
+
+  /** Uses one signature that was not used yet, with the picture itself as a photo; whether there was one. */
+  async warm(shot, picture) {
+    const { model } = shot;
+    const part = { kind: "whole" };
+    const photo = toBase64(picture);
+    const files = await this.files(shot);
+    const map = files.label_png_bytes.b64;
+    const edit = (source) => ({ ...shot, edits: [{ part, source, share: 1, layers: null }] });
+    const ways = [edit({ seed: shot.seed })];
+    if (model.styles.some((spec) => spec.encoded)) {
+      ways.push(edit({ photo, map: null }));
+      if (model.signatures.includes("png_encode_style_label")) ways.push(edit({ photo, map }));
+    }
+    const way = ways.find((one) => this.isNew(one));
+    if (way) await this.picture(way);
+    return Boolean(way);
   }
 
   /** Pictures of other seeds, one after another: calls found(seed, bytes). */
@@ -71,9 +109,9 @@ export class Renderer {
     const known = new Map(this.samples); // a later request may forget them meanwhile
     const missing = [...new Set(seeds)].filter((seed) => !known.has(seed));
     if (missing.length) {
-      const signature = model.regions ? "png_sample_style" : "sample_style";
+      const signature = seeds(model);
       const asked = missing.map((seed) => (model.regions ? { ...files, seed } : { seed }));
-      const rows = named(await api.predict(model.name, signature, asked));
+      const rows = named(await this.predict(model, signature, asked));
       rows.forEach((row, at) => {
         known.set(missing[at], row);
         this.samples.set(missing[at], row);
@@ -90,12 +128,8 @@ export class Renderer {
     if (labelled) Object.assign(row, files);
     const key = `${edit.source.photo} ${edit.source.map}`;
     if (this.samples.has(key)) return this.samples.get(key);
-    let signature = "png_encode_style";
-    if (labelled && edit.source.map) {
-      signature += "_label";
-      row.style_label_png_bytes = api.wrapped(edit.source.map);
-    }
-    const [found] = await api.predict(model.name, signature, [row]);
+    if (labelled && edit.source.map) row.style_label_png_bytes = api.wrapped(edit.source.map);
+    const [found] = await this.predict(model, encoder(model, edit), [row]);
     const names = model.styles.filter((spec) => spec.encoded).map((spec) => spec.name);
     const bare = Array.isArray(found) ? { [names[0]]: found } : found;
     this.samples.set(key, bare);

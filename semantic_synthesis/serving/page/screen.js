@@ -39,6 +39,7 @@ export class Screen {
     if (state === "busy") return this.tellBusy(pill);
     clearTimeout(this.busy);
     this.busy = 0;
+    byId("wait").hidden = true;
     pill.dataset.state = state;
     if (state === "idle")
       pill.textContent =
@@ -55,7 +56,12 @@ export class Screen {
     this.busy ||= setTimeout(() => {
       this.busy = 0;
       pill.textContent = "painting ...";
+      pill.dataset.state = "busy";
       if (!byId("veil").hidden) byId("veil").textContent = "Getting ready for the first picture ...";
+      else if (this.app.renderer.isNew(this.app)) {
+        byId("wait").textContent = "First use of this style: it is made ready once, this takes some seconds.";
+        byId("wait").hidden = false;
+      }
     }, 400);
   }
 

@@ -4,8 +4,17 @@ import { byId, make, notify } from "./dom.js";
 import { Painting } from "./painting.js";
 import { resize } from "./raster.js";
 import * as store from "./store.js";
+import { choices } from "./styles.js";
 
 const FIRST_SEED = 2; // a bright day with the demo
+
+/** A run in a few words, from what it says about itself. */
+function noteOf({ classes, size, styles, instances }) {
+  const sized = size ? `${size[1]} x ${size[0]}` : "any size";
+  const can = choices(styles);
+  const styled = can.objects && instances ? "style per object" : can.classes ? "style per class" : can.whole ? "one style" : "no style";
+  return `${classes.length} classes, ${sized}, ${styled}`;
+}
 
 /** Runs and paintings; others: what was painted with the models that are not shown. */
 export class Session {
@@ -130,6 +139,8 @@ export class Session {
     byId("origins").hidden = !model.provenance;
     byId("background").replaceChildren(...names.map((name, id) => make("option", { value: id, textContent: name })));
     byId("background").value = model.unknown ?? 0;
+    byId("model-note").textContent = noteOf(model);
+    byId("model").title = `${model.run}: ${noteOf(model)}`;
     this.app.screen.recolor();
     this.app.style.open();
     this.app.choose(this.app.classId);

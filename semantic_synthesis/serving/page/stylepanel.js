@@ -3,9 +3,11 @@ import * as api from "./api.js";
 import { byId, first, icon, image, make, notify } from "./dom.js";
 import { toBase64 } from "./png.js";
 import { fileText } from "./store.js";
-import { choices, samePart } from "./styles.js";
+import { choices, covers, samePart, sourceName } from "./styles.js";
 
 export const DECIDED = "The styles in the list decide the whole picture; remove one to see other seeds.";
+const KINDS = { whole: "the whole picture", class: "each class", object: "each object" };
+const listed = (words) => words.join(", ").replace(/, ([^,]*)$/, " or $1");
 const newSeed = () => Math.floor(Math.random() * 10000);
 
 /** app: {model, seed, edits, classId, object, changed(), askFile(accept) -> promise of a File or null}. */
@@ -39,7 +41,8 @@ export class StylePanel {
       const radio = make("input", { type: "radio", name: "part", value: kind, checked: kind === "whole" });
       parts.append(make("label", {}, radio, make("span", { textContent: text })));
     }
-    byId("levels").hidden = !can.layers;
+    byId("levels").hidden = byId("level-note").hidden = !can.layers;
+    byId("style-note").textContent = `of ${listed(kinds.map(([kind]) => KINDS[kind]))}`;
     for (const id of ["level-first", "level-last"]) {
       byId(id).replaceChildren(
         ...Array.from({ length: can.layers }, (_, n) =>
@@ -95,10 +98,10 @@ export class StylePanel {
     });
   }
 
-  /** A photo that somebody chose or dropped. */
+  /** A photo that somebody chose or dropped; whether it is taken. */
   async takeFile(file) {
     if (!choices(this.app.model.styles).photos) return notify("This model takes no style from photos.", true);
-    this.add({ name: file.name, files: file.name, photo: await fileText(file), map: null });
+    return this.add({ name: file.name, files: file.name, photo: await fileText(file), map: null });
   }
 
   needsMap() {
@@ -149,7 +152,7 @@ export class StylePanel {
 
   add(source) {
     const part = this.part();
-    if (!part) return;
+    if (!part) return false;
     const edit = { part, source, share: 1, layers: this.chosenLayers() };
     const { app } = this;
     const before = app.edits.find((one) => samePart(one, edit));
@@ -158,6 +161,7 @@ export class StylePanel {
     edits.sort((a, b) => Number(b.part.kind === "whole") - Number(a.part.kind === "whole")); // stable
     app.restyle({ edits });
     this.show();
+    return true;
   }
 
   /** Shows seed, parts and edits as they are. */
@@ -231,7 +235,7 @@ export class StylePanel {
   /** current(): the edit as it is now; its strength may have changed. */
   mapButton(current) {
     const { app } = this;
-    const text = "It shows another scene? Add its label map";
+    const text = "Another scene? Add its label map";
     const button = make("button", { className: "extra", textContent: text });
     button.onclick = async () => {
       const file = await app.askFile("image/png");
@@ -248,15 +252,6 @@ export class StylePanel {
     };
     return button;
   }
-}
-
-/** Whether an edit leaves nothing of the seed's style. */
-export const covers = (edit) => edit.part.kind === "whole" && edit.share === 1 && !edit.layers;
-
-/** What an edit takes its style from, in words. */
-export function sourceName({ source }) {
-  if (source.like !== undefined) return `as object ${source.like}`;
-  return source.seed === undefined ? source.name : `seed ${source.seed}`;
 }
 
 export const sameBytes = (a, b) => a?.length === b?.length && a.every((value, at) => value === b[at]);

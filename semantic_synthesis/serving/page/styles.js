@@ -127,6 +127,15 @@ export function samePart(a, b) {
   return kind === "whole" || (kind === "class" ? classId === b.part.classId : object === b.part.object);
 }
 
+/** Whether an edit leaves nothing of the seed's style. */
+export const covers = (edit) => edit.part.kind === "whole" && edit.share === 1 && !edit.layers;
+
+/** What an edit takes its style from, in words. */
+export function sourceName({ source }) {
+  if (source.like !== undefined) return `as object ${source.like}`;
+  return source.seed === undefined ? source.name : `seed ${source.seed}`;
+}
+
 /** The --restyle texts of an edit. */
 export function restyleTexts(edit, specs, classes) {
   const source = edit.source.seed !== undefined ? `seed:${edit.source.seed}` : edit.source.files;
