@@ -2,7 +2,7 @@
 
 PART    all (every region or class), class:NAME, instance:ID (an id of the instance map), or picture (what belongs
         to the whole picture); where a style has layers, /3 or /3-4 behind it chooses among them (0 the finest)
-SOURCE  seed:N, or PHOTO (a picture of the same layout), or PHOTO,LABELMAP (a picture of any layout, with its
+SOURCE  seed:N, or instance:ID (of instance:ID alone: the style that this object has by then), or PHOTO (a picture of the same layout), or PHOTO,LABELMAP (a picture of any layout, with its
         label map: a region takes the style of its class there)
 SHARE   0 keeps the style, 1 (the default) replaces it, between them the two are mixed linearly
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,6 +47,7 @@ class Edit:
     name: str = ""
     layers: tuple | None = None
     seed: int | None = None
+    like: int | None = None  # the object whose style is taken
     photo: str = ""
     label: str = ""
     share: float = 1.0
@@ -74,6 +75,8 @@ def parse_edit(text: str, names: Sequence[str] = ()) -> Edit:
         if not -(2**63) <= seed < 2**63:
             raise ValueError(f"--restyle {text}: seed is no whole number of 64 bits; {GRAMMAR}")
         return Edit(text, kind, name, layers, seed=seed, share=share)
+    if kind == "instance" and re.fullmatch(r"instance:\d+", source):
+        return Edit(text, kind, name, layers, like=int(source.removeprefix("instance:")), share=share)
     photo, label = split_photo(source)
     return Edit(text, kind, name, layers, photo=photo, label=label, share=share)
 
@@ -291,7 +294,7 @@ def apply_edits(
     for edit in edits:
         masks = _masks(run, edit, layout, instance)
         try:
-            source = _source(run, edit, layout)
+            source = _source(run, edit, layout, instance, style)
         except OSError as error:
             hint = f"; a seed is written seed:{edit.photo}" if edit.photo.lstrip("-").isdecimal() else ""
             raise ValueError(f"--restyle {edit.text}: {error}{hint}") from None
@@ -300,8 +303,14 @@ def apply_edits(
     return style
 
 
-def _source(run, edit, layout):
-    """The Encoded, of batch 1, that an edit takes from."""
+def _source(run, edit, layout, instance, style):
+    """The Encoded, of batch 1 or, of an object, of the style's, that an edit takes from."""
+    if edit.like is not None:
+        regions = _regions_of(run, layout, instance)
+        (row,) = (region.row for region in select(replace(edit, name=str(edit.like)), regions, run.table))
+        local = {name: spec for name, spec in run.style_specs.items() if REGION in spec.axes}
+        taken = {name: np.take(style[name], [row], spec.axes.index(REGION) + 1) for name, spec in local.items()}
+        return Encoded({name: np.broadcast_to(new, style[name].shape) for name, new in taken.items()})
     if edit.seed is not None:
         return Encoded(run.sample_style([edit.seed], layout))
     photo = data.read_image(edit.photo)

@@ -136,6 +136,7 @@ test("edits of the same part replace each other", () => {
 test("the command that makes the same picture", () => {
   const model = {
     run: "runs/my run",
+    name: "my_run",
     styles: OF_REGIONS,
     instances: true,
     classes: [{ name: "sky" }, { name: "it's" }],
@@ -143,11 +144,12 @@ test("the command that makes the same picture", () => {
   const edits = [
     { part: part("whole"), source: { files: "a.png,b.png" }, share: 0.5 },
     { part: part("class", { classId: 1 }), source: { seed: 7 }, share: 1 },
+    { part: part("object", { object: 4 }), source: { like: 3 }, share: 1 },
     { part: part("object", { object: 3 }), source: { seed: 8 }, share: 1, layers: [0, 2] },
   ];
   assert.equal(
     commandLine(model, { seed: 4, edits }),
-    "semantic-synthesis one --checkpoint_dir 'runs/my run' --label_filename map.png --instance_filename objects.png --seed 4" +
-      " --restyle all=a.png,b.png@0.5 --restyle 'class:it'\\''s=seed:7' --restyle instance:3/0-2=seed:8",
+    "semantic-synthesis one --checkpoint_dir 'runs/my run' --label_filename my_run_map.png --instance_filename my_run_objects.png --seed 4" +
+      " --restyle all=a.png,b.png@0.5 --restyle 'class:it'\\''s=seed:7' --restyle instance:3/0-2=seed:8 --restyle instance:4=instance:3",
   );
 });

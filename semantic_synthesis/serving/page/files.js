@@ -120,8 +120,10 @@ export class Files {
     }
     const project = store.fromProject(values, file.name);
     const there = [...byId("model").options].some((one) => one.value === project.model);
-    if (await app.session.openModel(there ? project.model : app.model.name, project))
+    if (await app.session.openModel(there ? project.model : app.model.name, project)) {
+      app.title = file.name.replace(/\.json$/i, "").replace(/_painting( \(\d+\))?$/, "");
       notify(`${file.name} is open. Undo brings back what was here.`);
+    }
   }
 
   // Saving
@@ -136,14 +138,16 @@ export class Files {
     const { app } = this;
     byId("save-dialog").close();
     try {
-      if (what === "label") store.download("map.png", await store.labelFile(app.model, app.painting), "image/png");
-      if (what === "objects") store.download("objects.png", await store.objectFile(app.painting), "image/png");
-      if (what === "project") store.download("painting.json", JSON.stringify(store.toProject(app)), "application/json");
-      if (what === "picture") store.download("picture.png", await this.current(), "image/png");
+      const named = (end) => `${app.title || app.model.name}_${end}`;
+      if (what === "label") store.download(named("map.png"), await store.labelFile(app.model, app.painting), "image/png");
+      if (what === "objects") store.download(named("objects.png"), await store.objectFile(app.painting), "image/png");
+      if (what === "project")
+        store.download(named("painting.json"), JSON.stringify(store.toProject(app)), "application/json");
+      if (what === "picture") store.download(named("picture.png"), await this.current(), "image/png");
       if (what === "copy") await this.copy();
       if (what === "command") {
         await navigator.clipboard.writeText(commandLine(app.model, app));
-        notify("The command is in the clipboard; it reads map.png, saved with Label map.");
+        notify(`The command is in the clipboard; it reads ${named("map.png")}, saved with Label map.`);
       }
     } catch (error) {
       notify(error.message, true);

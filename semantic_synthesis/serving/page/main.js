@@ -29,6 +29,7 @@ class App {
     /** @type {any} */ this.painting = null;
     this.seed = 0;
     this.edits = [];
+    this.title = ""; // of the project that was opened, for the names of files
     this.classId = 0;
     this.object = 0; // picked or painted last, 0 none
     this.tool = "brush";

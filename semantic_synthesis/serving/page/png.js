@@ -5,6 +5,7 @@ const TABLE = new Uint32Array(256).map((_, n) => {
   return n >>> 0;
 });
 const SMALL = 1 << 17; // bytes up to which packing costs more time than it saves
+const INDEXED = 3; // colour type of a PNG
 const MOST_STORED = 65535; // bytes of one stored block
 
 function crc(bytes) {
@@ -64,10 +65,11 @@ async function deflated(bytes) {
  * PNG bytes of ids, 8 bits where all values fit and 16 otherwise.
  * @param {number} width @param {number} height @param {ArrayLike<number>} ids
  * @param {ArrayLike<number>} [values] what each id is written as, by default itself
- * @param {{small?: boolean}} [how] small: always packed
+ * @param {{small?: boolean, palette?: number[][] | null}} [how] small: always packed; palette: the colours that
+ *   viewers show of values of 8 bits, which stay as they are
  * @returns {Promise<Uint8Array>}
  */
-export async function encodePng(width, height, ids, values, { small = false } = {}) {
+export async function encodePng(width, height, ids, values, { small = false, palette = null } = {}) {
   let most = 0;
   const written = values ?? null;
   if (written) for (let i = 0; i < written.length; i++) most = Math.max(most, written[i]);
@@ -88,10 +90,12 @@ export async function encodePng(width, height, ids, values, { small = false } = 
   view.setUint32(0, width);
   view.setUint32(4, height);
   header[8] = 8 * size;
+  if (palette) header[9] = INDEXED;
   const packed = small || lines.length > SMALL ? await deflated(lines) : stored(lines);
   const parts = [
     Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a),
     chunk("IHDR", header),
+    ...(palette ? [chunk("PLTE", Uint8Array.from(palette.flat()))] : []),
     chunk("IDAT", packed),
     chunk("IEND", new Uint8Array(0)),
   ];

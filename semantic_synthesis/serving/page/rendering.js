@@ -6,7 +6,7 @@ import { edited, regions } from "./styles.js";
 const MOST_SAMPLES = 100;
 
 /** The signatures that styles of seeds and photos come from. */
-const seeds = (model) => (model.regions ? "png_sample_style" : "sample_style");
+const sampler = (model) => (model.regions ? "png_sample_style" : "sample_style");
 const encoder = (model, { source }) =>
   source.map && model.signatures.includes("png_encode_style_label") ? "png_encode_style_label" : "png_encode_style";
 
@@ -50,7 +50,7 @@ export class Renderer {
   /** Whether a picture needs a signature that the server may not have used yet. */
   isNew({ model, edits }) {
     if (!edits.length) return false;
-    const needed = ["png_synthesize_style", seeds(model)];
+    const needed = ["png_synthesize_style", sampler(model)];
     if (edits.some((edit) => edit.source.photo)) needed.push(encoder(model, edits.find((edit) => edit.source.photo)));
     return needed.some((signature) => !this.used.has(`${model.name} ${signature}`));
   }
@@ -109,7 +109,7 @@ export class Renderer {
     const known = new Map(this.samples); // a later request may forget them meanwhile
     const missing = [...new Set(seeds)].filter((seed) => !known.has(seed));
     if (missing.length) {
-      const signature = seeds(model);
+      const signature = sampler(model);
       const asked = missing.map((seed) => (model.regions ? { ...files, seed } : { seed }));
       const rows = named(await this.predict(model, signature, asked));
       rows.forEach((row, at) => {

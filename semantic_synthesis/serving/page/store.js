@@ -60,15 +60,22 @@ export function translate(label, from, to) {
   return missing.length ? { missing } : { label: label.map((id) => place.get(from[id])) };
 }
 
-/** PNG bytes of the label map, in the ids of the class table. */
-export const labelFile = (model, painting) =>
-  encodePng(
-    painting.width,
-    painting.height,
-    painting.label,
-    model.classes.map((one) => one.id),
-    { small: true },
-  );
+/** PNG bytes of the label map, in the ids of the class table; in its colours where each tells one class. */
+export function labelFile(model, painting) {
+  const ids = model.classes.map((one) => one.id);
+  const { width, height, label } = painting;
+  return encodePng(width, height, label, ids, { small: true, palette: paletteOf(model.classes) });
+}
+
+/** [[r, g, b], ...] of the ids up to the largest, or null where ids need 16 bits or two classes share a colour. */
+function paletteOf(classes) {
+  const colors = new Set(classes.map(({ color }) => color.join()));
+  const most = Math.max(...classes.map(({ id }) => id));
+  if (most > 255 || colors.size < classes.length) return null;
+  const found = Array.from({ length: most + 1 }, () => [0, 0, 0]);
+  for (const { id, color } of classes) found[id] = color;
+  return found;
+}
 
 /** PNG bytes of the objects. */
 export const objectFile = (painting) =>

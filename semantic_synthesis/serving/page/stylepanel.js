@@ -1,19 +1,19 @@
 // The style panel, made from what a run's style axes allow: whole picture, class, object, level.
 import * as api from "./api.js";
 import { byId, first, icon, image, make, notify } from "./dom.js";
-import { toBase64 } from "./png.js";
+import { fromBase64, toBase64 } from "./png.js";
 import { fileText } from "./store.js";
 import { choices, covers, samePart, sourceName } from "./styles.js";
 
 export const DECIDED = "The styles in the list decide the whole picture; remove one to see other seeds.";
-const KINDS = { whole: "the whole picture", class: "each class", object: "each object" };
-const listed = (words) => words.join(", ").replace(/, ([^,]*)$/, " or $1");
 const newSeed = () => Math.floor(Math.random() * 10000);
 
 /** app: {model, seed, edits, classId, object, changed(), askFile(accept) -> promise of a File or null}. */
 export class StylePanel {
   constructor(app) {
     this.app = app;
+    this.thumbnails = new WeakMap(); // {source: image}
+    byId("parts").addEventListener("change", () => this.markPhoto());
     byId("dice").addEventListener("click", () => this.surprise());
     byId("seed").addEventListener("change", () => {
       const value = Number(byId("seed").value);
@@ -42,7 +42,6 @@ export class StylePanel {
       parts.append(make("label", {}, radio, make("span", { textContent: text })));
     }
     byId("levels").hidden = byId("level-note").hidden = !can.layers;
-    byId("style-note").textContent = `of ${listed(kinds.map(([kind]) => KINDS[kind]))}`;
     for (const id of ["level-first", "level-last"]) {
       byId(id).replaceChildren(
         ...Array.from({ length: can.layers }, (_, n) =>
@@ -65,11 +64,13 @@ export class StylePanel {
     if (!possible) return;
     for (const name of model.photos) {
       const button = make("button", { title: `Style of "${name}"`, "aria-label": `Style of ${name}` });
+      button.dataset.photo = name;
       box.append(button);
       try {
         const photo = await api.shippedPhoto(name);
         if (app.model !== model) return;
         button.append(image(photo, ""));
+        this.markPhoto();
         button.onclick = () => this.takeShipped(name, photo);
       } catch (error) {
         notify(error.message, true);
@@ -92,6 +93,7 @@ export class StylePanel {
     const files = `style_${name}.png,style_${name}_label.png`;
     this.add({
       name,
+      shipped: name,
       files: this.needsMap() ? files : `style_${name}.png`,
       photo: toBase64(photo),
       map: this.needsMap() ? toBase64(map) : null,
@@ -179,6 +181,7 @@ export class StylePanel {
       radio.nextElementSibling.textContent = text;
     }
     byId("edits").replaceChildren(...app.edits.map((edit) => this.item(edit)));
+    this.markPhoto();
   }
 
   className(id) {
@@ -223,13 +226,29 @@ export class StylePanel {
     const item = make(
       "li",
       {},
-      make("span", { className: "what", textContent: what, title: what }),
+      make("span", { className: "what", title: what }, ...this.thumbnail(edit), what),
       share,
       shown,
       gone,
     );
     if (edit.source.photo && this.needsMap() && !edit.source.map) item.append(this.mapButton(() => edit));
     return item;
+  }
+
+  /** The photo of an edit, small, as one child or none; made once for each source. */
+  thumbnail({ source }) {
+    if (!source.photo) return [];
+    if (!this.thumbnails.has(source)) this.thumbnails.set(source, image(fromBase64(source.photo), ""));
+    return [this.thumbnails.get(source)];
+  }
+
+  /** Marks the photo whose style the chosen part has. */
+  markPhoto() {
+    const kind = first('input[name="part"]:checked')?.value ?? "whole";
+    const { classId, object, edits } = this.app;
+    const now = edits.findLast((one) => samePart(one, { part: { kind, classId, object }, layers: this.chosenLayers() }));
+    for (const button of byId("photos").children)
+      if (button.dataset.photo) button.setAttribute("aria-pressed", String(now?.source.shipped === button.dataset.photo));
   }
 
   /** current(): the edit as it is now; its strength may have changed. */

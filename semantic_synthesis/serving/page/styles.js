@@ -138,7 +138,8 @@ export function sourceName({ source }) {
 
 /** The --restyle texts of an edit. */
 export function restyleTexts(edit, specs, classes) {
-  const source = edit.source.seed !== undefined ? `seed:${edit.source.seed}` : edit.source.files;
+  const { seed, like, files } = edit.source;
+  const source = seed !== undefined ? `seed:${seed}` : like !== undefined ? `instance:${like}` : files;
   const share = edit.share === 1 ? "" : `@${edit.share}`;
   const layers = edit.layers ? `/${edit.layers[0]}-${edit.layers[1]}` : "";
   const parts = [];
@@ -156,10 +157,11 @@ export function restyleTexts(edit, specs, classes) {
 export function commandLine(model, state) {
   const quoted = (text) => (/^[\w./:@=,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
   const words = ["semantic-synthesis one", `--checkpoint_dir ${quoted(model.run)}`];
-  words.push("--label_filename map.png");
-  if (model.instances) words.push("--instance_filename objects.png");
+  const named = (end) => quoted(`${state.title || model.name}_${end}`);
+  words.push(`--label_filename ${named("map.png")}`);
+  if (model.instances) words.push(`--instance_filename ${named("objects.png")}`);
   words.push(`--seed ${state.seed}`);
-  for (const edit of state.edits) {
+  for (const edit of state.edits.toSorted((a, b) => Number(isCopy(a)) - Number(isCopy(b)))) {
     for (const text of restyleTexts(edit, model.styles, model.classes)) words.push(`--restyle ${quoted(text)}`);
   }
   return words.join(" ");
