@@ -2,8 +2,9 @@
 
 PART    all (every region or class), class:NAME, instance:ID (an id of the instance map), or picture (what belongs
         to the whole picture); where a style has layers, /3 or /3-4 behind it chooses among them (0 the finest)
-SOURCE  seed:N, or instance:ID (of instance:ID alone: the style that this object has by then), or PHOTO (a picture of the same layout), or PHOTO,LABELMAP (a picture of any layout, with its
-        label map: a region takes the style of its class there)
+SOURCE  seed:N, or PHOTO (a picture of the same layout), or PHOTO,LABELMAP (a picture of any layout, with its
+        label map: a region takes the style of its class there); for instance:ID also instance:ID, the style that this
+        other object has by then
 SHARE   0 keeps the style, 1 (the default) replaces it, between them the two are mixed linearly
 
 Which parts a run's style has follows from the axes of its tensors (`styles.StyleSpec`). Everything else keeps its
@@ -309,7 +310,9 @@ def _source(run, edit, layout, instance, style):
         regions = _regions_of(run, layout, instance)
         (row,) = (region.row for region in select(replace(edit, name=str(edit.like)), regions, run.table))
         local = {name: spec for name, spec in run.style_specs.items() if REGION in spec.axes}
-        taken = {name: np.take(style[name], [row], spec.axes.index(REGION) + 1) for name, spec in local.items()}
+        taken = {
+            name: np.take(style[name], [row], spec.axes.index(REGION) + 1) for name, spec in local.items()
+        }
         return Encoded({name: np.broadcast_to(new, style[name].shape) for name, new in taken.items()})
     if edit.seed is not None:
         return Encoded(run.sample_style([edit.seed], layout))

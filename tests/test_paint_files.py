@@ -1,9 +1,13 @@
 """Files on the painting page in a real browser: what Open takes, what is saved; python -m pytest -m browser."""
 
+import io
+
 import exports
 import numpy as np
 import pytest
 
+from semantic_synthesis import data
+from semantic_synthesis.data.graph_decoding import decode_label as decode_in_graph
 from semantic_synthesis.files import shipped
 
 pytest_plugins = ["fixtures_paint"]
@@ -48,3 +52,46 @@ def test_a_map_of_another_shape_is_asked_about(page):
     page.page.keyboard.press("Control+z")
     page.page.keyboard.press("Control+z")
     np.testing.assert_array_equal(page.map()[0], before)
+
+
+def named_downloads(page, *kinds):
+    """{kind: (suggested name, bytes)} of what the Save dialog downloads."""
+    found = {}
+    for kind in kinds:
+        page.page.click("#save")
+        with page.page.expect_download() as download:
+            page.page.click(f'[data-save="{kind}"]')
+        with open(download.value.path(), "rb") as file:
+            found[kind] = download.value.suggested_filename, file.read()
+    return found
+
+
+def test_files_carry_the_models_or_the_projects_name(page):
+    kinds = ("picture", "label", "project")
+    found = named_downloads(page, *kinds)
+    assert [found[kind][0] for kind in kinds] == [
+        f"demo_spade_{end}" for end in ("picture.png", "map.png", "painting.json")
+    ]
+    page.give("#open", "my bay_painting.json", found["project"][1], "application/json")
+    page.wait("paint.title === 'my bay'")
+    assert named_downloads(page, "label")["label"][0] == "my bay_map.png"
+
+
+def test_a_saved_map_shows_its_colours_and_every_reader_has_its_ids(page, tmp_path):
+    """Pillow and both of this package's readers see the ids, exactly."""
+    from PIL import Image
+
+    label = page.map()[0]
+    content = page.save("label")
+    picture = Image.open(io.BytesIO(content))
+    assert picture.mode == "P"
+    np.testing.assert_array_equal(np.asarray(picture), label)
+    table = data.catalogue.describe("scenes").table
+    (tmp_path / "map.png").write_bytes(content)
+    np.testing.assert_array_equal(data.read_label(str(tmp_path / "map.png"), table), label)
+    np.testing.assert_array_equal(decode_in_graph(content, table, "map.png"), label)
+    colors = np.asarray(picture.convert("RGB"))
+    np.testing.assert_array_equal(colors, np.asarray(table.colors)[label])
+    page.give("#open", "again.png", content)
+    page.wait("document.getElementById('kept').textContent.includes('kept')")
+    assert page.notices() == "" and page.run("paint.history.done.length") == 0

@@ -131,6 +131,17 @@ def test_instance_and_share(run, scene):
     assert changed == set()
 
 
+def test_an_object_takes_the_style_of_another(run, scene):
+    regions, *_ = edited_rows(run, scene)
+    one, other = [r for r in regions if r.instance][:2]
+    texts = (f"instance:{other.instance}=seed:9", f"instance:{one.instance}=instance:{other.instance}")
+    _, changed, _, after = edited_rows(run, scene, *texts)
+    assert changed == {one.row, other.row}
+    np.testing.assert_array_equal(after[:, one.row], after[:, other.row])
+    with pytest.raises(ValueError, match="no instance 999"):
+        edited_rows(run, scene, f"instance:{one.instance}=instance:999")
+
+
 def test_photo_of_the_layout(run, scene, folder):
     _, changed, _, after = edited_rows(run, scene, f"class:sky={folder / 'map.jpg'}")
     photo = cv2.imread(str(folder / "map.jpg"))[..., ::-1]
