@@ -25,7 +25,7 @@ def test_all_classes_and_the_style_panel_fit(browser, server, size):
     page = Page(browser, server.url, "demo_inade", size=size)
     try:
         for _ in range(2):
-            left, top, right, bottom = box(page, "#classes")
+            _, top, _, bottom = box(page, "#classes")
             for row in range(14):
                 _, first, _, last = box(page, f"#classes .class:nth-of-type({row + 1})")
                 assert first >= top - 1 and last <= bottom + 1, (row, first, last, bottom)

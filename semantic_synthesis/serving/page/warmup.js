@@ -18,8 +18,7 @@ export class WarmUp {
 
   async next() {
     const { app } = this;
-    if (this.running) return this.later();
-    if (!app.model || app.live.running || app.hand.gesture || document.hidden) return;
+    if (this.running || !app.model || app.live.running || app.hand.gesture || document.hidden) return this.later();
     const bytes = app.picture.bytes;
     if (!bytes || !app.model.styles.length) return;
     this.running = true;
