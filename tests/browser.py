@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import time
 import cv2
 import numpy as np
 from helpers import REPOSITORY
+from PIL import Image
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 MARKUP = "<img src=x onerror=alert(1)>"  # the name of a class
@@ -171,7 +173,9 @@ class Page:
 
 
 def decode(content):
-    """PNG bytes or base64 of them -> array; RGB for pictures."""
+    """PNG bytes or base64 of them -> array; RGB for pictures, the indices of palette files."""
     content = base64.b64decode(content) if isinstance(content, str) else content
+    if content[25] == 3:  # OpenCV would give the colours
+        return np.asarray(Image.open(io.BytesIO(content)))
     found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     return found if found.ndim == 2 else found[..., ::-1]
