@@ -8,6 +8,7 @@ through the kernel and sigma. Deviation from Keras' own layer: the raw kernel is
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -129,21 +130,18 @@ class Conv(_Linear):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         x = tf.cast(x, self.compute_dtype)
-        if self._keeps_transformed(x):
+        direct = self.direct or (self.settled and not by_winograd(x, self.kernel, self.strides, self.padding))
+        if self.settled and not direct and winograd.keeps(x.shape):
             if self._transformed is None:
                 self._transformed = winograd.transformed_variable(self.kernel.value)
             [y] = winograd.convolve_transformed(x, self._transformed)
             return self._add_bias(y)
         if self.spectral and self._outweighs(x):
             kernel = tf.convert_to_tensor(self.kernel.value)
-            y = convolve(x, tf.cast(kernel, x.dtype), self.strides, self.padding, direct=self.direct)
+            y = convolve(x, tf.cast(kernel, x.dtype), self.strides, self.padding, direct=direct)
             return self._add_bias(divided(y, spectral_norm(kernel, self.u.value, self.v.value)))
         kernel = tf.cast(self.effective_kernel(), self.compute_dtype)
-        return self._add_bias(convolve(x, kernel, self.strides, self.padding, direct=self.direct))
-
-    def _keeps_transformed(self, x):
-        may = self.settled and not self.direct and winograd.keeps(x.shape)
-        return may and by_winograd(x, self.kernel, self.strides, self.padding)
+        return self._add_bias(convolve(x, kernel, self.strides, self.padding, direct=direct))
 
     def _outweighs(self, x):
         """Whether the kernel is larger than what it makes of x: then dividing the latter by sigma keeps less."""
@@ -156,13 +154,14 @@ class Conv(_Linear):
 def convolve(
     x: tf.Tensor, kernel: tf.Tensor, strides: int, padding: int, *, direct: bool = False
 ) -> tf.Tensor:
-    """conv2d with `padding` zero cells on every side: [B,H,W,I], [k,k,I,O] -> [B,H',W',O]; direct: see `Conv`.
+    """conv2d with `padding` zero cells on every side: [B,H,W,I], [k,k,I,O] -> [B,H',W',O]; direct: see `Conv`. By
+    Winograd's algorithm where it or its gradients are faster.
 
     Never by TensorFlow's EXPLICIT padding: on CPUs its gradients leave oneDNN and are 2 (float32) to 100
     (bfloat16) times slower.
     """
     same = strides == 1 and 2 * padding + 1 == kernel.shape[0]
-    if not direct and by_winograd(x, kernel, strides, padding):
+    if not direct and by_winograd(x, kernel, strides, padding, winograd.gradients_pay):
         return winograd.convolve(x, kernel)
     if same and padding and _is_wide(x, kernel):
         return _convolve_wide(x, kernel, padding)
@@ -173,9 +172,11 @@ def convolve(
     return tf.nn.conv2d(x, kernel, strides, "VALID")
 
 
-def by_winograd(x: tf.Tensor, kernel: Any, strides: int = 1, padding: int = 1) -> bool:
-    """Whether `convolve` takes Winograd's algorithm where it may."""
-    return strides == padding == 1 and winograd.pays(x.shape, kernel.shape, x.dtype)
+def by_winograd(
+    x: tf.Tensor, kernel: Any, strides: int = 1, padding: int = 1, rule: Callable = winograd.pays
+) -> bool:
+    """Whether Winograd's algorithm can take the place of a convolution and its rule says that it should."""
+    return strides == padding == 1 and rule(x.shape, kernel.shape, x.dtype)
 
 
 def _is_wide(x, kernel):

@@ -22,6 +22,10 @@ TILE, WINDOW = 4, 6  # cells of a tile's result and of what it is made of, along
 # which fewer products outweigh the transforms; measured by benchmarks/winograd.py.
 LEAST_CHANNELS, LEAST_SIZE, MOST_SIZE, LEAST_CELLS = 2**16, 16, 96, 1024
 KEPT_SIZE = 24  # of maps from which a settled kernel's transform is kept
+LEAST_TRAINED, MOST_TRAINED = (
+    2**15,
+    128,
+)  # the same of channels and sizes where gradients are wanted: they gain more
 
 _INPUT = np.array(
     [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
@@ -55,14 +59,22 @@ def pays(shape: tf.TensorShape, kernel_shape: tf.TensorShape, dtype: tf.DType) -
     Not where H or W is unknown; an unknown B counts as 1. Decided by sizes alone, so that a run gives the
     same picture every time. float32 on CPUs only: bfloat16's rounding grows several times in the transforms.
     """
-    if not _allowed or dtype != tf.float32 or tuple(kernel_shape[:2]) != (3, 3):
-        return False
+    return _allowed and dtype == tf.float32 and _fits(shape, kernel_shape, LEAST_CHANNELS, MOST_SIZE)
+
+
+def gradients_pay(shape: tf.TensorShape, kernel_shape: tf.TensorShape, dtype: tf.DType) -> bool:
+    """The same for the gradients, which take two more convolutions."""
+    return _allowed and dtype == tf.float32 and _fits(shape, kernel_shape, LEAST_TRAINED, MOST_TRAINED)
+
+
+def _fits(shape, kernel_shape, channels, size):
     batch, height, width = shape[:3]
-    if height is None or width is None or math.prod(kernel_shape[2:]) < LEAST_CHANNELS:
+    if tuple(kernel_shape[:2]) != (3, 3) or height is None or width is None:
         return False
-    fits = min(height, width) >= LEAST_SIZE and max(height, width) <= MOST_SIZE
+    wide = math.prod(kernel_shape[2:]) >= channels
+    fits = min(height, width) >= LEAST_SIZE and max(height, width) <= size
     fills = (batch or 1) * height * width >= LEAST_CELLS
-    return fits and fills and not tf.config.list_physical_devices("GPU")
+    return wide and fits and fills and not tf.config.list_physical_devices("GPU")
 
 
 def keeps(shape: tf.TensorShape) -> bool:
@@ -92,18 +104,31 @@ def convolve_transformed(x: tf.Tensor, *transformed: tf.Tensor) -> list[tf.Tenso
 
 @tf.custom_gradient
 def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """conv2d with one zero cell on every side: x [B,H,W,I], kernel [3,3,I,O] -> [B,H,W,O], gradients the same way."""
-    [y] = convolve_transformed(x, transform_kernel(kernel))
+    """conv2d with one zero cell on every side, its gradients by the algorithm and its result, too, where that pays:
+    x [B,H,W,I], kernel [3,3,I,O] -> [B,H,W,O]."""
+    if pays(x.shape, kernel.shape, x.dtype):
+        [y] = convolve_transformed(x, _transformed_after(x, kernel))
+    else:
+        y = tf.nn.conv2d(x, kernel, 1, "SAME")
 
     def backward(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
-        [dx] = convolve_transformed(dy, transform_kernel(turned))
-        products = tf.matmul(_windows(x), _spread(dy), transpose_a=True)  # [36,I,O]
+        [dx] = convolve_transformed(dy, _transformed_after(dy, kernel, turned=True))
+        with tf.control_dependencies([dy]):
+            windows = _windows(x)
+        products = tf.matmul(windows, _spread(dy), transpose_a=True)  # [36,I,O]
         rows = tf.reshape(products, [WINDOW**2, -1])
         dk = tf.matmul(_constant(_kron(_KERNEL)), rows, transpose_a=True)  # [9,I*O]
         return dx, tf.reshape(dk, kernel.shape)
 
     return y, backward
+
+
+def _transformed_after(x, kernel, turned=False):
+    """The transformed kernel, made when x is there: else those of all layers would be made first and wait in memory."""
+    with tf.control_dependencies([x]):
+        if turned:
+            kernel = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
+        return transform_kernel(kernel)
 
 
 def _tiles(size):
