@@ -339,9 +339,12 @@ def campaign(kind, folder, trials, seconds, seed, report):
             break
         if number % 50 == 0:
             Path(report).write_text(json.dumps([number, counts, faults]))
-        signal.alarm(_HANG_S)
         try:
-            subject.trial(random.Random(f"{seed} {number}"))
+            signal.alarm(_HANG_S)
+            try:
+                subject.trial(random.Random(f"{seed} {number}"))
+            finally:
+                signal.alarm(0)  # before anything else, so that it cannot ring while a fault is noted
             counts["read"] += 1
         except (ValueError, OSError) as error:
             counts["refused"] += 1
@@ -353,8 +356,6 @@ def campaign(kind, folder, trials, seconds, seed, report):
                 faults.append(f"trial {number}: no line for users: {error!r}")
         except Exception as error:
             faults.append(f"trial {number}: {type(error).__name__}: {str(error)[:600]}")
-        finally:
-            signal.alarm(0)
     Path(report).write_text(json.dumps([sum(counts.values()) + len(faults), counts, faults]))
 
 
