@@ -2,6 +2,7 @@
 
 import base64
 import json
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,7 @@ def _free_size(size):
     return size
 
 
-def map_values(values):
+def map_values(values: np.ndarray) -> dict[str, Any]:
     """A map as JSON values: size and little-endian uint16 ids in base64."""
     height, width = values.shape
     packed = base64.b64encode(np.ascontiguousarray(values, "<u2").tobytes()).decode()

@@ -65,13 +65,14 @@ export class StylePanel {
     for (const name of model.photos) {
       const button = make("button", { title: `Style of "${name}"`, "aria-label": `Style of ${name}` });
       button.dataset.photo = name;
+      const loading = api.shippedPhoto(name);
+      button.onclick = async () => this.takeShipped(name, await loading); // also before it is there
       box.append(button);
       try {
-        const photo = await api.shippedPhoto(name);
+        const photo = await loading;
         if (app.model !== model) return;
         button.append(image(photo, ""));
         this.markPhoto();
-        button.onclick = () => this.takeShipped(name, photo);
       } catch (error) {
         notify(error.message, true);
       }
