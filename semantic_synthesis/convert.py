@@ -20,6 +20,7 @@ from semantic_synthesis.data import catalogue
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import METHODS
 from semantic_synthesis.options import Command, option, options_of, union
+from semantic_synthesis.originals.lookalikes import looks_like, younger
 from semantic_synthesis.originals.options import complete_config, describe_options, known_classes
 from semantic_synthesis.originals.rules import Source, apply_rules
 from semantic_synthesis.originals.spectral import complete_spectral_norms
@@ -137,6 +138,7 @@ def convert(options: Any) -> str:
     converter, flags = CONVERTERS[options.method], _flags(options)
     run_dir = _run_dir(options)
     files, dropped = _read_files(options, converter)
+    _refuse_younger(options.method, *files[next(iter(converter.ROLES))])
     config = _infer_config(options, flags, converter, files).replace(checkpoint_dir=run_dir)
     arrays, ignored = convert_tensors(config, files)
     _report(files, {**dropped, **ignored})
@@ -209,7 +211,7 @@ def _read_files(options, converter):
             _refuse_tensorflow(path)
         with storage.brought(path) as here:
             content = (read or read_content)(here)
-            network = choose(_networks(role, here, content, roles), here, options.entry)
+            network = choose(_networks(role, here, content, options.method), here, options.entry)
             tensors, extra = complete_spectral_norms(to_arrays(network.tensors, here), here)
         names.append(network.name)
         files[role] = path, tensors
@@ -235,17 +237,29 @@ def _refuse_tensorflow(path):
         )
 
 
-def _networks(role, path, content, roles):
+def _networks(role, path, content, method):
     """The networks of a file that are what it is given as; ValueError that says what it holds where there is none."""
+    roles = CONVERTERS[method].ROLES
     found = {known: networks(content, mark, path) for known, (_, mark) in roles.items()}
     if found[role]:
         return found[role]
     others = [known for known in found if found[known]]
     what = f"the {roles[others[0]][0]} (--{others[0]})" if others else "no network this method knows"
+    rest = {name: converter for name, converter in CONVERTERS.items() if name != method}
+    known = "" if others else looks_like(content, path, role, rest)
     raise ValueError(
-        f"{path}: given as --{role}, the {roles[role][0]}, but it holds {what}: {described(content)}; check --method "
-        "and the file"
+        f"{path}: given as --{role}, the {roles[role][0]}, but it holds {what}: {described(content)}; "
+        f"{known or 'check --method and the file'}"
     )
+
+
+def _refuse_younger(method, path, tensors):
+    """ValueError for the generator of a method that grew from this one, and holds all that this one knows it by."""
+    others = younger(method, tensors, CONVERTERS)
+    if others:
+        raise ValueError(
+            f"{path}: given to {method}, but it looks like {others[0]}: take --method {others[0]}"
+        )
 
 
 def _infer_config(options, flags, converter, files):
