@@ -229,6 +229,10 @@ _REQUESTS = {
     "rows": ("serving_default", {"label": _ONES, "seed": [0, 1]}, "1, 2 rows", "equally many"),
     "no rows": ("serving_default", {"label": _ONES[:0], "seed": np.zeros(0)}, "0, 0 rows", "one or more"),
     "size of z": ("synthesize_style", {"label": _ONES[:, :, :8], "z": np.zeros((1, 4))}, "8x32", "32x32"),
+    "length of z": ("synthesize_style", {"label": _ONES, "z": np.zeros((1, 3))}, "z: expected [N,4], got [1,3]"),
+    "length of z beside files": (
+        "png_synthesize_style", {"label_png_bytes": [_MAP], "z": np.zeros((1, 40))}, "z: expected [N,4], got [1,40]",
+    ),
     "photo size": ("encode_style", {"image": np.zeros((1, 8, 9, 3))}, "image: 9x8", "takes 32x32"),
     "png ids": ("png", {"label_png_bytes": [exports.png(_ONES[0] + 99)], "seed": [0]}, "99", "0..13"),
     "not a PNG": ("png", {"label_png_bytes": [b"GIF89a and more" * 9], "seed": [0]}, "not a PNG"),
@@ -346,6 +350,18 @@ def test_maps_and_instances_must_have_one_size():
     label, instance = np.zeros((1, 32, 32), np.uint8), np.zeros((1, 34, 32), np.int32)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"instance: 32x34 pixels; .* 32x32"):
         call("free", "serving_default", label=label, instance=instance, seed=[0])
+
+
+def test_files_of_maps_must_have_one_size():
+    large, small = (exports.png(np.zeros((size, 32), np.uint8)) for size in (64, 32))
+    for run in ("free", "regions"):
+        for maps in ((large, small), (small, large)):
+            files = dict(zip(("label_png_bytes", "instance_png_bytes"), ([one] for one in maps), strict=True))
+            sizes = (
+                r"instance_png_bytes: 32x(32|64) pixels; label_png_bytes has 32x(64|32); expected maps of one"
+            )
+            with pytest.raises(tf.errors.InvalidArgumentError, match=sizes):
+                call(run, "png", **files, seed=[0])
 
 
 # Other forms
