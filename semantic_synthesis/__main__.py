@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if arguments[:1] in (["--help"], ["-h"], ["help"]):
         print("semantic-synthesis COMMAND --option value ...; COMMAND --help says more.\n")
         for listed, (_, _, summary) in COMMANDS.items():
-            print(f"{listed:<19}{summary}")
+            print(textwrap.fill(f"{listed:<19}{summary}", 80, subsequent_indent=" " * 19))
         sys.exit(0)
     if arguments[:1] == ["--version"]:
         from semantic_synthesis import __version__

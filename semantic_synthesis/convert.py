@@ -53,13 +53,21 @@ class _Common:
     )
 
 
+def _example_file(converter, role):
+    """What a file of this role is called, or looks like, where the original wrote it."""
+    if hasattr(converter, "read"):
+        return "the prefix of a TensorFlow checkpoint, model.ckpt-100"
+    letter = "G" if role == next(iter(converter.ROLES)) else role[0].upper()
+    return f"latest_net_{letter}.pth"
+
+
 def _convert_options():
     """The dataclass of options: files of every converter, options of every method that networks depend on."""
     taken, fields = set(options_of(_Common)), []
     for converter in CONVERTERS.values():
         for role, (what, _) in converter.ROLES.items():
             if role not in taken:
-                text = f"File of the original {what}, for example latest_net_G.pth."
+                text = f"File of the original {what}, for example {_example_file(converter, role)}."
                 fields.append((role, str, option("", text, group="Files of the original")))
                 taken.add(role)
     owners = known_options()
@@ -122,7 +130,13 @@ def _network_text(config):
 
 
 COMMAND = Command(
-    ConvertOptions, main, "convert --method spade --dataset_mode ade20k --source latest_net_G.pth",
+    ConvertOptions, main,
+    "convert --method spade --dataset_mode ade20k --source latest_net_G.pth\n"
+    "  convert --method inade --dataset_mode cityscapes --source best_net_G.pth\n"
+    "      --encoder best_net_IE.pth\n"
+    "  convert --method spade --dataset_mode custom --source latest_net_G.pth\n"
+    "      --encoder latest_net_E.pth --no_instance --num_upsampling_layers normal\n"
+    "      --crop_size 256 --aspect_ratio 1",
 )  # fmt: skip
 
 
@@ -199,7 +213,8 @@ def _read_files(options, converter):
     first = next(iter(roles))
     if not getattr(options, first):
         raise ValueError(
-            f"--{first} is missing; expected the original {roles[first][0]} file, for example latest_net_G.pth"
+            f"--{first} is missing; expected the original {roles[first][0]} file, for example "
+            f"{_example_file(converter, first)}"
         )
     files, dropped, names = {}, {}, []
     for role in roles:

@@ -1,6 +1,7 @@
 """Exported models: the documented signatures, test_one.py's pixels, errors that name the mistake."""
 
 import io
+import re
 import struct
 import subprocess
 import sys
@@ -85,8 +86,11 @@ def test_saved_model_cli_lists_the_documented_signatures():
 def test_saved_model_cli_run_gives_the_pixels_of_test_one(tmp_path):
     label, _ = exports.layouts(1)
     cv2.imwrite(str(tmp_path / "map.png"), label[0])
+    text = (REPOSITORY / "docs" / "export.md").read_text()
+    saving = re.search(r"^python -c '(import numpy .*)'$", text, re.M)[1]
+    subprocess.run([sys.executable, "-c", saving], cwd=tmp_path, check=True)
+    assert np.load(tmp_path / "label.npy").shape == (1, 128, 128) and np.load(tmp_path / "seed.npy") == [7]
     np.save(tmp_path / "label.npy", label)
-    np.save(tmp_path / "seed.npy", np.array([7]))
     options = OneOptions(
         exports.run_dir("styled"), str(tmp_path / "map.png"), results_dir=str(tmp_path), seed=7
     )  # fmt: skip

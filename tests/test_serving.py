@@ -109,6 +109,14 @@ def test_client_of_the_docs_needs_the_standard_library_only(server, tmp_path):
     exports.assert_same_pixels(found, exports.in_process("styled", label, [5]))
 
 
+def test_body_of_the_docs_can_be_pasted(server):
+    text = (REPOSITORY / "docs" / "export.md").read_text().replace("* 128", "* 32")
+    code = re.search(r"^python -c '(import json.*)' > body.json$", text, re.M)[1]
+    body = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    status, answer = ask(server[1], "POST", PREDICT, body)
+    assert status == 200 and np.shape(answer["predictions"]) == (1, 32, 32, 3)
+
+
 def test_instances_and_inputs_of_ids(server):
     _, port = server
     label, _ = exports.layouts(2)
