@@ -54,7 +54,9 @@ class ConditionalGANConfig(Config):
     norm_D: str = _networks("spectralinstance", "Discriminator normalisation, as norm_E (netD multiscale).")
     use_vae: bool = _networks(False, "Train an image encoder, which reads styles from photos.")
     z_dim: int = _networks(256, "Length of the style vector z.")
-    num_encoder_filters: int = _networks(64, "Width of the encoder's first layer.")
+    num_encoder_filters: int = _networks(
+        64, "Width of the encoder's first layer; it does not follow --num_generator_filters."
+    )
     encoder_size: int = _networks(256, "Pictures are resized to this square for the encoder.")
     netD: str = _networks(
         "multiscale", "What judges pictures: patches on several scales, a feature pyramid, or a segmentation network.",
