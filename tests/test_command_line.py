@@ -72,6 +72,14 @@ def test_the_list_of_commands_needs_no_tensorflow():
     assert listed == list(__main__.COMMANDS)
 
 
+def test_help_of_a_group_lists_its_commands(capsys):
+    with pytest.raises(SystemExit) as ended:
+        __main__.main(["prepare", "--help"])
+    assert not ended.value.code
+    listed = [line[:19].strip() for line in capsys.readouterr().out.splitlines()]
+    assert listed == [name for name in __main__.COMMANDS if name.startswith("prepare ")]
+
+
 def test_help_begins_with_the_summary_of_the_list(monkeypatch, capsys):
     monkeypatch.setattr(command_line, "start", lambda main, help_text: print(help_text()))
     for name, (_, _, summary) in __main__.COMMANDS.items():
