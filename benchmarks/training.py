@@ -19,7 +19,7 @@ CLASSES = 183
 VARIANTS = (("dense", "float32"), ("patches", "float32"), ("auto", "float32"), ("patches", "bfloat16"))
 
 
-class _NoFiles:
+class NoFiles:
     """Stands in for a dataset: the batch is given to the step by hand."""
 
     size = 1000
@@ -33,7 +33,7 @@ def step_function(form, precision, label):
         num_upsampling_layers="normal", no_instance=True, no_vgg_loss=True, modulation=form, precision=precision,
         checkpoint_dir=tempfile.mkdtemp(),
     )  # fmt: skip
-    trainer = Trainer(config, _NoFiles(), tf.distribute.get_strategy())
+    trainer = Trainer(config, NoFiles(), tf.distribute.get_strategy())
     image = tf.random.stateless_uniform([batch, height, width, 3], [0, 0], -1, 1)
     example = {"image": image, "label": tf.constant(label), "row": tf.range(batch, dtype=tf.int64)}
     return lambda: float(trainer.train_step(example)["generator"]["GAN"])

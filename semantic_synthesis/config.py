@@ -107,6 +107,10 @@ class Config:
     precision: str = _optimisation(
         "float32", "Arithmetic of the networks.", choices=("float32", "bfloat16"), role="run"
     )
+    convolutions: str = _optimisation(
+        "auto", "How wide 3x3 convolutions are computed: by Winograd's algorithm where that is faster, or directly.",
+        choices=("auto", "direct"), role="run",
+    )  # fmt: skip
     distribute: str = _optimisation(
         "mirrored", "Device strategy; multi_worker reads TF_CONFIG.",
         choices=("none", "mirrored", "multi_worker"), role="run",

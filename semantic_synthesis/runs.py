@@ -77,9 +77,14 @@ def build_method(
     path = os.path.join(config.checkpoint_dir, CONFIG_FILE)
     try:
         with naming_file(path if storage.is_file(path) else ""):
-            return make(config, training=training, initial_weights=initial_weights)
+            method = make(config, training=training, initial_weights=initial_weights)
     finally:
         keras.config.set_dtype_policy(previous)
+    if getattr(config, "convolutions", "auto") == "direct":
+        for layer in method._flatten_layers():
+            if hasattr(layer, "direct"):
+                layer.direct = True
+    return method
 
 
 def checkpoint_variables(model: Method) -> dict[str, tf.Variable]:
@@ -285,7 +290,7 @@ def open_run(run_dir: str | Path, precision: str = "float32", **changes: Any) ->
 
 def inference_options(methods: Iterable[type[Method]]) -> dict[str, dataclasses.Field]:
     """{name: field} of the options with which methods (classes) let users choose how they compute."""
-    found = {}
+    found = {"convolutions": options_of(Config)["convolutions"]}
     for method in methods:
         own = method_options(method.config_class)
         found |= {

@@ -8,11 +8,13 @@ through the kernel and sigma. Deviation from Keras' own layer: the raw kernel is
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
+from semantic_synthesis.layers import winograd
 from semantic_synthesis.layers.initialization import Initializer
 from semantic_synthesis.layers.spectral import divided, normalised, spectral_norm
 
@@ -94,7 +96,8 @@ class Conv(_Linear):
     """2-D convolution, zero padding of `padding` cells on every side.
 
     Call: x [B,H,W,in_channels] -> [B,H',W',filters], H' = (H + 2 padding - kernel_size) // strides + 1,
-    in the layer's compute dtype (dtype: a policy other than the model's).
+    in the layer's compute dtype (dtype: a policy other than the model's). direct: never by Winograd's algorithm, which
+    else takes the place of the plain convolution where it is faster (`winograd.pays`).
     """
 
     def __init__(
@@ -110,21 +113,35 @@ class Conv(_Linear):
         init: Initializer | None = None,
         name: str | None = None,
         dtype: Any = None,
+        direct: bool = False,
     ) -> None:
         shape = (kernel_size, kernel_size, in_channels, filters)
         super().__init__(
             shape, use_bias=use_bias, spectral=spectral, init=init or Initializer(), name=name, dtype=dtype
         )
         self.strides, self.padding = strides, padding
+        self.direct, self.settled = direct, False
+        self._transformed: tf.Variable | None = None
+
+    def fold(self) -> None:
+        """As `_Linear.fold`; the kernel is taken for settled once the layer is called."""
+        super().fold()
+        self.settled = True
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         x = tf.cast(x, self.compute_dtype)
+        direct = self.direct or (self.settled and not by_winograd(x, self.kernel, self.strides, self.padding))
+        if self.settled and not direct and winograd.keeps(x.shape):
+            if self._transformed is None:
+                self._transformed = winograd.transformed_variable(self.kernel.value)
+            [y] = winograd.convolve_transformed(x, self._transformed)
+            return self._add_bias(y)
         if self.spectral and self._outweighs(x):
             kernel = tf.convert_to_tensor(self.kernel.value)
-            y = convolve(x, tf.cast(kernel, x.dtype), self.strides, self.padding)
+            y = convolve(x, tf.cast(kernel, x.dtype), self.strides, self.padding, direct=direct)
             return self._add_bias(divided(y, spectral_norm(kernel, self.u.value, self.v.value)))
         kernel = tf.cast(self.effective_kernel(), self.compute_dtype)
-        return self._add_bias(convolve(x, kernel, self.strides, self.padding))
+        return self._add_bias(convolve(x, kernel, self.strides, self.padding, direct=direct))
 
     def _outweighs(self, x):
         """Whether the kernel is larger than what it makes of x: then dividing the latter by sigma keeps less."""
@@ -134,13 +151,18 @@ class Conv(_Linear):
         return math.prod(self.kernel.shape[:3]) > x.shape[0] * math.prod(cells)
 
 
-def convolve(x: tf.Tensor, kernel: tf.Tensor, strides: int, padding: int) -> tf.Tensor:
-    """conv2d with `padding` zero cells on every side: [B,H,W,I], [k,k,I,O] -> [B,H',W',O].
+def convolve(
+    x: tf.Tensor, kernel: tf.Tensor, strides: int, padding: int, *, direct: bool = False
+) -> tf.Tensor:
+    """conv2d with `padding` zero cells on every side: [B,H,W,I], [k,k,I,O] -> [B,H',W',O]; direct: see `Conv`. By
+    Winograd's algorithm where it or its gradients are faster.
 
     Never by TensorFlow's EXPLICIT padding: on CPUs its gradients leave oneDNN and are 2 (float32) to 100
     (bfloat16) times slower.
     """
     same = strides == 1 and 2 * padding + 1 == kernel.shape[0]
+    if not direct and by_winograd(x, kernel, strides, padding, winograd.gradients_pay):
+        return winograd.convolve(x, kernel)
     if same and padding and _is_wide(x, kernel):
         return _convolve_wide(x, kernel, padding)
     if same:
@@ -148,6 +170,13 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor, strides: int, padding: int) -> tf.
     if padding:
         x = tf.pad(x, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
     return tf.nn.conv2d(x, kernel, strides, "VALID")
+
+
+def by_winograd(
+    x: tf.Tensor, kernel: Any, strides: int = 1, padding: int = 1, rule: Callable = winograd.pays
+) -> bool:
+    """Whether Winograd's algorithm can take the place of a convolution and its rule says that it should."""
+    return strides == padding == 1 and rule(x.shape, kernel.shape, x.dtype)
 
 
 def _is_wide(x, kernel):

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers.naming import named_variables
+from semantic_synthesis.layers.winograd import direct_convolutions
 from semantic_synthesis.styles import merge_style
 
 
@@ -114,10 +115,12 @@ class Method(keras.Model):
 
     @contextlib.contextmanager
     def with_static_shapes(self) -> Iterator[None]:
-        """Within it, graphs are traced in the form whose shapes do not depend on a layout's values."""
+        """Within it, graphs are traced in the form whose shapes do not depend on a layout's values, with plain
+        convolutions."""
         self.static_shapes = True
         try:
-            yield
+            with direct_convolutions():
+                yield
         finally:
             self.static_shapes = False
 

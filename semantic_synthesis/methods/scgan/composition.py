@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from semantic_synthesis.layers import Conv, LabelPlan, add_array, convolve
+from semantic_synthesis.layers import Conv, LabelPlan, add_array, convolve, winograd
+from semantic_synthesis.layers.convolution import by_winograd
 from semantic_synthesis.layers.residual import leaky_relu
 from semantic_synthesis.normalization import SPADE, make_statistics
 
@@ -86,6 +87,8 @@ class ComposedConv(keras.layers.Layer):
     ) -> None:
         super().__init__(name=name, autocast=False)
         self.spectral, self.experts = spectral, experts
+        self.direct, self.settled = False, False  # as in layers.Conv
+        self._transformed: list[tf.Variable] = []
         kernels = [init((3, 3, in_channels, filters), spectral) for _ in range(experts)]
         self.kernel = add_array(self, "kernel", np.concatenate(kernels, -1))
         if spectral:
@@ -133,16 +136,22 @@ class ComposedConv(keras.layers.Layer):
         if self.spectral:
             self.kernel.assign(self.effective_kernel())
             self.spectral = False
+        self.settled = True
 
     def call(self, x: tf.Tensor, gates: tf.Tensor) -> tf.Tensor:
-        kernel = tf.cast(self.effective_kernel(), self.compute_dtype)
         x = tf.cast(x, self.compute_dtype)
-        kernels, gates = (
-            tf.split(kernel, self.experts, -1),
-            tf.split(tf.cast(gates, x.dtype), self.experts, -1),
-        )
-        parts = [convolve(x, kernel, 1, 1) * gate for kernel, gate in zip(kernels, gates, strict=True)]
-        return tf.add_n(parts)  # [N,h,w,F]
+        parts = zip(self._by_expert(x), tf.split(tf.cast(gates, x.dtype), self.experts, -1), strict=True)
+        return tf.add_n([part * gate for part, gate in parts])  # [N,h,w,F]
+
+    def _by_expert(self, x):
+        """x under each kernel: E times [N,h,w,F]."""
+        kernels = tf.split(tf.cast(self.effective_kernel(), x.dtype), self.experts, -1)
+        if not self.settled or self.direct or not by_winograd(x, kernels[0]) or not winograd.keeps(x.shape):
+            return [convolve(x, kernel, 1, 1, direct=self.direct) for kernel in kernels]
+        if not self._transformed:
+            own = tf.split(tf.convert_to_tensor(self.kernel.value), self.experts, -1)
+            self._transformed = [winograd.transformed_variable(kernel) for kernel in own]
+        return winograd.convolve_transformed(x, *self._transformed)
 
 
 def _unit(vectors, axis):

@@ -49,7 +49,7 @@ class SemanticVectors(keras.layers.Layer):
         super().__init__(name=name, autocast=False, dtype="float32")
         self.num_classes, self.edges, self.blur = num_classes, edges, blur or Blur()
         semantic, widths = num_classes + int(edges), level_widths(filters, count)
-        conv: dict[str, Any] = {"padding": 1, "init": init, "dtype": "float32"}
+        conv: dict[str, Any] = {"padding": 1, "init": init, "dtype": "float32", "direct": True}
         self.entries, self.exits, below = [], [], 0
         for i, width in enumerate(widths, 1):
             self.entries.append(Conv(below + semantic, width, 3, spectral=spectral, **conv, name=f"in_{i}"))
@@ -78,11 +78,11 @@ class SemanticVectors(keras.layers.Layer):
         if isinstance(semantics, LabelPlan):
             y = label_convolution(semantics, shared, self.edges)
         else:
-            y = convolve(semantics, shared, 1, 1)
+            y = convolve(semantics, shared, 1, 1, direct=True)
         if below is not None:
             # Enlarged first: TensorFlow's graph optimiser fails (an error in the log) at merging a convolution with an
             # activation where its output has other readers, as the vectors have.
-            y += convolve(_activate(double(below)), own, 1, 1)
+            y += convolve(_activate(double(below)), own, 1, 1, direct=True)
         return tf.nn.bias_add(y, tf.cast(conv.bias.value, tf.float32))
 
     def picture(self, finest: tf.Tensor) -> tf.Tensor:
