@@ -135,8 +135,7 @@ COMMAND = Command(
     "  convert --method inade --dataset_mode cityscapes --source best_net_G.pth\n"
     "      --encoder best_net_IE.pth\n"
     "  convert --method spade --dataset_mode custom --source latest_net_G.pth\n"
-    "      --encoder latest_net_E.pth --no_instance --num_upsampling_layers normal\n"
-    "      --crop_size 256 --aspect_ratio 1",
+    "      --encoder latest_net_E.pth --no_instance --crop_size 256 --aspect_ratio 1",
 )  # fmt: skip
 
 
