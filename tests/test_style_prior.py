@@ -12,7 +12,7 @@ from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods.style_prior import StylePrior, fitted
 
 D, K = 12, 2
-METHODS = ["clvae", "inade"]
+METHODS = ["clvae", "inade", "scgan"]
 
 
 def samples(count, rest, seed=0):
@@ -89,11 +89,14 @@ def test_training_fits_and_saves_it(trainer):
     batch = next(iter(trainer.dataset.batches(1, training=False)))
     layout = run.layout(*(batch[key].numpy()[0] for key in ("label", "instance") if key in batch))
     style = run.sample_style(range(3000), layout)
-    name = "class_latents" if "class_latents" in style else "noise"
-    one = np.asarray(style[name])[:, -1]  # of all classes at the coarsest level, or of the last region
-    of = 4  # the level
-    if name == "noise":
+    # Of all classes at the coarsest level, of the last region, or of the picture; and which part of the prior that is.
+    if "class_latents" in style:
+        one, of = np.asarray(style["class_latents"])[:, -1], 4
+    elif "noise" in style:
+        one = np.asarray(style["noise"])[:, -1]
         of = int(layout["label"][layout["instance"] == layout["instance"].max()][0])
+    else:
+        one, of = np.asarray(style["z"]), 0
     where = slice(of * one[0].size, (of + 1) * one[0].size)
     common = prior.mean.numpy() + prior.looks.numpy() @ prior.axes.numpy()
     expected = np.sqrt(common[:, where].var(0) + prior.rest.numpy()[where] ** 2)
@@ -117,6 +120,11 @@ def test_without_factors_nothing_changes(method):
     maps = {"label": tf.zeros([1, 8, 8], tf.int32), "instance": tf.zeros([1, 8, 8], tf.int32)}
     for values in built.sample_style(maps, tf.range(2000, dtype=tf.int64)).values():
         assert abs(np.std(values) - 1) < 0.05 and abs(np.mean(values)) < 0.05
+
+
+def test_refused_where_photos_give_no_styles():
+    with pytest.raises(ValueError, match="--prior_factors: oasis reads no styles"):
+        runs.build_method(tiny_config("", **conformance_options("oasis", prior_factors=4)))
 
 
 @pytest.mark.parametrize("method", METHODS)

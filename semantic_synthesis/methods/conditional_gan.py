@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis import losses
@@ -21,6 +23,7 @@ from semantic_synthesis.layers import (
 )
 from semantic_synthesis.layers.windows import find_windows
 from semantic_synthesis.methods.method import Method, Objective, decaying_rate, row_normal
+from semantic_synthesis.methods.style_prior import make_prior
 from semantic_synthesis.networks import DOUBLINGS, Encoder, Generator, edge_map, parse_norm, spade_layout
 from semantic_synthesis.networks.vgg import VGG19Features
 from semantic_synthesis.normalization import parse_norm_G
@@ -57,6 +60,10 @@ class ConditionalGANConfig(Config):
     num_encoder_filters: int = _networks(
         64, "Width of the encoder's first layer; it does not follow --num_generator_filters."
     )
+    prior_factors: int = _networks(
+        0, "Factors, common to all parts of a style, of a Gaussian of the training photos' styles from which random "
+        "styles are drawn; 0: the standard normal, as in the papers.",
+    )  # fmt: skip
     encoder_size: int = _networks(256, "Pictures are resized to this square for the encoder.")
     netD: str = _networks(
         "multiscale", "What judges pictures: patches on several scales, a feature pyramid, or a segmentation network.",
@@ -169,6 +176,7 @@ class ConditionalGAN(Method):
         self.fc = self.make_entry()
         self.generator = Generator(layout, self.make_block, finish=self.finish, init=self.init)
         self.encoder = self.make_encoder() if config.use_vae else None
+        self.prior = make_prior(config, self.style_size())
         self.adversary: Any = None
         self.discriminator: Any = None
         self.vgg: Any = None
@@ -221,6 +229,14 @@ class ConditionalGAN(Method):
     def instance_maps(cls, config: Any) -> str | None:
         """The instance edges are all that is made of the maps."""
         return "objects" if cls.uses_edges(config) else None
+
+    def style_size(self) -> int:
+        """Length of the part of a style that a fitted prior draws; 0 where photos give no styles."""
+        return 0
+
+    def fitted_layers(self) -> list[Any]:
+        """The prior of styles."""
+        return [] if self.prior is None else [self.prior]
 
     def _check_size(self):
         config, stride = self.config, self.strides[0]
@@ -376,7 +392,23 @@ class GlobalStyleGAN(ConditionalGAN):
 
     def sample_style(self, layout: dict[str, tf.Tensor] | None, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """One random style per seed: seed int64 [N] -> {"z": [N,Z]} ({} without an encoder)."""
-        return {"z": row_normal(seed, self.config.z_dim)} if self.encoder else {}
+        if self.encoder is None:
+            return {}
+        numbers = row_normal(seed, self.config.z_dim)
+        return {"z": numbers if self.prior is None else self.prior(numbers, seed)}
+
+    def style_size(self) -> int:
+        """z alone."""
+        return self.config.z_dim
+
+    def fit(self, batches: Iterable[dict[str, tf.Tensor]]) -> None:
+        """Fits the prior to the styles of photos."""
+        if self.prior is None:
+            return
+        read = tf.function(self.encoder, autograph=False)
+        photos = [[part.numpy().astype(float) for part in read(batch["image"])] for batch in batches]
+        means, logs = (np.concatenate(parts) for parts in zip(*photos, strict=True))
+        self.prior.fit(means, np.exp(logs), np.ones(means.shape, bool))
 
     def encode_style(self, image: tf.Tensor, layout: dict[str, tf.Tensor] | None = None) -> Encoded:
         """The mean style of photos: image float32 [N,H,W,3] in [-1,1] -> Encoded {"z": [N,Z]} (or empty)."""

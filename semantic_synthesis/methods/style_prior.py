@@ -74,7 +74,12 @@ def _choices(seeds):
 
 
 def make_prior(config: Any, size: int) -> StylePrior | None:
-    """The prior of `size` latents that config.prior_factors asks for, None for 0; ValueError if that makes no sense."""
+    """The prior of `size` latents that config.prior_factors asks for, None for 0; ValueError if that makes no sense.
+
+    size: 0 for methods that read no styles.
+    """
+    if config.prior_factors and not size:
+        raise ValueError(f"--prior_factors: {config.method} reads no styles from photos; leave it out")
     if config.prior_factors < 0 or (config.prior_factors and not config.use_vae):
         raise ValueError(
             f"--prior_factors {config.prior_factors}: expected 0 or more, and an encoder to read styles (use_vae)"

@@ -38,7 +38,6 @@ from semantic_synthesis.methods.conditional_gan import (
     random_rows,
 )
 from semantic_synthesis.methods.method import Objective, row_normal
-from semantic_synthesis.methods.style_prior import make_prior
 from semantic_synthesis.networks import parse_norm
 from semantic_synthesis.normalization import SPADE as SPADENorm
 from semantic_synthesis.normalization import LabelRows, parse_norm_G
@@ -70,10 +69,6 @@ class CLVAEConfig(ModulatedGANConfig):
     num_encoder_filters: int = _networks(
         None, "Width of the encoder's first layer; default: num_generator_filters.", kind=int
     )
-    prior_factors: int = _networks(
-        0, "Factors, common to all classes, of a Gaussian of the training photos' styles from which random styles are "
-        "drawn; 0: the standard normal, as in the paper.",
-    )  # fmt: skip
     use_vae: bool = redeclared(ConditionalGANConfig, "use_vae", True)
     lambda_kld: float = redeclared(ConditionalGANConfig, "lambda_kld", 0.2)
     lambda_kld_classes: float = option(
@@ -116,8 +111,6 @@ class CLVAE(ConditionalGAN):
             raise ValueError(f"--latent_dim {config.latent_dim}; expected 1 or more")
         super().__init__(config, training, initial_weights, name="clvae")
         self.embedding = ClassEmbedding(self.num_classes, self.latent_dim, init=self.init)
-        size = LEVELS * self.num_classes * self.latent_dim + config.z_dim
-        self.prior = make_prior(config, size)
         self.form = modulation_form(config.modulation, parse_norm_G(config.norm_G).kernel_size)
         self.levels = tuple(BLOCK_LEVELS.get(place.name) for place in self.make_layout())
 
@@ -193,9 +186,9 @@ class CLVAE(ConditionalGAN):
         latents, z = tf.split(drawn, [numbers.shape[1] - self.config.z_dim, self.config.z_dim], 1)
         return {"class_latents": tf.reshape(latents, [-1, *shape[1:]]), "z": z}
 
-    def fitted_layers(self) -> list[Any]:
-        """The prior of styles."""
-        return [] if self.prior is None else [self.prior]
+    def style_size(self) -> int:
+        """The latents of all levels and classes, and z."""
+        return LEVELS * self.num_classes * self.latent_dim + self.config.z_dim
 
     def fit(self, batches: Iterable[dict[str, tf.Tensor]]) -> None:
         """Fits the prior to the styles of photos."""

@@ -25,7 +25,6 @@ from semantic_synthesis.layers.cells import Cells, number_cells, sample_numbers
 from semantic_synthesis.methods.conditional_gan import ConditionalGAN, ConditionalGANConfig, random_rows
 from semantic_synthesis.methods.inade.encoder import InstanceEncoder
 from semantic_synthesis.methods.method import row_normal
-from semantic_synthesis.methods.style_prior import make_prior
 from semantic_synthesis.networks import parse_norm
 from semantic_synthesis.normalization import INADE as INADENorm
 from semantic_synthesis.normalization import RegionCells, RegionMaps, parse_norm_G
@@ -47,11 +46,6 @@ class INADEConfig(ConditionalGANConfig):
         64, "Length of the noise of each instance, for scale and for shift.", role="network",
         group="Generator, encoder, discriminator",
     )  # fmt: skip
-    prior_factors: int = option(
-        0, "Factors, common to all classes, of a Gaussian of the training photos' noise from which random styles are "
-        "drawn; 0: the standard normal, as in the paper.",
-        role="network", group="Generator, encoder, discriminator",
-    )  # fmt: skip
     feature_layers: str = redeclared(ConditionalGANConfig, "feature_layers", "deep")
     vgg_layers: str = redeclared(ConditionalGANConfig, "vgg_layers", "deep")
 
@@ -69,7 +63,6 @@ class INADE(ConditionalGAN):
 
     def __init__(self, config: INADEConfig, training: bool = True, initial_weights: bool = True) -> None:
         super().__init__(config, training, initial_weights, name="inade")
-        self.prior = make_prior(config, self.num_classes * 2 * config.noise_dim)
 
     @classmethod
     def converter(cls) -> Any:
@@ -140,9 +133,9 @@ class INADE(ConditionalGAN):
         found = tf.math.unsorted_segment_max(tf.reshape(layout["label"], [-1]), ids, samples * count)
         return tf.reshape(tf.maximum(found, -1), [samples, count])
 
-    def fitted_layers(self) -> list[Any]:
-        """The prior of styles."""
-        return [] if self.prior is None else [self.prior]
+    def style_size(self) -> int:
+        """The noise of all classes; z stays standard normal."""
+        return self.num_classes * 2 * self.config.noise_dim
 
     def fit(self, batches: Iterable[dict[str, tf.Tensor]]) -> None:
         """Fits the prior to the noise of photos: a row per photo, the means over the instances of each class; how far
