@@ -35,7 +35,17 @@ class Size(NamedTuple):
 
 
 def fitting(cells: int, depths: Sequence[str], flags: Mapping[str, Any]) -> list[Size]:
-    """The Sizes of usual shape whose first features have so many cells, of those that the flags leave open."""
+    """The Sizes of usual shape whose first features have so many cells, of those that the flags leave open.
+
+    A width alone means squares, where there are any: the original's --aspect_ratio is 1 unless it is given.
+    """
+    found = _fitting(cells, depths, flags)
+    if flags.get("crop_size") and flags.get("aspect_ratio") is None:
+        return [size for size in found if size.width == size.height] or found
+    return found
+
+
+def _fitting(cells, depths, flags):
     found = []
     for depth in depths:
         stride = 2 ** DOUBLINGS[depth]
