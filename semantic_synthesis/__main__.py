@@ -6,8 +6,9 @@ import importlib
 import os
 import signal
 import sys
+import textwrap
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
 # Command -> module, the attribute that holds its options.Command (or a dict of them by last word), what it is for.
@@ -89,14 +90,18 @@ def interruptible() -> Iterator[None]:
             atexit.register(end_on_interrupt)  # for what is left to do in a process of our own
 
 
+def _print_list(names: Iterable[str]) -> None:
+    for name in names:
+        print(textwrap.fill(f"{name:<19}{COMMANDS[name][2]}", 80, subsequent_indent=" " * 19))
+
+
 @interruptible()
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Finds the command, hands its flags to it; never returns."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] in (["--help"], ["-h"], ["help"]):
         print("semantic-synthesis COMMAND --option value ...; COMMAND --help says more.\n")
-        for listed, (_, _, summary) in COMMANDS.items():
-            print(f"{listed:<19}{summary}")
+        _print_list(COMMANDS)
         sys.exit(0)
     if arguments[:1] == ["--version"]:
         from semantic_synthesis import __version__
@@ -107,6 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     name = next((n for n in (" ".join(words), *words[:1]) if n in COMMANDS), None)
     if name is None or arguments[: len(name.split())] != name.split():
         group = [n for n in COMMANDS if words and n.split()[0] == words[0] and " " in n]
+        if group and {"--help", "-h"} & set(arguments):
+            _print_list(group)
+            sys.exit(0)
         asked = f"unknown command {' '.join(words)!r}; " if words else ""
         sys.stderr.write(f"error: {asked}expected one of: {', '.join(group or COMMANDS)}\n")
         sys.exit(2)

@@ -80,9 +80,21 @@ def _parse(argv):
     try:
         return flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
-        return _fail(_foreign_options(argv) or str(error).replace("\n", " "))
+        return _fail(_foreign_options(argv) or _elsewhere(error.flagname) or str(error).replace("\n", " "))
     except flags.Error as error:
         return _fail(str(error).replace("\n", " "))
+
+
+def _elsewhere(name):
+    """The remedy for a flag that another command has, or other servers; "" for none."""
+    if name == "port" and "rest_api_port" in flags.FLAGS:
+        return "--port is called --rest_api_port here"
+    if name == "checkpoint_dir" and "export_dir" in flags.FLAGS:
+        return (
+            "--checkpoint_dir: this command takes exported models (--export_dir); make one with "
+            "`export --checkpoint_dir RUN`, or open the run itself with `paint --checkpoint_dir RUN`"
+        )
+    return ""
 
 
 def _foreign_options(argv):

@@ -20,6 +20,7 @@ from semantic_synthesis.data import catalogue
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import METHODS
 from semantic_synthesis.options import Command, option, options_of, union
+from semantic_synthesis.originals.lookalikes import looks_like, younger
 from semantic_synthesis.originals.options import complete_config, describe_options, known_classes
 from semantic_synthesis.originals.rules import Source, apply_rules
 from semantic_synthesis.originals.spectral import complete_spectral_norms
@@ -52,13 +53,21 @@ class _Common:
     )
 
 
+def _example_file(converter, role):
+    """What a file of this role is called, or looks like, where the original wrote it."""
+    if hasattr(converter, "read"):
+        return "the prefix of a TensorFlow checkpoint, model.ckpt-100"
+    letter = "G" if role == next(iter(converter.ROLES)) else role[0].upper()
+    return f"latest_net_{letter}.pth"
+
+
 def _convert_options():
     """The dataclass of options: files of every converter, options of every method that networks depend on."""
     taken, fields = set(options_of(_Common)), []
     for converter in CONVERTERS.values():
         for role, (what, _) in converter.ROLES.items():
             if role not in taken:
-                text = f"File of the original {what}, for example latest_net_G.pth."
+                text = f"File of the original {what}, for example {_example_file(converter, role)}."
                 fields.append((role, str, option("", text, group="Files of the original")))
                 taken.add(role)
     owners = known_options()
@@ -121,7 +130,12 @@ def _network_text(config):
 
 
 COMMAND = Command(
-    ConvertOptions, main, "convert --method spade --dataset_mode ade20k --source latest_net_G.pth",
+    ConvertOptions, main,
+    "convert --method spade --dataset_mode ade20k --source latest_net_G.pth\n"
+    "  convert --method inade --dataset_mode cityscapes --source best_net_G.pth\n"
+    "      --encoder best_net_IE.pth\n"
+    "  convert --method spade --dataset_mode custom --source latest_net_G.pth\n"
+    "      --encoder latest_net_E.pth --no_instance --crop_size 256 --aspect_ratio 1",
 )  # fmt: skip
 
 
@@ -137,6 +151,7 @@ def convert(options: Any) -> str:
     converter, flags = CONVERTERS[options.method], _flags(options)
     run_dir = _run_dir(options)
     files, dropped = _read_files(options, converter)
+    _refuse_younger(options.method, *files[next(iter(converter.ROLES))])
     config = _infer_config(options, flags, converter, files).replace(checkpoint_dir=run_dir)
     arrays, ignored = convert_tensors(config, files)
     _report(files, {**dropped, **ignored})
@@ -197,7 +212,8 @@ def _read_files(options, converter):
     first = next(iter(roles))
     if not getattr(options, first):
         raise ValueError(
-            f"--{first} is missing; expected the original {roles[first][0]} file, for example latest_net_G.pth"
+            f"--{first} is missing; expected the original {roles[first][0]} file, for example "
+            f"{_example_file(converter, first)}"
         )
     files, dropped, names = {}, {}, []
     for role in roles:
@@ -209,7 +225,7 @@ def _read_files(options, converter):
             _refuse_tensorflow(path)
         with storage.brought(path) as here:
             content = (read or read_content)(here)
-            network = choose(_networks(role, here, content, roles), here, options.entry)
+            network = choose(_networks(role, here, content, options.method), here, options.entry)
             tensors, extra = complete_spectral_norms(to_arrays(network.tensors, here), here)
         names.append(network.name)
         files[role] = path, tensors
@@ -235,17 +251,29 @@ def _refuse_tensorflow(path):
         )
 
 
-def _networks(role, path, content, roles):
+def _networks(role, path, content, method):
     """The networks of a file that are what it is given as; ValueError that says what it holds where there is none."""
+    roles = CONVERTERS[method].ROLES
     found = {known: networks(content, mark, path) for known, (_, mark) in roles.items()}
     if found[role]:
         return found[role]
     others = [known for known in found if found[known]]
     what = f"the {roles[others[0]][0]} (--{others[0]})" if others else "no network this method knows"
+    rest = {name: converter for name, converter in CONVERTERS.items() if name != method}
+    known = "" if others else looks_like(content, path, role, rest)
     raise ValueError(
-        f"{path}: given as --{role}, the {roles[role][0]}, but it holds {what}: {described(content)}; check --method "
-        "and the file"
+        f"{path}: given as --{role}, the {roles[role][0]}, but it holds {what}: {described(content)}; "
+        f"{known or 'check --method and the file'}"
     )
+
+
+def _refuse_younger(method, path, tensors):
+    """ValueError for the generator of a method that grew from this one, and holds all that this one knows it by."""
+    others = younger(method, tensors, CONVERTERS)
+    if others:
+        raise ValueError(
+            f"{path}: given to {method}, but it looks like {others[0]}: take --method {others[0]}"
+        )
 
 
 def _infer_config(options, flags, converter, files):

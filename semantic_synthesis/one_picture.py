@@ -134,5 +134,5 @@ def _run(options):
 
 
 COMMAND = Command(
-    OneOptions, _run, "one --checkpoint_dir demo_spade --label_filename map.png --style_filename photo.jpg",
+    OneOptions, _run, "one --checkpoint_dir demo_spade --label_filename map.png\n      --style_filename photo.jpg",
 )  # fmt: skip

@@ -97,9 +97,9 @@ class Command(NamedTuple):
     """What one command of the command line is.
 
     options: dataclass, or {name: field}; run: from the filled dataclass (with {name: field}: from {name: value} of the
-    flags really given) to the exit code; example: a command line without the program's name; shown: what --help lists
-    instead of `options`, as a function, where that depends on the command line; argument: the option that a first
-    word without -- fills.
+    flags really given) to the exit code; example: a command line without the program's name, or several, by lines;
+    shown: what --help lists instead of `options`, as a function, where that depends on the command line; argument: the
+    option that a first word without -- fills.
     """
 
     options: type | dict
@@ -111,7 +111,8 @@ class Command(NamedTuple):
     def help_text(self, summary: str) -> str:
         """What --help prints. summary: what the command is for."""
         options = self.options if self.shown is None else self.shown()
-        return f"{summary[:1].upper()}{summary[1:]}.\n\nExample:\n  {self.example}\n{help_text(options)}"
+        title = "Examples" if "\n  " in self.example.replace("\n      ", " ") else "Example"
+        return f"{summary[:1].upper()}{summary[1:]}.\n\n{title}:\n  {self.example}\n{help_text(options)}"
 
     def parsed(self) -> Any:
         """What `run` takes, from the parsed command line."""
@@ -201,7 +202,7 @@ def asked_before_parsing(name: str, default: str = "") -> str:
 # Help
 
 
-def help_text(options: Any, width: int = 100) -> str:
+def help_text(options: Any, width: int = 80) -> str:
     """The options of a dataclass (or {name: field}) by groups: name, type or choices, default, what it does."""
     known = options if isinstance(options, dict) else options_of(options)
     groups = {}
@@ -211,10 +212,16 @@ def help_text(options: Any, width: int = 100) -> str:
     for group, members in groups.items():
         lines += ["", f"{group}:"]
         for name, one in members:
-            lines.append(f"  --{name}{_values(one)}")
+            lines += _wrapped_choices(f"  --{name}{_values(one)}", width)
             text = f"{one.metadata['help']}{_default(one)}"
             lines += textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(lines)
+
+
+def _wrapped_choices(line, width):
+    """A flag and its choices, broken behind a | where it is too long."""
+    parts = textwrap.wrap(line.replace("|", "| "), width, subsequent_indent=" " * 8)
+    return [part.replace("| ", "|").rstrip() for part in parts]
 
 
 def _values(one):

@@ -16,14 +16,33 @@ from semantic_synthesis.files import write_bytes
 if TYPE_CHECKING:
     import tensorflow as tf
 
+_HEAD, _FONT = 18, cv2.FONT_HERSHEY_SIMPLEX  # pixels of the line with the columns' names
 
-def contact_sheet(columns: Sequence[np.ndarray], gap: int = 4) -> np.ndarray:
-    """uint8 sheet [h,w,3]: row i holds the i-th picture of every column (uint8 [B,H,W,3]), white gaps."""
+
+def contact_sheet(columns: Sequence[np.ndarray], gap: int = 4, names: Sequence[str] = ()) -> np.ndarray:
+    """uint8 sheet [h,w,3]: row i holds the i-th picture of every column (uint8 [B,H,W,3]), white gaps.
+
+    names: of the columns, written above them, in a line that is added at the top.
+    """
     rows = []
     for pictures in zip(*columns, strict=True):
         framed = [np.pad(p, ((gap, 0), (gap, 0), (0, 0)), constant_values=255) for p in pictures]
         rows.append(np.concatenate(framed, 1))
-    return np.pad(np.concatenate(rows, 0), ((0, gap), (0, gap), (0, 0)), constant_values=255)
+    sheet = np.pad(np.concatenate(rows, 0), ((0, gap), (0, gap), (0, 0)), constant_values=255)
+    return np.concatenate([_heads(names, columns, gap), sheet]) if names else sheet
+
+
+def _heads(names, columns, gap):
+    """White uint8 [_HEAD,w,3] with a name above each column, as large as fits there."""
+    found = []
+    for name, pictures in zip(names, columns, strict=True):
+        width = pictures.shape[2]
+        head = np.full((_HEAD, width + gap, 3), 255, np.uint8)
+        text = name.encode("ascii", "replace").decode().replace("_", " ")
+        (needed, _), _ = cv2.getTextSize(text, _FONT, 1.0, 1)
+        cv2.putText(head, text, (gap, _HEAD - 4), _FONT, min(0.45, width / needed), (0, 0, 0), 1, cv2.LINE_AA)
+        found.append(head)
+    return np.pad(np.concatenate(found, 1), ((0, 0), (0, gap), (0, 0)), constant_values=255)
 
 
 def to_uint8(image: np.ndarray | tf.Tensor) -> np.ndarray:

@@ -44,6 +44,10 @@ def publish(options: Any) -> int:
         config.replace(checkpoint_dir="", log_dir="", results_dir="", init_from="")
     )
     write_run(options.to, config, arrays, options.format, files)
+    parameters = sum(array.size for array in arrays.values())
+    size = sum(array.nbytes for array in arrays.values()) / 1e6
+    what = f"{config.method} run, {parameters:,} numbers in {options.weights_dtype}, {size:.1f} MB of weights"
+    print(f"{options.to}: {what}\nnext: semantic-synthesis one --checkpoint_dir {options.to}")
     return 0
 
 

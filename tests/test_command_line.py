@@ -1,5 +1,6 @@
 """Commands as programs use them: several in one process, any encoding of standard output, help without TensorFlow."""
 
+import importlib
 import re
 import runpy
 import signal
@@ -71,12 +72,42 @@ def test_the_list_of_commands_needs_no_tensorflow():
     assert listed == list(__main__.COMMANDS)
 
 
+def test_help_of_a_group_lists_its_commands(capsys):
+    with pytest.raises(SystemExit) as ended:
+        __main__.main(["prepare", "--help"])
+    assert not ended.value.code
+    listed = [line[:19].strip() for line in capsys.readouterr().out.splitlines()]
+    assert listed == [name for name in __main__.COMMANDS if name.startswith("prepare ")]
+
+
 def test_help_begins_with_the_summary_of_the_list(monkeypatch, capsys):
     monkeypatch.setattr(command_line, "start", lambda main, help_text: print(help_text()))
     for name, (_, _, summary) in __main__.COMMANDS.items():
         __main__.run(name, [])
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == summary[0].upper() + summary[1:] + "." and name in lines[3], name
+
+
+@pytest.mark.parametrize("name", __main__.COMMANDS)
+def test_help_fits_80_columns(name, monkeypatch):
+    module, attribute, summary = __main__.COMMANDS[name]
+    found = getattr(importlib.import_module(f"semantic_synthesis.{module}"), attribute)
+    monkeypatch.setattr(sys, "argv", [name])
+    text = (found if attribute == "COMMAND" else found[name.split()[-1]]).help_text(summary)
+    assert [
+        line for line in text.splitlines() if len(line) > 80 and "/" not in line
+    ] == []  # but for long paths
+
+
+@pytest.mark.parametrize(
+    "flag, remedy", [("port", "--rest_api_port"), ("checkpoint_dir", "`export --checkpoint_dir RUN`")]
+)
+def test_flags_of_other_servers_and_commands_are_answered(flag, remedy, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["serve"])
+    with pytest.raises(SystemExit) as ended:
+        __main__.main(["serve", f"--{flag}=8510"])
+    assert ended.value.code == 2
+    assert remedy in capsys.readouterr().err
 
 
 def test_the_server_imports_no_method():

@@ -28,7 +28,7 @@ from semantic_synthesis.methods import METHODS, instance_maps
 from semantic_synthesis.one_picture import OneOptions, make_pictures
 from semantic_synthesis.options import options_of
 from semantic_synthesis.restyling import apply_edits, parse_edit
-from semantic_synthesis.serving.server import ServedModel
+from semantic_synthesis.serving.served_model import ServedModel
 from semantic_synthesis.styles import CLASS, LAYER, REGION, StyleSpec, encoded_names
 
 # Declaration

@@ -143,7 +143,14 @@ def test_files_and_flags_that_do_not_fit(tmp_path):
     )  # fmt: skip
     flags = {"method": "clvae", "num_upsampling_layers": "normal", "crop_size": 64, "aspect_ratio": 1.0}
     for words, changes in (
-        (("source.pth", "no network this method knows"), {"source": others["source"]}),
+        (
+            ("source.pth", "looks like spade (--source): take --method spade"),
+            {"source": others["source"]},
+        ),
+        (
+            ("source.pth", "looks like clvae: take --method clvae"),
+            {"source": files["source"], "method": "spade"},
+        ),
         (("encoder.pth", "given as --source"), {"source": files["encoder"]}),
         (("latent_dim is 3", "and 5 in"), {**files, "encoder": others["encoder"]}),
         (("latent_dim is 3", "--latent_dim asks for 8"), {"source": files["source"], "latent_dim": 8}),

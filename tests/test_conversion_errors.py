@@ -9,7 +9,9 @@ import reference_spade as reference
 
 torch = pytest.importorskip("torch", reason="reading .pth files needs PyTorch (pip install torch)")
 
-from semantic_synthesis.convert import ConvertOptions, convert, main
+from semantic_synthesis.config import Config
+from semantic_synthesis.convert import CONVERTERS, ConvertOptions, convert, main
+from semantic_synthesis.originals.lookalikes import looks_like
 from semantic_synthesis.originals.rules import Rule, Source, apply_rules
 from semantic_synthesis.pth import read_pth
 
@@ -76,6 +78,32 @@ def test_networks_in_each_others_place(files, refused):
 def test_vgg_given_as_generator(tmp_path, refused):
     path = save(tmp_path / "vgg19.pth", {"features.0.weight": np.zeros((64, 3, 3, 3), np.float32)})
     refused("vgg19.pth", "no network this method knows", "features.0.weight", source=path)
+
+
+@pytest.mark.parametrize(
+    "owner, role, names",
+    [
+        ("spade", "source", ["head_0.norm_0.mlp_gamma.weight"]),
+        ("clade", "source", ["head_0.norm_0.class_specified_affine.weight"]),
+        ("inade", "source", ["head_0.norm_0.fc_noise.weight"]),
+        ("oasis", "source", ["body.0.norm_0.mlp_gamma.weight"]),
+        ("clvae", "source", ["head_0.norm_0.mlp_gamma.weight", "embedding.weight"]),
+        ("oasis", "discriminator", ["layer_up_last.weight"]),
+        ("scgan", "discriminator", ["enc1.0.0.weight", "embedding.weight"]),
+        ("inade", "encoder", ["scale_conv_mu.weight"]),
+    ],
+)
+def test_a_file_of_another_method_is_named(owner, role, names):
+    content = {f"module.{name}": np.zeros(1) for name in names}
+    rest = {name: converter for name, converter in CONVERTERS.items() if name != "sims"}
+    assert looks_like(content, "net.pth", role, rest).endswith(
+        f"it looks like {owner} (--{role}): take --method {owner}"
+    )
+    assert looks_like({"features.0.weight": np.zeros(1)}, "vgg.pth", role, rest) == ""
+
+
+def test_the_generator_of_another_method(files, refused):
+    refused("like spade (--source): take --method spade", source=files["source"], method="inade")
 
 
 def test_encoder_and_generator_that_do_not_belong_together(files, tmp_path, refused):
@@ -254,3 +282,50 @@ def test_the_size_that_no_file_tells_is_said(tmp_path, monkeypatch):
     assert "256x128 pixels (as asked)" in said(
         2, num_upsampling_layers="more", crop_size=256, aspect_ratio=2.0
     )
+
+
+@pytest.mark.parametrize(
+    "given, fitting",
+    [
+        ({}, ["normal --crop_size 128 --aspect_ratio 1", "more --crop_size 512 --aspect_ratio 4"]),
+        ({"num_upsampling_layers": "more"}, ["256x256", "512x128"]),
+    ],
+)  # fmt: skip
+def test_cells_that_fit_several_sizes_are_asked_about(given, fitting, vae, refused):
+    """16 cells are 256x256 at one depth and 256x64 at another: each makes other pictures of the same files."""
+    refused("16 cells, which fit", *fitting, **vae, **{"num_upsampling_layers": None, **given})
+
+
+@pytest.fixture
+def vae(tmp_path):
+    """--source and --encoder of a generator whose first features have 16 cells."""
+    shapes = {
+        "source": reference.generator_shapes(1, 3, vae=(256, 16), hidden=2),
+        "encoder": reference.encoder_shapes(1),
+    }
+    return {role: save(tmp_path / f"vae_{role}.pth", reference.filled(of)) for role, of in shapes.items()}
+
+
+def test_sizes_that_are_given_settle_the_depth(vae, tmp_path):
+    for number, (ratio, depth) in enumerate({4.0: "normal", 1.0: "more", None: "more"}.items()):
+        run = str(tmp_path / f"run{number}")
+        convert(
+            ConvertOptions(**vae, no_instance=True, crop_size=256, aspect_ratio=ratio, checkpoint_dir=run)
+        )
+        assert (Config.load(run).num_upsampling_layers, Config.load(run).crop_height) == (
+            depth,
+            256 / (ratio or 1.0),
+        )
+
+
+def test_what_a_dataset_decides_is_said_with_the_others(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr("absl.logging.info", lambda text, *values: lines.append(text % values))
+    shapes = {
+        "source": reference.generator_shapes(1, 13, vae=(256, 64), hidden=2),
+        "encoder": reference.encoder_shapes(1),
+    }
+    files = {role: save(tmp_path / f"{role}.pth", reference.filled(of)) for role, of in shapes.items()}
+    convert(ConvertOptions(**files, dataset_mode="facades", checkpoint_dir=str(tmp_path / "run")))
+    said = next(line for line in lines if "64 cells" in line)
+    assert "taken is 256x256 at depth normal" in said and "512x512 (--num_upsampling_layers more" in said

@@ -187,6 +187,23 @@ def test_describe_refuses_names_that_a_list_cannot_hold(tmp_path):
         draft(tmp_path)
 
 
+def test_describe_names_every_bad_file(tmp_path):
+    cvat_folders(tmp_path)
+    for name in ("2007_0", "2007_3"):
+        (tmp_path / "labels" / f"{name}.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"^2 of 2 files cannot be used: .*2007_0\.png: .*; .*2007_3\.png: "):
+        draft(tmp_path)
+
+
+def test_a_class_called_unknown_is_the_unknown_one(tmp_path):
+    cvat_folders(tmp_path)
+    (tmp_path / "labelmap.txt").write_text("unknown:0,0,0::\naeroplane:10,10,128::\nbird:0,108,128::\n")
+    mode = draft(tmp_path, semantic_label_path=str(tmp_path / "labelmap.txt"))
+    assert json.loads((tmp_path / "mine.json").read_text())["unknown_id"] == 0
+    table = data.resolve(make_config(dataset_mode=mode, crop_size=16)).class_table
+    assert table["names"] == ["unknown", "aeroplane", "bird"]
+
+
 def test_describe_says_what_a_class_list_lacks(tmp_path):
     cvat_folders(tmp_path)
     (tmp_path / "labelmap.txt").write_text("background:0,0,0::\nbird:0,108,128::\n")

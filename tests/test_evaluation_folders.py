@@ -143,7 +143,12 @@ def test_evaluate_prints_and_stores_figures_with_their_protocol(picture_dirs, tm
         assert figure["network"] == "mean colour" and figure["network sha256"] and figure["seed"] == 3
         assert figure["resize"] and figure["split"]
     table = (tmp_path / "report.md").read_text()
-    assert table.startswith("| metric | value |") and table.strip() in capsys.readouterr().out
+    assert table.startswith("| metric | value | images |")
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        lines[0].startswith("| metric | value |") and "images: 12; real images: 12; size: 32x24;" in lines[5]
+    )
+    assert max(map(len, lines)) <= 80
 
 
 def test_evaluate_in_shards_equals_one_run(picture_dirs, tmp_path):

@@ -1,12 +1,14 @@
 """Pictures that an evaluation does not see are named."""
 
+from types import SimpleNamespace
+
 import pytest
 from fixtures_data import label_map, photo, write_json, write_picture
 from helpers import random_arrays, shallow_networks, tiny_config
 from test_evaluation_folders import MeanColour
 
 from semantic_synthesis import runs
-from semantic_synthesis.evaluation import EvaluateOptions, GenerateOptions, evaluating, streams
+from semantic_synthesis.evaluation import EvaluateOptions, GenerateOptions, evaluating, streams, tables
 from semantic_synthesis.evaluation.evaluating import score
 from semantic_synthesis.evaluation.generating import generate
 
@@ -76,3 +78,41 @@ def test_layouts_beyond_max_images(tmp_path, caplog):
         caplog.clear()
         generate(GenerateOptions(run_dir, str(tmp_path / "labels"), results_dir=str(tmp_path / "out")))
     assert any(said.endswith("no pictures or hidden: 5.gif") for said in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    "val, said", [("train", True), ({"image": "b/{stem}.*", "label": "c/{stem}.*"}, False)]
+)
+def test_a_split_that_is_the_training_set_is_named(val, said, tmp_path, caplog):
+    train = {"image": "a/{stem}.*", "label": "c/{stem}.*"}
+    classes = [{"id": i, "name": f"class {i}"} for i in range(2)]
+    write_json(
+        tmp_path / "town.json", {"name": "town", "classes": classes, "splits": {"train": train, "val": val}}
+    )
+    stream = object.__new__(streams.RunStream)
+    stream.options, stream.is_scenes = EvaluateOptions(split="val"), False
+    stream._say_if_training(SimpleNamespace(dataset_mode=str(tmp_path / "town.json")))
+    assert ("split val of" in caplog.text and "is the training set" in caplog.text) == said
+
+
+@pytest.mark.parametrize(
+    "options, needs",
+    [({}, "--segmenter FILE (a SavedModel folder or .onnx file of your classes) and layouts: "),
+     ({"segmenter": "red"}, "miou needs layouts: --checkpoint_dir, or --label_dir with --dataset_mode;")],
+)  # fmt: skip
+def test_miou_says_what_it_needs(options, needs):
+    with pytest.raises(ValueError) as caught:
+        evaluating.make_metrics(EvaluateOptions(metrics="miou", **options), False, None)
+    assert needs in str(caught.value)
+
+
+def test_tables_for_terminals_are_narrow():
+    rows = [
+        {"metric": name, "value": 2.5, "size": "128x128", "sha256": "0" * 12, "split": "w " * 60}
+        for name in "ab"
+    ]
+    lines = tables.fitted_table(rows, "metric", "value").splitlines()
+    assert lines[:4] == ["| metric | value |", "|---|---|", "| a | 2.5 |", "| b | 2.5 |"]
+    assert (
+        lines[5].startswith("size: 128x128; sha256: 000000000000; split: w w") and max(map(len, lines)) <= 80
+    )

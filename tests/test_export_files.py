@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import sys
 
 import exports
 import pytest
 import tensorflow as tf
-from helpers import assert_user_error, run_script
+from google.protobuf import text_format
+from helpers import REPOSITORY, assert_user_error, run_script
 from test_exporting import SIGNATURES, call
 
 from semantic_synthesis import data
@@ -92,6 +94,73 @@ def test_warm_up_requests_by_hand_built_messages(monkeypatch):
     assert {signature: set(inputs) for _, signature, inputs in requests} == {
         k: set(v) for k, v in SIGNATURES.items()
     }
+
+
+def config_messages():
+    """(ModelServerConfig, BatchingParameters) from TF Serving's published fields (model_server_config.proto,
+    file_system_storage_path_source.proto, session_bundle_config.proto)."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
+
+    kinds = descriptor_pb2.FieldDescriptorProto
+    name = "described_config"
+    file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=name, syntax="proto3")
+    file.dependency.append(wrappers_pb2.DESCRIPTOR.name)
+    whole, truth, text = kinds.TYPE_INT64, kinds.TYPE_BOOL, kinds.TYPE_STRING
+    int64, string = ".google.protobuf.Int64Value", ".google.protobuf.StringValue"
+    messages = {
+        "Specific": {"*versions": (1, whole)}, "Latest": {"num_versions": (1, kinds.TYPE_UINT32)}, "All": {},
+        "Policy": {"latest": (100, ".Latest"), "all": (101, ".All"), "specific": (102, ".Specific")},
+        "Label": {"key": (1, text), "value": (2, whole)},
+        "ModelConfig": {
+            "name": (1, text), "base_path": (2, text), "model_platform": (4, text),
+            "model_version_policy": (7, ".Policy"), "*version_labels": (8, ".Label"),
+        },
+        "ModelConfigList": {"*config": (1, ".ModelConfig")},
+        "ModelServerConfig": {"model_config_list": (1, ".ModelConfigList")},
+        "BatchingParameters": {
+            "max_batch_size": (1, int64), "batch_timeout_micros": (2, int64), "max_enqueued_batches": (3, int64),
+            "num_batch_threads": (4, int64), "thread_pool_name": (5, string), "*allowed_batch_sizes": (6, whole),
+            "pad_variable_length_inputs": (7, truth),
+        },
+    }  # fmt: skip
+    for title, fields in messages.items():
+        message = file.message_type.add(name=title)
+        for field, (number, kind) in fields.items():
+            label = kinds.LABEL_REPEATED if field.startswith("*") else kinds.LABEL_OPTIONAL
+            added = message.field.add(name=field.lstrip("*"), number=number, label=label)
+            if isinstance(kind, int):
+                added.type = kind
+            else:
+                added.type = kinds.TYPE_MESSAGE
+                added.type_name = kind if kind.startswith(".google") else f".{name}{kind}"
+    pool = descriptor_pool.Default()
+    pool.Add(file)
+    return [
+        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{name}.{title}"))
+        for title in ("ModelServerConfig", "BatchingParameters")
+    ]
+
+
+def test_texts_for_tf_serving_are_of_the_documented_fields():
+    folder = exports.exported("styled").parent.parent
+    models, batching = config_messages()
+    found = text_format.Parse((folder / "models.config").read_text(), models())
+    paths = {one.name: (one.base_path, one.model_platform) for one in found.model_config_list.config}
+    assert paths["styled"] == ("/models/styled", "tensorflow")
+    for text, most in ((serving_files._BATCHING_TOGETHER, 8), (serving_files._BATCHING_ONE_BY_ONE, 4)):
+        parameters = text_format.Parse(text, batching())
+        sizes = list(parameters.allowed_batch_sizes)
+        assert parameters.max_batch_size.value == most and (not sizes or sizes[-1] == most)
+        assert parameters.num_batch_threads.value == 2 and parameters.max_enqueued_batches.value > 0
+    docs = (REPOSITORY / "docs" / "export.md").read_text()
+    lines = re.search(r"```text\n(model_version_policy .*?)```", docs, re.S)[1]
+    one = text_format.Parse(
+        f"model_config_list {{ config {{ {lines} }} }}", models()
+    ).model_config_list.config[0]
+    assert list(one.model_version_policy.specific.versions) == [1, 2]
+    assert {label.key: label.value for label in one.version_labels} == {"stable": 1, "canary": 2}
+    with pytest.raises(text_format.ParseError):
+        text_format.Parse("max_batch_size: 4", batching())
 
 
 def test_what_lies_beside_the_graph():

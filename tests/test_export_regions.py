@@ -23,7 +23,8 @@ def test_signatures():
     assert found["regions"] == maps
     assert set(found) == {"serving_default", "png", "png_style", "synthesize_style", "encode_style",
                           "sample_style", "regions", "png_style_label", "png_synthesize_style",
-                          "png_sample_style", "png_encode_style", "png_encode_style_label", "picture"}  # fmt: skip
+                          "png_sample_style", "png_encode_style", "png_encode_style_label", "png_regions",
+                          "picture"}  # fmt: skip
 
 
 def test_pixels_are_those_in_process():
@@ -130,6 +131,28 @@ def test_too_few_rows_are_refused():
     noise, z = np.zeros((1, 1, 2, 3)), np.zeros((1, 4))
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"noise: 1 rows; the layout has [0-9]+ regions"):
         call("regions", "synthesize_style", label=label, instance=instance, noise=noise, z=z)
+
+
+def test_rows_of_another_shape_are_refused_by_name():
+    label, instance = exports.layouts(1)
+    noise = np.zeros((1, 30, 2, 5))
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"noise: expected \[N,regions,2,3\], got \[1,30,2,5\]"
+    ):
+        call("regions", "synthesize_style", label=label, instance=instance, noise=noise, z=np.zeros((1, 4)))
+
+
+def test_rows_of_files_are_those_of_ids():
+    label, instance = exports.layouts(2)
+    expected = call("regions", "regions", label=label, instance=instance)["region"]
+    files = {
+        "label_png_bytes": [exports.png(one) for one in label],
+        "instance_png_bytes": [exports.png(one.astype(np.uint16)) for one in instance],
+    }
+    found = call("regions", "png_regions", **files)["region_png_bytes"]
+    rows = np.stack([tf.io.decode_png(one, 1, tf.uint16).numpy()[..., 0] for one in np.asarray(found)])
+    np.testing.assert_array_equal(rows, expected)
+    assert rows.max() > 3
 
 
 def test_clade_with_places():

@@ -1,6 +1,7 @@
 """Exported models: the documented signatures, test_one.py's pixels, errors that name the mistake."""
 
 import io
+import re
 import struct
 import subprocess
 import sys
@@ -85,8 +86,11 @@ def test_saved_model_cli_lists_the_documented_signatures():
 def test_saved_model_cli_run_gives_the_pixels_of_test_one(tmp_path):
     label, _ = exports.layouts(1)
     cv2.imwrite(str(tmp_path / "map.png"), label[0])
+    text = (REPOSITORY / "docs" / "export.md").read_text()
+    saving = re.search(r"^python -c '(import numpy .*)'$", text, re.M)[1]
+    subprocess.run([sys.executable, "-c", saving], cwd=tmp_path, check=True)
+    assert np.load(tmp_path / "label.npy").shape == (1, 128, 128) and np.load(tmp_path / "seed.npy") == [7]
     np.save(tmp_path / "label.npy", label)
-    np.save(tmp_path / "seed.npy", np.array([7]))
     options = OneOptions(
         exports.run_dir("styled"), str(tmp_path / "map.png"), results_dir=str(tmp_path), seed=7
     )  # fmt: skip
@@ -229,6 +233,10 @@ _REQUESTS = {
     "rows": ("serving_default", {"label": _ONES, "seed": [0, 1]}, "1, 2 rows", "equally many"),
     "no rows": ("serving_default", {"label": _ONES[:0], "seed": np.zeros(0)}, "0, 0 rows", "one or more"),
     "size of z": ("synthesize_style", {"label": _ONES[:, :, :8], "z": np.zeros((1, 4))}, "8x32", "32x32"),
+    "length of z": ("synthesize_style", {"label": _ONES, "z": np.zeros((1, 3))}, "z: expected [N,4], got [1,3]"),
+    "length of z beside files": (
+        "png_synthesize_style", {"label_png_bytes": [_MAP], "z": np.zeros((1, 40))}, "z: expected [N,4], got [1,40]",
+    ),
     "photo size": ("encode_style", {"image": np.zeros((1, 8, 9, 3))}, "image: 9x8", "takes 32x32"),
     "png ids": ("png", {"label_png_bytes": [exports.png(_ONES[0] + 99)], "seed": [0]}, "99", "0..13"),
     "not a PNG": ("png", {"label_png_bytes": [b"GIF89a and more" * 9], "seed": [0]}, "not a PNG"),
@@ -346,6 +354,18 @@ def test_maps_and_instances_must_have_one_size():
     label, instance = np.zeros((1, 32, 32), np.uint8), np.zeros((1, 34, 32), np.int32)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"instance: 32x34 pixels; .* 32x32"):
         call("free", "serving_default", label=label, instance=instance, seed=[0])
+
+
+def test_files_of_maps_must_have_one_size():
+    large, small = (exports.png(np.zeros((size, 32), np.uint8)) for size in (64, 32))
+    for run in ("free", "regions"):
+        for maps in ((large, small), (small, large)):
+            files = dict(zip(("label_png_bytes", "instance_png_bytes"), ([one] for one in maps), strict=True))
+            sizes = (
+                r"instance_png_bytes: 32x(32|64) pixels; label_png_bytes has 32x(64|32); expected maps of one"
+            )
+            with pytest.raises(tf.errors.InvalidArgumentError, match=sizes):
+                call(run, "png", **files, seed=[0])
 
 
 # Other forms

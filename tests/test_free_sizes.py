@@ -20,7 +20,7 @@ from semantic_synthesis.inference import load_run
 from semantic_synthesis.one_picture import OneOptions, make_pictures
 from semantic_synthesis.runs import build_method, save_weights
 from semantic_synthesis.serving.export import ExportOptions, export
-from semantic_synthesis.serving.server import ServedModel
+from semantic_synthesis.serving.served_model import ServedModel
 
 SIZES = {"wide": (128, 256), "odd": (77, 333), "large": (512, 1024)}  # height, width
 

@@ -249,9 +249,13 @@ def test_a_full_disk_ends_it_and_what_is_there_counts(made, tmp_path, monkeypatc
     }
 
 
-def test_a_broken_map_does_not_cost_the_pictures_before_it(made, tmp_path):
-    draw(tmp_path / "maps", "a", "c", "e", "f")
-    (tmp_path / "maps" / "e.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"e\.png: label map's format"):
+def test_broken_maps_cost_no_other_pictures(made, tmp_path):
+    draw(tmp_path / "maps", "a", "c", "f")
+    for name in "eg":
+        (tmp_path / "maps" / f"{name}.png").write_bytes(b"no picture")
+    said = r"2 of 7 layouts have no pictures, all others have: .*e\.png: label map's format.*; .*g\.png: "
+    with pytest.raises(ValueError, match=said):
         made()
-    assert {p.name for p in (tmp_path / "out").glob("*.png")} == {"a.png", "b.png", "c.png", "d.png"}
+    assert {p.name for p in (tmp_path / "out").glob("*.png")} == {f"{name}.png" for name in "abcdf"}
+    draw(tmp_path / "maps", "e", "g")
+    assert set(made()) == {f"{name}.png" for name in "abcdefg"}

@@ -88,7 +88,7 @@ def test_no_line_is_a_librarys(trained):
     """Neither on a terminal nor in a log: nothing of TensorFlow's, while our own lines are there."""
     for noise in ("E0000", "W0000", "I0000", "remapper", "Sharding", "oneDNN", "WARNING: All log"):
         assert noise not in trained.screen, noise
-    assert "modulation auto" in trained.screen
+    assert "label modulation: computed once for each distinct label patch where at most " in trained.screen
 
 
 def test_a_log_has_lines_instead_of_a_bar(caplog):

@@ -63,7 +63,7 @@ def test_trains_and_resumes(folder):
     stored = json.loads((folder / "run" / "config.json").read_text())
     assert "brush_width" in stored and not {"norm_G", "noise_dim", "use_vae"} & set(stored)
     _, err = make("train.py", checkpoint_dir=folder / "run", total_steps=5)
-    assert re.search(r"resuming \S+ckpt-3 at step 3", err)
+    assert re.search(r"resuming \S+ckpt-3 at step 3; learning rate: \w+ [0-9.e-]+", err)
     assert (folder / "run" / "ckpt-5.index").exists()
     result = run_script(
         "train.py", as_flags({"checkpoint_dir": folder / "run", "norm_G": "spectralspadeinstance3x3"})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import struct
 
 import numpy as np
@@ -29,9 +30,15 @@ def plain_reader(path):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_safetensors_of_a_shipped_run(dtype, tmp_path):
+def test_safetensors_of_a_shipped_run(dtype, tmp_path, capsys):
     options = PublishOptions("demo_spade", str(tmp_path / "run"), dtype, "safetensors")
     assert publish(options) == 0
+    said = re.match(
+        r"(.+): spade run, ([0-9,]+) numbers in (\w+), ([0-9.]+) MB of weights\n", capsys.readouterr().out
+    )
+    assert said and said[1] == str(tmp_path / "run") and said[3] == dtype
+    size = (tmp_path / "run" / "model.safetensors").stat().st_size
+    assert float(said[4]) == pytest.approx(size / 1e6, rel=0.01, abs=0.1)
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["config.json", "model.safetensors"]
     arrays = plain_reader(tmp_path / "run" / "model.safetensors")
     config = runs.load_config(runs.find_run("demo_spade"))

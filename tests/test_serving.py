@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from helpers import REPOSITORY, assert_user_error, finish
 
 from semantic_synthesis.serving import rest_protocol
 from semantic_synthesis.serving.rest_protocol import RequestError
+from semantic_synthesis.serving.served_model import load_models
 from semantic_synthesis.serving.server import ServeOptions
 
 pytest.importorskip("fastapi")
@@ -107,6 +109,14 @@ def test_client_of_the_docs_needs_the_standard_library_only(server, tmp_path):
     exports.assert_same_pixels(found, exports.in_process("styled", label, [5]))
 
 
+def test_body_of_the_docs_can_be_pasted(server):
+    text = (REPOSITORY / "docs" / "export.md").read_text().replace("* 128", "* 32")
+    code = re.search(r"^python -c '(import json.*)' > body.json$", text, re.M)[1]
+    body = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    status, answer = ask(server[1], "POST", PREDICT, body)
+    assert status == 200 and np.shape(answer["predictions"]) == (1, 32, 32, 3)
+
+
 def test_instances_and_inputs_of_ids(server):
     _, port = server
     label, _ = exports.layouts(2)
@@ -158,6 +168,17 @@ _BAD = {
     "no PNG": (png_request(png_row(b"no picture", 0)), "label_png_bytes: not a PNG"),
     "b64": (json.dumps({**_PNG, "instances": [{"label_png_bytes": {"b64": "?"}, "seed": 1}]}), "not base64"),
     "bytes": (json.dumps({**_PNG, "instances": [{"label_png_bytes": 3, "seed": 1}]}), 'expected {"b64"'),
+    "row of ids": (
+        json.dumps({"instances": [_IDS, {**_IDS, "label": [[99] * 32] * 32}]}), "row 1: label: class ids 99 unknown",
+    ),
+    "row of files": (png_request(*[png_row(exports.png(np.zeros((32, 32), np.uint8)), 0)] * 2, png_row(b"no", 0)),
+                     "row 2: label_png_bytes: not a PNG"),
+    "row of numbers": (json.dumps({"instances": [_IDS, {**_IDS, "seed": 0.5}]}), "row 1: seed: expected numbers"),
+    "signature list": (json.dumps({"signature_name": "pgn"}), "there are: encode_style, picture, png, "),
+    "length of z": (
+        json.dumps({"signature_name": "synthesize_style", "instances": [{"label": [[0] * 32] * 32, "z": [0] * 3}]}),
+        "z: expected [N,4], got [1,3]",
+    ),
     "rows": (json.dumps({**_PNG, "inputs": {"label_png_bytes": ["a"], "seed": [1, 2]}}), "equally many"),
 }  # fmt: skip
 
@@ -176,7 +197,13 @@ def test_bad_requests_get_400_and_the_reason(server, case):
         ("GET", PREDICT, 400, "Malformed request"),
         ("POST", "/v1/models/styled", 400, "Malformed request"),
         ("POST", "/v1/models/styled:classify", 400, "Malformed request"),
-        ("GET", "/v1/models/other", 404, "Servable not found"),
+        ("GET", "/v1/models", 400, "expected GET /v1/models/NAME, "),
+        (
+            "GET",
+            "/v1/models/other",
+            404,
+            "Servable not found for request: Latest(other); there are: free, styled",
+        ),
         ("POST", "/v1/models/other:predict", 404, "Latest(other)"),
         ("POST", "/v1/models/styled/versions/9:predict", 404, "Specific(styled, 9)"),
     ],
@@ -298,8 +325,31 @@ def test_sigterm_answers_what_was_accepted(server):
     assert [status for status, _ in answers] == [200] * 3
     assert all(len(answer["predictions"]) == 60 for _, answer in answers)
     assert process.wait(60) == 0
+    said = re.findall("stopping: ([0-9]) requests in flight, up to 60 s", process.stderr.read())
+    assert len(said) == 1 and int(said[0]) > 0
     with pytest.raises(ConnectionRefusedError):
         ask(port, "GET", "/v1/models/styled")
+
+
+def test_warm_and_beside_other_targets_and_gone_at_once(tmp_path):
+    """Says what it leaves out, what it warmed up, every model's address, and that it stops."""
+    shutil.copytree(exports.exported("free"), tmp_path / "first" / "3")
+    (tmp_path / "first" / "onnx" / "1").mkdir(parents=True)
+    (tmp_path / "first" / "4").mkdir()
+    (tmp_path / "second").symlink_to(exports.exported("free").parent)
+    process = start_server(tmp_path, "--warmup")
+    try:
+        addresses = [process.stdout.readline().split("/")[-1].strip() for _ in range(2)]
+        assert addresses == ["first", "second"]
+        before = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0 and time.monotonic() - before < 5  # seconds, of 0.2 on an idle machine
+    assert "stopping: 0 requests in flight\n" in said
+    assert "no saved_model.pb for TensorFlow: first/4, first/onnx\n" in said
+    assert all(re.search(rf"{name}: [2-9] signatures warmed up in ", said) for name in addresses)
 
 
 # Without a server
@@ -307,6 +357,16 @@ def test_sigterm_answers_what_was_accepted(server):
 
 def test_mistakes_at_the_start_are_one_line(tmp_path):
     assert_user_error(finish(start_server(tmp_path)), str(tmp_path), "written by export.py")
+
+
+def test_folders_without_a_saved_model(tmp_path):
+    for place in ("demo/lite/1", "demo/onnx/2"):
+        (tmp_path / place).mkdir(parents=True)
+    where = re.escape(str(tmp_path))
+    with pytest.raises(ValueError, match=r"no <model name>/<version>/saved_model.pb .*demo/lite, demo/onnx"):
+        load_models(tmp_path)
+    with pytest.raises(ValueError, match=rf"\(here are lite/1, onnx/2\); .* take --export_dir {where}$"):
+        load_models(tmp_path / "demo")
 
 
 def test_port_in_use_is_one_line():

@@ -121,7 +121,7 @@ def test_export_and_its_models(run_dir, ram):  # noqa: F811
     assert np.abs(served.astype(int) - painted).max() <= 1
     with pytest.raises(ValueError, match=rf"^{ram}/exports/run/1: exists already"):
         export(ExportOptions(checkpoint_dir=there, export_dir=f"{ram}/exports", version=1))
-    from semantic_synthesis.serving.server import load_models
+    from semantic_synthesis.serving.served_model import load_models
 
     assert load_models(f"{ram}/exports")["run"].version == 1
 

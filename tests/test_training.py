@@ -98,7 +98,7 @@ def test_pictures_in_event_files_and_samples(finished):
         off = np.abs(np.array(events[f"pictures/{tag}"][6], int) - expected)
         assert off.max() <= 1, tag  # a traced and an untraced call may truncate apart
     sheet = cv2.imread(str(finished.run_dir / "samples" / "step_0000006.png"))[..., ::-1].astype(int)
-    assert np.abs(sheet - contact_sheet(list(columns.values()))).max() <= 1
+    assert np.abs(sheet - contact_sheet(list(columns.values()), names=list(columns))).max() <= 1
     np.testing.assert_array_equal(events["pictures/beside_each_other"][6][0], sheet)
     assert any(
         (a != b).any()

@@ -21,7 +21,7 @@ from .class_lists import read_class_list
 from .decoding import decode_samples, read_bytes, read_label
 from .errors import DataError, printable
 from .pairing import find_all, find_places, natural_order, pair
-from .scanning import map_files
+from .scanning import map_sound_files
 from .tables import ClassTable, palette_color
 
 MAX_COLORS = 1024
@@ -65,7 +65,7 @@ def describe(options: DescribeOptions) -> int:
             f"{len(left_out)} of {len(left_out) + len(samples)} photos have no label map and are left out, first "
             f"{printable(left_out[0])}; {layout['list']} names the others"
         )
-    unknown = 255 if classes[-1]["name"] == "unknown" else None
+    unknown = next((entry["id"] for entry in classes if entry["name"] == "unknown"), None)
     description = {
         "name": name, "classes": classes, "unknown_id": unknown, "instance_none_id": 0,
         "options": {"crop_size": 256, "no_instance": not options.instance_dir},
@@ -114,7 +114,7 @@ def drafted_classes(paths: Sequence[str]) -> list[dict[str, Any]]:
     """The classes' JSON entries from the ids or colours found in label maps."""
     kinds, counts = set(), Counter()
     palette: Any = None
-    for kind, found, colors in map_files(color_counts, paths, "reading label maps"):
+    for kind, found, colors in map_sound_files(color_counts, paths, "reading label maps"):
         kinds.add(kind)
         counts.update(found)
         palette = colors if palette is None else palette
@@ -146,8 +146,7 @@ def named_classes(paths: Sequence[str], table: ClassTable) -> list[dict[str, Any
     ids, names = ([entry[key] for entry in entries] for key in ("id", "name"))
     colors = [entry.get("color") for entry in entries]
     whole = ClassTable.create(table.name, ids, names, colors)
-    for _ in map_files(lambda path: read_label(path, whole), paths, "checking label maps"):
-        pass
+    map_sound_files(lambda path: read_label(path, whole) is None, paths, "checking label maps")
     return entries
 
 

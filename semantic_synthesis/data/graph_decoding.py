@@ -115,6 +115,13 @@ def _png_size(png):
     return tf.ensure_shape(tf.cast(size, tf.int64), [2])
 
 
+def told_size(png: tf.Tensor) -> tf.Tensor:
+    """int64 [2]: height, width that bytes tell in a PNG's header; 0, 0 of what is no PNG."""
+    whole = tf.strings.length(png) > _HEADER_END
+    start = tf.strings.substr(png, 0, tf.minimum(len(_START), tf.strings.length(png)))
+    return tf.cond(whole & (start == _START), lambda: _png_size(png), lambda: tf.zeros([2], tf.int64))
+
+
 def _require_size(size, source, most_pixels):
     """Refuses a picture of height, width int64 [2] that is empty or too large."""
     fits = tf.reduce_all(size > 0) & tf.reduce_all(size < 2**31) & (tf.reduce_prod(size) <= most_pixels)

@@ -16,6 +16,7 @@ from .tables import ClassTable, describe_ids
 
 UNKNOWN_ID = 255
 MAX_SCANNED_CLASSES = 1024
+_SHOWN = 5  # of the messages about unusable files
 
 
 def scan_classes(paths: Sequence[str], name: str, report: Callable[[str], Any]) -> ClassTable:
@@ -77,6 +78,27 @@ def map_files(function: Callable, items: Sequence[Any], text: str) -> Iterator[A
         yield from tqdm(threads.map(function, items), total=len(items), desc=text, unit="file")
     finally:
         threads.shutdown(wait=True, cancel_futures=True)
+
+
+def map_sound_files(function: Callable, paths: Sequence[str], text: str) -> list[Any]:
+    """[function(path)] of all files; one DataError about every file for which it raised one."""
+
+    def tried(path):
+        try:
+            return function(path), None
+        except (DataError, FileNotFoundError) as error:
+            return None, str(error)
+
+    found = list(map_files(tried, paths, text))
+    wrong = [message for _, message in found if message is not None]
+    if len(wrong) > 1:
+        more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise DataError(
+            f"{len(wrong)} of {len(found)} files cannot be used: {'; '.join(wrong[:_SHOWN])}{more}"
+        )
+    if wrong:
+        raise DataError(wrong[0])
+    return [value for value, _ in found]
 
 
 def usable_cores() -> int:

@@ -21,7 +21,7 @@ from semantic_synthesis.evaluation.lpips import LPIPS
 from semantic_synthesis.evaluation.metrics import DiversityMetric, FeatureMetric, SegmentationMetric
 from semantic_synthesis.evaluation.segmentation import SCENES, open_segmenter
 from semantic_synthesis.evaluation.streams import FolderStream, RunStream
-from semantic_synthesis.evaluation.tables import table
+from semantic_synthesis.evaluation.tables import fitted_table, table
 from semantic_synthesis.files import write_json, write_text
 from semantic_synthesis.options import option
 
@@ -88,7 +88,7 @@ def evaluate(options: EvaluateOptions) -> int:
     write_json(path, {"figures": figures})
     text = table([_row(figure) for figure in figures])
     write_text(os.path.splitext(path)[0] + ".md", text + "\n")
-    print(text)
+    print(fitted_table([_row(figure) for figure in figures], "metric", "value"))
     logging.info("stored in %s", path)
     return 0
 
@@ -149,7 +149,19 @@ def make_metrics(options: EvaluateOptions, is_scenes: bool, classes: ClassTable 
     if "miou" in names:
         segmenter = options.segmenter or (SCENES if is_scenes else "")
         if not segmenter or classes is None:
-            raise ValueError("miou needs --segmenter and layouts: a run, or --label_dir with --dataset_mode")
+            missing = [
+                *(
+                    []
+                    if segmenter
+                    else ["--segmenter FILE (a SavedModel folder or .onnx file of your classes)"]
+                ),
+                *(
+                    []
+                    if classes is not None
+                    else ["layouts: --checkpoint_dir, or --label_dir with --dataset_mode"]
+                ),
+            ]
+            raise ValueError(f"--metrics miou needs {' and '.join(missing)}; without, leave miou out")
         metrics["miou"] = SegmentationMetric(open_segmenter(segmenter, classes.num_classes), classes)
     return list(dict.fromkeys(metrics[name] for name in names))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,8 @@ from semantic_synthesis.inference import Layout, Synthesizer, load_run
 from semantic_synthesis.pictures import Encoding
 from semantic_synthesis.restyling import read_photo_layout
 from semantic_synthesis.runs import run_sha256
+
+_SHOWN = 5  # of the messages about layouts without pictures
 
 
 def generate(options: GenerateOptions) -> int:
@@ -73,9 +75,23 @@ def generate(options: GenerateOptions) -> int:
         logging.info("%s: %d pictures, %d of them new", options.results_dir, total, len(pending))
         return 0
     with tqdm(total=total, initial=total - len(pending), unit="picture", dynamic_ncols=True) as bar:
-        write_all(run, pending, options.batch_size, encoding_of(options), manifest, bar.update)
-    logging.info("%s: %d pictures, %d of them new", options.results_dir, total, len(pending))
+        bad = write_all(run, pending, options.batch_size, encoding_of(options), manifest, bar.update)
+    missing = sum(len(job.outputs) for job in jobs if job.label in bad)
+    logging.info(
+        "%s: %d pictures, %d of them new", options.results_dir, total - missing, len(pending) - missing
+    )
+    if bad:
+        raise ValueError(
+            f"{len(bad)} of {len(jobs)} layouts have no pictures, all others have: {listed(bad)}"
+        )
     return 0
+
+
+def listed(bad: Mapping[str, str]) -> str:
+    """The messages about files, the first few of them."""
+    texts = list(bad.values())
+    more = f"; and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return "; ".join(texts[:_SHOWN]) + more
 
 
 def _engine(options):
@@ -94,9 +110,12 @@ def write_all(
     encoding: Encoding,
     manifest: Manifest,
     done: Callable[[int], Any],
-) -> None:
-    """Makes and writes the pictures of [(job, output)]; done(1) is called for each that is written."""
-    lock = threading.Lock()
+) -> dict[str, str]:
+    """Makes and writes the pictures of [(job, output)]; done(1) is called for each that is written.
+
+    Returns {label map: message} of the layouts whose files cannot be used; their pictures are left out.
+    """
+    lock, bad = threading.Lock(), {}
 
     def write(job, out, picture):
         write_picture(manifest, encoding, job, out, picture)
@@ -105,11 +124,12 @@ def write_all(
 
     try:
         with Behind(2 * batch_size) as behind:
-            for batch, pictures in paint_all(run, pending, batch_size):
+            for batch, pictures in paint_all(run, pending, batch_size, bad):
                 for (job, out), picture in zip(batch, pictures, strict=True):
                     behind.do(write, job, out, picture)
     finally:
         manifest.close()
+    return bad
 
 
 def write_picture(
@@ -122,10 +142,16 @@ def write_picture(
 
 
 def paint_all(
-    run: Synthesizer, pending: Iterable[tuple[Job, Output]], batch_size: int
+    run: Synthesizer,
+    pending: Iterable[tuple[Job, Output]],
+    batch_size: int,
+    bad: dict[str, str] | None = None,
 ) -> Iterator[tuple[list[tuple[Job, Output]], np.ndarray]]:
-    """Yields ([(job, output)], their pictures uint8 [N,H,W,3]), at most batch_size of one size at once."""
-    read = ahead(partial(_read, run), pending, 2 * batch_size)
+    """Yields ([(job, output)], their pictures uint8 [N,H,W,3]), at most batch_size of one size at once.
+
+    bad: takes {label map: message} of layouts whose files cannot be used; None: the first of them ends it all.
+    """
+    read = ahead(partial(_read if bad is None else partial(_tried, bad), run), pending, 2 * batch_size)
     planned = ahead(partial(_planned, run), _batches(read, batch_size), 1, threads=1)
     for groups in planned:
         for batch, layout, photos, shown in groups:
@@ -144,11 +170,20 @@ def _read(run, item):
     return item, layout, data.fit_image(photo, *size), shown
 
 
+def _tried(bad, run, item):
+    """As _read; None, and its message in `bad`, where a file of the layout cannot be used."""
+    try:
+        return _read(run, item)
+    except (data.DataError, FileNotFoundError) as error:
+        bad[item[0].label] = str(error)
+        return None
+
+
 def _batches(items, size):
-    """Lists of `size` items, the last one maybe shorter."""
+    """Lists of `size` items, the last one maybe shorter; None is passed by."""
     batch = []
     for item in items:
-        batch.append(item)
+        batch.extend([] if item is None else [item])
         if len(batch) == size:
             yield batch
             batch = []

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from absl import logging
 from tqdm import tqdm
 
 from semantic_synthesis import data
@@ -151,9 +152,23 @@ class RunStream:
         if self.is_scenes and options.max_images:
             changes["scenes_count"] = options.max_images
         config = config.replace(**changes)
+        self._say_if_training(config)
         self.dataset = data.open_dataset(config, options.split, self.run.instance_maps)
         self._left_out = self._beyond(config) if options.max_images and not self.is_scenes else []
         self.index, self.count = pictures.parse_shard(options.shard)
+
+    def _say_if_training(self, config):
+        """Where the split's files are those of the training, figures say nothing of new layouts."""
+        splits = catalogue.describe(config.dataset_mode)
+        given = any(getattr(self.options, name) for name in ("dataroot", "image_dir", "label_dir"))
+        if self.is_scenes or given or self.options.split == "train" or not splits.splits:
+            return
+        if splits.layouts(self.options.split) == splits.layouts("train"):
+            logging.warning(
+                "split %s of %s is the training set: figures of it say nothing of other photos; give the description "
+                "a split of its own, or evaluate with --image_dir and --label_dir",
+                self.options.split, config.dataset_mode,
+            )  # fmt: skip
 
     def _beyond(self, config):
         """Names the layouts of the split that --max_images does not count."""

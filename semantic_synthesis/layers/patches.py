@@ -101,8 +101,15 @@ def modulation_form(asked: str, kernel_size: int) -> str:
         raise ValueError(
             f"--modulation patches with {kernel_size}x{kernel_size} kernels in norm_G; expected 3x3"
         )
-    rule = f", patches where at most {MOST_DISTINCT:.0%} are distinct" if form == "auto" else ""
-    logging.info("modulation %s: %s%s", asked, form, rule)
+    logging.info(
+        "label modulation: %s (--modulation %s)",
+        {
+            "dense": "computed at every pixel",
+            "patches": "computed once for each distinct label patch",
+            "auto": "computed once for each distinct label patch where at most "
+            f"{MOST_DISTINCT:.0%} of them are distinct, else at every pixel",
+        }[form], asked,
+    )  # fmt: skip
     return form
 
 

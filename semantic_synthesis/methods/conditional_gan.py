@@ -57,7 +57,9 @@ class ConditionalGANConfig(Config):
     norm_D: str = _networks("spectralinstance", "Discriminator normalisation, as norm_E (netD multiscale).")
     use_vae: bool = _networks(False, "Train an image encoder, which reads styles from photos.")
     z_dim: int = _networks(256, "Length of the style vector z.")
-    num_encoder_filters: int = _networks(64, "Width of the encoder's first layer.")
+    num_encoder_filters: int = _networks(
+        64, "Width of the encoder's first layer; it does not follow --num_generator_filters."
+    )
     prior_factors: int = _networks(
         0, "Factors, common to all parts of a style, of a Gaussian of the training photos' styles from which random "
         "styles are drawn; 0: the standard normal, as in the papers.",

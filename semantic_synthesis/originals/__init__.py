@@ -11,6 +11,7 @@ and, where the defaults do not do:
   settle(evidence, flags, sizes, known) -> None: conclusions from several files, sizes and flags; ValueError where
     they contradict (`options.complete_config`);
   ORIGIN, FLAGS: the other program and {its option: what it is here}, for who types its command line;
+  GREW_FROM: the methods whose generators are known by a tensor that this one's have, too;
   read(path) -> {name: array}, for files that torch.save did not write;
   finish(config, arrays) -> arrays: last changes to {variable: array}.
 """

@@ -41,6 +41,10 @@ class Evidence:
         """The value of an option, or None."""
         return self._findings[option].value if option in self._findings else None
 
+    def source(self, option: str) -> tuple[str, str]:
+        """(path, how) of an option that was found."""
+        return self._findings[option][1:]
+
     def options(self) -> dict[str, Any]:
         """{option: value} of everything found."""
         return {name: finding.value for name, finding in self._findings.items()}

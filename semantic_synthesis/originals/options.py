@@ -35,7 +35,7 @@ def complete_config(
 
     config: of the method's class; flags: {its option: value or None}; options: the ConvertOptions;
     settle(evidence, flags, sizes, known): the method's own conclusions, given its Config with the sizes filled in
-    and whether the dataset is a known one.
+    and whether the dataset is a known one (a class list alone says nothing of sizes).
     Errors: ValueError where the files contradict flags or dataset, or where they leave a choice
     that only the user can make.
     """
@@ -50,7 +50,7 @@ def complete_config(
         )
     flags = {name: value for name, value in flags.items() if value is not None and name != "checkpoint_dir"}
     sizes = fill_options(config.replace(**flags), description)
-    settle(evidence, flags, sizes, table is not None)
+    settle(evidence, flags, sizes, description.table is not None)
     evidence.check(flags)
     settled = {"dataset_mode": options.dataset_mode or catalogue.CUSTOM}
     settled |= {name: value for name, value in evidence.options().items() if name in options_of(config)}

@@ -117,17 +117,21 @@ class Connection(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server; `end` is called when running requests have had drain_s seconds."""
+    """uvicorn's server; `end` is called when running requests have had drain_s seconds, `say` with a line."""
 
-    def __init__(self, config: uvicorn.Config, drain_s: float, end: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, drain_s: float, end: Callable[[], None], say: Callable[[str], None]
+    ) -> None:
         super().__init__(config)
-        self._drain_s, self._end = drain_s, end
+        self._drain_s, self._end, self._say = drain_s, end, say
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Also lets the system hold more connections than are accepted at once."""
         await super().startup(sockets)
         for one in sockets or ():
             one.listen(_WAITING_AT_THE_DOOR)
+        if self.should_exit:  # the signal came first: uvicorn ends without a shutdown
+            self._say("stopping: 0 requests in flight")
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""
@@ -138,6 +142,10 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """SIGTERM came."""
+        """SIGTERM came, or Ctrl-C: says at once what is still to be answered."""
+        count = sum(not one.waits for one in self.server_state.connections)
+        self._say(
+            f"stopping: {count} requests in flight{f', up to {self._drain_s:g} s for them' if count else ''}"
+        )
         asyncio.get_running_loop().call_later(self._drain_s, self._end)
         await super().shutdown(sockets)

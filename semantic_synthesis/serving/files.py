@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from tensorflow.core.framework import tensor_pb2
 
 from semantic_synthesis import storage
 from semantic_synthesis.data import ClassTable
@@ -53,9 +54,33 @@ def versions(folder: str | Path) -> list[int]:
 
 
 def models(export_dir: str | Path) -> dict[str, list[int]]:
-    """{model name: version numbers} of the models in a folder."""
-    found = {name: versions(os.path.join(export_dir, name)) for name in sorted(storage.names_in(export_dir))}
+    """{model name: version numbers} of the SavedModels in a folder, ascending."""
+    found = {
+        name: [
+            n for n in versions(os.path.join(export_dir, name)) if _is_saved_model(export_dir, name, str(n))
+        ]
+        for name in sorted(storage.names_in(export_dir))
+    }
     return {name: numbers for name, numbers in found.items() if numbers}
+
+
+def others(export_dir: str | Path) -> list[str]:
+    """What in a folder looks like a version of a model, <name>/<version> or <name>/<target>/<version>, and is none that
+    TensorFlow loads; or, where the folder is a model's own, <version>."""
+    found = [str(number) for number in versions(export_dir)]
+    for name in sorted(storage.names_in(export_dir)):
+        folder = os.path.join(export_dir, name)
+        if not storage.is_folder(folder) or name.isdecimal():
+            continue
+        found += [f"{name}/{n}" for n in versions(folder) if not _is_saved_model(folder, str(n))]
+        found += [
+            f"{name}/{t}" for t in sorted(storage.names_in(folder)) if versions(os.path.join(folder, t))
+        ]
+    return found
+
+
+def _is_saved_model(*folders):
+    return storage.is_file(os.path.join(*folders, "saved_model.pb"))
 
 
 def write_extras(export: Any, run_dir: str | Path, folder: Path) -> None:
@@ -165,3 +190,46 @@ def _varint(value):
         encoded.append(value & 127 | 128)
         value >>= 7
     return bytes([*encoded, value])
+
+
+def warm_up_requests(folder: str | Path) -> dict[str, dict[str, np.ndarray]]:
+    """{signature: {input: array}} of an exported version, {} where it has no file of them."""
+    path = os.path.join(folder, "assets.extra", WARMUP_FILE)
+    if not storage.is_file(path):
+        return {}
+    with errors_only():
+        records = list(tf.data.TFRecordDataset(path).as_numpy_iterator())
+    return dict(map(_read_log, records))
+
+
+def _read_log(record):
+    """(signature, {input: array}) of the bytes that `prediction_log` makes."""
+    request = dict(_fields(dict(_fields(record))[_PREDICT_LOG]))[_REQUEST]
+    signature, inputs = "", {}
+    for number, content in _fields(request):
+        entry = dict(_fields(content))
+        if number == _MODEL_SPEC:
+            signature = entry[_SIGNATURE_NAME].decode()
+        elif number == _INPUTS:
+            tensor = tensor_pb2.TensorProto.FromString(entry[_MAP_VALUE])
+            inputs[entry[_MAP_KEY].decode()] = tf.make_ndarray(tensor)
+    return signature, inputs
+
+
+def _fields(content):
+    """(number, bytes) of the length-delimited fields of a message, which are all there are in these."""
+    at = 0
+    while at < len(content):
+        key, at = _read_varint(content, at)
+        size, at = _read_varint(content, at)
+        yield key >> 3, content[at : at + size]
+        at += size
+
+
+def _read_varint(content, at):
+    value = shift = 0
+    while True:
+        value |= (content[at] & 127) << shift
+        shift, at = shift + 7, at + 1
+        if content[at - 1] < 128:
+            return value, at

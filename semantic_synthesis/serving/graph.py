@@ -26,7 +26,14 @@ from semantic_synthesis.data.graph_decoding import (
     require,
 )
 from semantic_synthesis.serving.bare import picture_function
-from semantic_synthesis.serving.graph_checks import check_exact, check_like, finite, same_rows
+from semantic_synthesis.serving.graph_checks import (
+    check_exact,
+    check_files_alike,
+    check_like,
+    check_shape,
+    finite,
+    same_rows,
+)
 from semantic_synthesis.styles import REGION, encoded_names, merge_style, needs_regions, transfer
 
 if TYPE_CHECKING:
@@ -111,12 +118,13 @@ class ServingGraph:
                 found["png_encode_style_label"] = (self._styles_from_png, files | photo | own)
         if self.by_region:
             found["regions"] = (self._number_regions, maps)
+            found["png_regions"] = (self._regions_png, files)
             found["png_sample_style"] = (self._styles_from_png, files | seed)
         return found
 
     def _from_ids(self, inputs):
         """{label, (instance), seed or style} -> {image: uint8 [N,H,W,3]}."""
-        inputs = self._checked_maps(dict(same_rows(inputs)))
+        inputs = self._checked_maps(self._checked_styles(dict(same_rows(inputs))))
         output = tf.TensorSpec([self.height, self.width, 3], tf.uint8)
         return {"image": self._map_rows(self._synthesize, inputs, output)}
 
@@ -126,6 +134,15 @@ class ServingGraph:
             if name in inputs:
                 inputs[name] = self._check_size(inputs[name], name)
         return inputs | ({"label": self._check_ids(inputs["label"])} if "label" in inputs else {})
+
+    def _checked_styles(self, inputs):
+        """The inputs with style tensors of the right shape."""
+        checked = {
+            name: check_shape(inputs[name], spec, [f"{axis}s" for axis in self.specs[name].axes])
+            for name, spec in self.style.items()
+            if name in inputs
+        }
+        return inputs | checked
 
     def _sample(self, inputs):
         """{seed, (label, instance: where rows are of regions)} -> {style name: float32 [N,...]}."""
@@ -141,12 +158,17 @@ class ServingGraph:
 
         return {"region": self._map_rows(numbered, inputs, output)}
 
+    def _regions_png(self, inputs):
+        """`_number_regions` of files: {label_png_bytes, (instance_png_bytes)} -> {region_png_bytes: [N]}, 16 bits."""
+        output = tf.TensorSpec([], tf.string)
+        return {"region_png_bytes": self._map_rows(self._region_rows, dict(same_rows(inputs)), output)}
+
     def _from_png(self, inputs):
         """{label_png_bytes, (instance_png_bytes), seed or style or style_image_bytes (style_label_png_bytes: the map of
         that photo, where it shows another layout)} -> {image_png_bytes: [N]}."""
         return {
             "image_png_bytes": self._map_rows(
-                self._png_rows, dict(same_rows(inputs)), tf.TensorSpec([], tf.string)
+                self._png_rows, self._checked_styles(dict(same_rows(inputs))), tf.TensorSpec([], tf.string)
             )
         }
 
@@ -223,8 +245,20 @@ class ServingGraph:
         pictures = self._synthesize(self._decoded(rows))
         return tf.map_fn(tf.io.encode_png, pictures, fn_output_signature=tf.string)
 
+    def _region_rows(self, rows):
+        rows = self._decoded(rows)
+        regions = _cropped(self._layout(rows)["instance"], rows["label"])[..., None]
+        most = tf.reduce_max(regions) + 1
+        check = require(
+            most <= 1 << 16, "instance_png_bytes: ", most, " regions; a PNG of 16 bits tells 65536 apart"
+        )
+        with tf.control_dependencies([check]):
+            regions = tf.cast(regions, tf.uint16)
+        return tf.map_fn(tf.io.encode_png, regions, fn_output_signature=tf.string)
+
     def _decoded(self, rows):
         """Rows of files -> rows of maps and photos of the model's sizes; seeds and styles as they are."""
+        rows = check_files_alike(rows, "label_png_bytes", "instance_png_bytes")
 
         def decode(name, reader):
             spec = tf.TensorSpec([self.height, self.width], tf.int32)

@@ -1,8 +1,10 @@
 """What exported graphs check of their inputs; every refusal is an InvalidArgument that starts with "DataError: "."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
-from semantic_synthesis.data.graph_decoding import require
+from semantic_synthesis.data.graph_decoding import require, told_size
 
 
 def same_rows(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -28,6 +30,39 @@ def finite(x: tf.Tensor, name: str) -> tf.Tensor:
     check = require(tf.reduce_all(tf.math.is_finite(x)), f"{name}: NaN or Infinity; expected finite numbers")
     with tf.control_dependencies([check]):
         return tf.identity(x)
+
+
+def check_shape(x: tf.Tensor, spec: tf.TensorSpec, axes: Sequence[str]) -> tf.Tensor:
+    """A style tensor, after a check of its shape: the spec's, where axes (names) of size None take any."""
+    sizes = ["N", *(axis if n is None else n for axis, n in zip(axes, spec.shape[1:], strict=True))]
+    found = tf.shape(x)
+    right = [found[i] == n for i, n in enumerate(sizes) if isinstance(n, int)]
+    text = tf.strings.reduce_join(tf.strings.as_string(found), separator=",")
+    expected = ",".join(map(str, sizes))
+    check = require(tf.reduce_all(right), f"{spec.name}: expected [{expected}], got [", text, "]")
+    with tf.control_dependencies([check]):
+        return tf.ensure_shape(tf.identity(x), spec.shape)
+
+
+def check_files_alike(files: dict[str, tf.Tensor], first: str, second: str) -> dict[str, tf.Tensor]:
+    """PNG bytes [N] by name, after a check that both maps of a row, where both are there, are of one size; what is
+    no PNG is left to those who decode it."""
+    if first not in files or second not in files:
+        return files
+
+    def checked(pair):
+        sizes = [told_size(one) for one in pair]
+        (height, width), (other_height, other_width) = (tf.unstack(size) for size in sizes)
+        check = require(
+            tf.reduce_all(sizes[0] == sizes[1]) | (height == 0) | (other_height == 0),
+            f"{second}: ", other_width, "x", other_height, f" pixels; {first} has ", width, "x", height,
+            "; expected maps of one picture",
+        )  # fmt: skip
+        with tf.control_dependencies([check]):
+            return tf.identity(pair[1])
+
+    spec = tf.TensorSpec([], tf.string)
+    return files | {second: tf.map_fn(checked, (files[first], files[second]), fn_output_signature=spec)}
 
 
 def check_like(instance: tf.Tensor, label: tf.Tensor) -> tf.Tensor:

@@ -133,9 +133,10 @@ def array_steps(name: str, value: Any, spec: Any) -> Generator[None, None, np.nd
     if not isinstance(value, list):
         raise ValueProblem(f"{name}: found 0 dimensions; expected {rank}")
     rows, done = [], 0
-    for row in value:
-        leaves, shape = _leaves(name, row, rank)
-        rows.append(convert(name, leaves, shape, dtype))
+    for number, row in enumerate(value):
+        called = f"row {number}: {name}" if len(value) > 1 else name
+        leaves, shape = _leaves(called, row, rank)
+        rows.append(convert(called, leaves, shape, dtype))
         done += rows[-1].size
         if done > _TURN:
             done = 0

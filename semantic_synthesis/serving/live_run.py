@@ -15,7 +15,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from semantic_synthesis import storage
 from semantic_synthesis.runs import find_run, load_config, open_run
 from semantic_synthesis.serving.graph import ServingGraph, trace
-from semantic_synthesis.serving.server import ServedModel
+from semantic_synthesis.serving.served_model import ServedModel
 
 
 class LiveRun(ServedModel):

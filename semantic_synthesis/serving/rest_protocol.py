@@ -92,7 +92,10 @@ def _request_steps(body, signatures, most_rows):
         raise RequestError(400, f"JSON Parse error: expected an object, found {type(content).__name__}")
     name = content.get("signature_name") or DEFAULT
     if not isinstance(name, str) or name not in signatures:
-        raise RequestError(400, f'Serving signature name: "{name}" not found in signature def')
+        there = ", ".join(sorted(signatures))
+        raise RequestError(
+            400, f'Serving signature name: "{name}" not found in signature def; there are: {there}'
+        )
     unknown = sorted(set(content) - _KNOWN_KEYS)
     if unknown or ("instances" in content) == ("inputs" in content):
         raise RequestError(

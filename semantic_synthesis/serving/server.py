@@ -6,6 +6,7 @@ bounds of bodies, rows, requests and connections, fair turns, and checks of who 
 `connections`, `access`), which in front of TF Serving are a proxy's business.
 """
 
+import atexit
 import gc
 import importlib.util
 import os
@@ -13,21 +14,16 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
-from semantic_synthesis import data, storage
 from semantic_synthesis.options import Command, option
 from semantic_synthesis.serving import rest_protocol
 from semantic_synthesis.serving.access import TOKEN_VARIABLE, Access, Gate, open_log
-from semantic_synthesis.serving.files import errors_only, models
-from semantic_synthesis.serving.rest_protocol import RequestError
-from semantic_synthesis.serving.service import Service
+from semantic_synthesis.serving.served_model import load_models, warm_up
+from semantic_synthesis.serving.service import Service, malformed
 
 _SWITCH_S = 0.001  # after which a thread that parses or encodes lets the one that listens go on
 _END_S = 0.5  # seconds in which the last answers are sent when time is over
@@ -49,6 +45,10 @@ class ServeOptions:
     max_connections: int = option(
         512, "Connections at a time; beyond them the one that is silent for longest is closed."
     )
+    warmup: bool = option(
+        False,
+        "Run every signature once before the server says that it is there: no client waits for a first call.",
+    )
     num_threads: int = option(2, "Requests computed at the same time.")
     drain_s: float = option(60.0, "Seconds that running requests get after SIGTERM.")
     allow_origin: tuple = option(
@@ -62,78 +62,6 @@ class ServeOptions:
         "", f"File with that token; without both, the environment's {TOKEN_VARIABLE} if set."
     )
     request_log: bool = option(True, "One line to standard error for each request.")
-
-
-class ServedModel:
-    """One version of one model; requests are parsed, computed and answered row by row."""
-
-    def __init__(
-        self, name: str, version: int, folder: str, most_rows: int | None = None, turn_rows: int = 1
-    ) -> None:
-        self.name, self.version, self.most_rows, self.turn_rows = name, version, most_rows, turn_rows
-        try:
-            with errors_only():
-                self._model = tf.saved_model.load(str(folder))
-        except (OSError, tf.errors.OpError) as error:
-            raise ValueError(f"{folder}: cannot be loaded ({error}); export it again") from None
-        self._signatures = rest_protocol.read_signatures(folder)
-
-    @property
-    def signatures(self) -> Mapping[str, Any]:
-        """{signature name: SignatureDef}, inputs at least."""
-        return self._signatures
-
-    def described(self) -> Mapping[str, Any]:
-        """{signature name: SignatureDef with inputs and outputs}."""
-        return self.signatures
-
-    def function(self, signature: str) -> Callable[..., Any]:
-        """The signature as a function of keywords."""
-        return self._model.signatures[signature]
-
-    def predict(self, body: bytes) -> bytes:
-        """JSON bytes of a predict request -> JSON bytes of the answer. RequestError for whatever is wrong."""
-        for found in self.steps(body):
-            answer = found
-        return answer
-
-    def steps(self, body: bytes) -> Iterator[Any]:
-        """Iterator over the turns of a request, whose last item is what `predict` returns."""
-        request = yield from rest_protocol.request_steps(body, self.signatures, self.most_rows)
-        del body  # as large as all the rest
-        parts = []
-        for rows in self._turns(request.inputs):
-            if parts:
-                yield None
-            parts.append(self._call(request.signature, rows))
-        pieces = []
-        for piece in rest_protocol.answer_pieces(rest_protocol.joined(parts), request.by_rows):
-            pieces.append(piece)
-            if len(parts) > 1:  # a single row is answered in the turn that computes it
-                yield None
-        yield b"".join(pieces)
-
-    def _turns(self, inputs):
-        """Inputs of a few rows each; all at once where the numbers of rows differ, which the graph refuses."""
-        counts = {len(array) for array in inputs.values()}
-        if len(counts) > 1 or not max(counts):
-            yield inputs
-            return
-        for at in range(0, counts.pop(), self.turn_rows):
-            yield {name: array[at : at + self.turn_rows] for name, array in inputs.items()}
-
-    def _call(self, signature, inputs):
-        """{name: array} of some rows."""
-        function = self.function(signature)
-        try:
-            outputs = function(**{name: tf.constant(x) for name, x in inputs.items()})
-        except tf.errors.OpError as error:
-            lines = [line.strip() for line in error.message.splitlines()]
-            line = (
-                data.user_error(error) or [line for line in lines if line and not line.startswith("[[")][-1]
-            )
-            raise RequestError(rest_protocol.HTTP_STATUS.get(error.error_code, 500), line) from None
-        return {name: x.numpy() for name, x in outputs.items()}
 
 
 def make_app(
@@ -156,8 +84,7 @@ def make_app(
 
     @app.exception_handler(HTTPException)
     async def elsewhere(request: Request, _: HTTPException):
-        text = f"Malformed request: {request.method} {request.scope['path']}"
-        return answered(400, rest_protocol.encode_error(text))
+        return answered(400, rest_protocol.encode_error(malformed(request.method, request.scope["path"])))
 
     if add_pages:
         add_pages(app)
@@ -204,9 +131,12 @@ def serve(options: ServeOptions) -> int:
     listening = listen(options)
     service = Service(options, load_models(options.export_dir, options.max_rows, options.turn_rows))
 
+    if options.warmup:
+        warm_up(service.served)
+
     def announce(address):
-        model = next(iter(service.served))
-        print(f"development server, not for production: {address}/v1/models/{model}", flush=True)
+        for model in service.served:
+            print(f"development server, not for production: {address}/v1/models/{model}", flush=True)
 
     return run_server(options, listening, service, access, announce)
 
@@ -237,41 +167,34 @@ def run_server(
         http=partial(Connection, most_connections(options.max_connections)), ws="none", lifespan="off",
         backlog=ACCEPTED_AT_ONCE, log_level="critical", access_log=False, server_header=False,
     )  # fmt: skip
+    server = Server(config, options.drain_s, service.end, log.error)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # uvicorn raises them again when it has drained
+        # From now on, as whoever reads the address may end it at once; uvicorn raises them again when it has drained.
+        signal.signal(number, server.handle_exit)
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(10_000, 10, 1_000)  # lists of a long body, counted again and again, would stop everybody
     listening.listen(128)
     host, port = listening.getsockname()[:2]
     announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-    Server(config, options.drain_s, service.end).run(sockets=[listening])
+    server.run(sockets=[listening])
     _end(service, lines)
     return 0
 
 
 def _end(service, lines):
-    """Writes the log out; rows that are still computed though nobody waits are not waited for."""
+    """Writes the log out; rows that are still computed though nobody waits are not waited for, nor TensorFlow's
+    taking itself apart, which has nothing to save."""
     end = time.monotonic() + _END_S
     while lines.qsize() and time.monotonic() < end:
         time.sleep(0.01)
     if service.ended:
-        sys.stdout.flush()
-        os._exit(0)
+        _leave()
+    atexit.register(_leave)
 
 
-def load_models(
-    export_dir: str | Path, most_rows: int | None = None, turn_rows: int = 1
-) -> dict[str, ServedModel]:
-    """{name: ServedModel}, the newest version of each. ValueError or OSError if there is none."""
-    found = models(export_dir) if storage.is_folder(export_dir) else {}
-    if not found:
-        raise ValueError(
-            f"{export_dir}: no <model name>/<version>/ here; expected a folder written by export.py"
-        )
-    return {
-        name: ServedModel(name, numbers[-1], f"{export_dir}/{name}/{numbers[-1]}", most_rows, turn_rows)
-        for name, numbers in found.items()
-    }
+def _leave():
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def listen(options: ServeOptions) -> socket.socket:

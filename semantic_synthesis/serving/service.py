@@ -16,6 +16,12 @@ _LARGE = 1 << 20  # bytes of a body; of larger ones no more are unpacked at a ti
 _URL = re.compile(r"/v1/models/([^/:]+)(?:/versions/([0-9]{1,19}))?(?:(/metadata)|:(\w+))?")
 
 
+def malformed(method: str, path: str) -> str:
+    """The text about an address that is none."""
+    how = "GET /v1/models/NAME, GET /v1/models/NAME/metadata or POST /v1/models/NAME:predict"
+    return f"Malformed request: {method} {path}; expected {how}"
+
+
 class Service:
     """Answers requests. options: ServeOptions; served: {name: ServedModel}."""
 
@@ -58,7 +64,7 @@ class Service:
             or request.method != ("POST" if predicting else "GET")
             or (predicting and match[4] != "predict")
         ):
-            raise RequestError(400, f"Malformed request: {request.method} {request.url.path}")
+            raise RequestError(400, malformed(request.method, request.url.path))
         model = self._find(match[1], match[2])
         if predicting:
             return await self._predict(model, request)
@@ -68,7 +74,11 @@ class Service:
         model = self.served.get(name)
         if model is None or (version and int(version) != model.version):
             wanted = f"Specific({name}, {version})" if version else f"Latest({name})"
-            raise RequestError(404, f"Servable not found for request: {wanted}")
+            there = ", ".join(
+                name if one.version == 1 else f"{name} (version {one.version})"
+                for name, one in self.served.items()
+            )
+            raise RequestError(404, f"Servable not found for request: {wanted}; there are: {there}")
         return model
 
     async def _predict(self, model, request):

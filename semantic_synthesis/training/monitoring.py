@@ -120,7 +120,7 @@ class Monitor:
         """
         if not self.active:
             return
-        sheet = contact_sheet(list(columns.values()))
+        sheet = contact_sheet(list(columns.values()), names=list(columns))
         path = os.path.join(self.config.results_folder, f"step_{step:07d}.png")
         write_png(path, sheet)
         with self._writing(step):
@@ -135,7 +135,9 @@ class Monitor:
             for kind, parts in kinds.items():
                 text = f"A sample in each row; from left to right: {', '.join(parts)}."
                 tf.summary.image(
-                    f"diagrams/{kind}", contact_sheet(list(parts.values()))[None], description=text
+                    f"diagrams/{kind}",
+                    contact_sheet(list(parts.values()), names=list(parts))[None],
+                    description=text,
                 )
 
     def figures(self, step: int, values: Mapping[str, float]) -> None:

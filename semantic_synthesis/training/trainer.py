@@ -109,7 +109,8 @@ class Trainer:
                     f"{newest}: does not fit this run ({reason}); damaged file or other options; delete its "
                     "files to use an older one"
                 ) from None
-            logging.info("resuming %s at step %d", newest, self.steps_done)
+            rates = ", ".join(f"{name} {rate:.3g}" for name, rate in self.rates(self.steps_done).items())
+            logging.info("resuming %s at step %d; learning rate: %s", newest, self.steps_done, rates)
         elif storage.exists(os.path.join(folder, WEIGHTS_FILE)):
             self._start_from(folder)
         elif self.config.init_from:

@@ -20,6 +20,7 @@ ROLES = {
     "discriminator": spade.ROLES["discriminator"],
 }
 TRAINING = ("discriminator",)
+GREW_FROM = ("spade",)
 ORIGIN = "endo-yuki-t/DiversifyingSMIS"
 FLAGS = {"z_dim_local": "--latent_dim"}
 

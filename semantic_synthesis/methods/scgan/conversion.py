@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantic_synthesis.methods.scgan.composition import parse_norm_G
 from semantic_synthesis.methods.spade import conversion as spade
+from semantic_synthesis.methods.spade.sizes import Size, cells_of, check_choice, refuse_size, say_choice
 from semantic_synthesis.networks import DOUBLINGS
 from semantic_synthesis.originals.evidence import Evidence, shape_of, tensor_names
 from semantic_synthesis.originals.rules import Ignored, Rule, convolution, right_vector, spectral_convolution
@@ -191,12 +192,10 @@ def settle(evidence: Evidence, flags: Mapping[str, Any], sizes: Any, known: bool
             f"{path}: the tensors do not tell {', '.join(missing)}; with a wrong value pictures look worse and nothing "
             "says so, so give them"
         )
-    cells = evidence.value("cells")
-    stride = 2 ** DOUBLINGS[evidence.value("num_upsampling_layers")]
-    ours = (sizes.crop_height // stride) * (sizes.crop_size // stride)
-    if cells and cells != ours:
-        raise ValueError(
-            f"{path}: the first features have {cells} cells; pictures of {sizes.crop_size}x{sizes.crop_height} would "
-            f"have {ours}; give --crop_size and --aspect_ratio of the training"
-        )
+    cells, depths = evidence.value("cells"), (evidence.value("num_upsampling_layers"),)
+    check_choice(path, cells, depths, flags, known)
+    taken = Size(*depths, sizes.crop_size, sizes.crop_height)
+    if cells and cells != cells_of(sizes, *depths):
+        refuse_size(path, cells, depths, sizes)
+    say_choice(path, cells, depths, flags, taken)
     spade.check_encoder(evidence)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from semantic_synthesis.methods.spade.original_flags import FLAGS, ORIGIN
+from semantic_synthesis.methods.spade.sizes import settle_depth
 from semantic_synthesis.networks import DOUBLINGS
 from semantic_synthesis.normalization import parse_norm_G
 from semantic_synthesis.originals.evidence import Evidence, shape_of, tensor_names
@@ -267,8 +268,8 @@ def norm_of(normed: bool, affine: bool, wanted: str | None) -> str:
 def settle(evidence: Evidence, flags: Mapping[str, Any], sizes: Any, known: bool) -> None:
     """Adds num_upsampling_layers, as far as tensors and size of the first features allow; an encoder must be
     there exactly where the generator takes a style."""
-    _settle_depth(evidence, flags, sizes, known)
     check_encoder(evidence)
+    settle_depth(evidence, flags, sizes, known)
 
 
 def check_encoder(evidence: Evidence) -> None:
@@ -279,33 +280,3 @@ def check_encoder(evidence: Evidence) -> None:
     fact = "takes a style vector" if generator.value else "takes no style vector"
     remedy = "give its encoder with --encoder latest_net_E.pth" if generator.value else "leave --encoder out"
     raise ValueError(f"{generator.path}: this generator {fact} ({generator.how}); {remedy}")
-
-
-def _settle_depth(evidence, flags, sizes, known):
-    depths, path, how = evidence.get("depths")
-    wanted, cells = flags.get("num_upsampling_layers"), evidence.get("cells")
-    possible = [depth for depth in depths if not cells or _cells(sizes, depth) == cells.value]
-    if wanted and wanted not in depths:
-        raise ValueError(
-            f"{path}: depth is {' or '.join(depths)} ({how}), but --num_upsampling_layers asks for {wanted}"
-        )
-    if not possible or (wanted and wanted not in possible):
-        sizes_text = ", ".join(f"{depth} {_cells(sizes, depth)}" for depth in depths)
-        raise ValueError(
-            f"{path}: the first features have {cells.value} cells; pictures of "
-            f"{sizes.crop_size}x{sizes.crop_height} would give {sizes_text}; give --crop_size, "
-            "--aspect_ratio and --num_upsampling_layers of the training"
-        )
-    default = sizes.num_upsampling_layers if known else None
-    chosen = wanted or (possible[0] if len(possible) == 1 else default)
-    if chosen not in possible:
-        raise ValueError(
-            f"{path}: depths {' and '.join(possible)} have the same tensors; say which with "
-            "--num_upsampling_layers (NVlabs/SPADE's default: normal)"
-        )
-    evidence.add("num_upsampling_layers", chosen, path, how)
-
-
-def _cells(sizes, depth):
-    stride = 2 ** DOUBLINGS[depth]
-    return (sizes.crop_height // stride) * (sizes.crop_size // stride)
