@@ -22,7 +22,7 @@ def test_signatures():
     assert found["sample_style"] == found["serving_default"] == maps | {"seed": [None]}
     assert set(found) == {
         "serving_default", "png", "synthesize_style", "sample_style", "regions", "picture", "png_synthesize_style",
-        "png_sample_style",
+        "png_sample_style", "png_regions",
     }  # fmt: skip
 
 

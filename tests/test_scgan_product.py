@@ -167,7 +167,8 @@ def test_gates_in_tensorboard(tmp_path):
     monitor.pictures(1, {"input_label": np.zeros((2, 32, 32, 3), np.uint8)}, found)
     monitor.close()
     events = read_events(monitor.config.log_folder)
-    sheet = contact_sheet([found[f"gates_of_scales/{2**i}"] for i in range(6)])
+    strides = [str(2**i) for i in range(6)]
+    sheet = contact_sheet([found[f"gates_of_scales/{stride}"] for stride in strides], names=strides)
     np.testing.assert_array_equal(events["diagrams/gates_of_scales"][1][0], sheet)
     assert "diagrams/gates_of_kernels" in events
 

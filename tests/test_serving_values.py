@@ -108,8 +108,9 @@ def test_turns_go_to_short_requests_and_to_those_that_wait_longest():
 
     async def scenario():
         turns = Turns(1)
-        long = [asyncio.create_task(turns.run(steps(name, 20))) for name in "ab"]
-        await asyncio.sleep(0.001)
+        long = [asyncio.create_task(turns.run(steps(name, 200))) for name in "ab"]
+        while len(order) < 4:
+            await asyncio.sleep(0)
         short = [asyncio.create_task(turns.run(steps(str(number), 1))) for number in range(5)]
         dropped = asyncio.create_task(turns.run(steps("dropped", 1000)))
         await asyncio.gather(*short)
@@ -117,7 +118,7 @@ def test_turns_go_to_short_requests_and_to_those_that_wait_longest():
         return await asyncio.gather(*long)
 
     assert asyncio.run(asyncio.wait_for(scenario(), 30)) == ["a", "b"]
-    assert order.count("a") == order.count("b") == 20 and order.count("dropped") < 50
+    assert order.count("a") == order.count("b") == 200 and order.count("dropped") < 50
     last = max(order.index(str(number)) for number in range(5))
     first = min(order.index(str(number)) for number in range(5))
     assert last - first < 20, "each of the short ones waits for one turn of the long ones at most"

@@ -128,7 +128,14 @@ def test_refused_where_photos_give_no_styles():
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("changes, text", [({"prior_factors": -1}, "-1"), ({"use_vae": False}, "an encoder")])
+@pytest.mark.parametrize(
+    "changes, text",
+    [
+        ({"prior_factors": -1}, "-1"),
+        ({"prior_factors": 10**9}, "at most"),
+        ({"use_vae": False}, "an encoder"),
+    ],
+)
 def test_refused(method, changes, text):
     options = conformance_options(method, **{"prior_factors": 4, **changes})
     with pytest.raises(ValueError, match=f"--prior_factors .*{text}"):

@@ -84,6 +84,10 @@ def make_prior(config: Any, size: int) -> StylePrior | None:
         raise ValueError(
             f"--prior_factors {config.prior_factors}: expected 0 or more, and an encoder to read styles (use_vae)"
         )
+    if config.prior_factors > size:
+        raise ValueError(
+            f"--prior_factors {config.prior_factors}: expected at most {size}, the numbers of a style"
+        )
     return StylePrior(size, config.prior_factors) if config.prior_factors else None
 
 
