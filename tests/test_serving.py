@@ -24,7 +24,7 @@ from helpers import REPOSITORY, assert_user_error, finish
 from semantic_synthesis.serving import rest_protocol
 from semantic_synthesis.serving.rest_protocol import RequestError
 from semantic_synthesis.serving.served_model import load_models
-from semantic_synthesis.serving.server import ServeOptions
+from semantic_synthesis.serving.server import ServeOptions, listen
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
@@ -367,6 +367,15 @@ def test_folders_without_a_saved_model(tmp_path):
         load_models(tmp_path)
     with pytest.raises(ValueError, match=rf"\(here are lite/1, onnx/2\); .* take --export_dir {where}$"):
         load_models(tmp_path / "demo")
+
+
+def test_bodies_do_not_wait_for_acknowledgements():
+    """Else an answer's second part comes 40 ms after the first (Nagle's algorithm and delayed acknowledgements)."""
+    with listen(ServeOptions(rest_api_port=0)) as listening:
+        listening.listen()
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert accepted.proto == socket.IPPROTO_TCP  # what asyncio looks at
 
 
 def test_port_in_use_is_one_line():
