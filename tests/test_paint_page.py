@@ -415,6 +415,9 @@ def test_no_width_needs_scrolling_sideways(browser, server, width):
     page = Page(browser, server.url, size=(width, 800))
     try:
         assert page.run("document.documentElement.scrollWidth") <= width
+        page.page.select_option("#model", "demo_inade")  # which has objects, too
+        page.page.wait_for_selector("#object-mode:visible")
+        assert page.run("document.documentElement.scrollWidth") <= width
         for pane in ("map", "picture"):
             box = page.page.locator(f"#{pane} .stage").bounding_box()
             assert box["width"] > 200 and box["height"] > 200, box
