@@ -8,7 +8,6 @@ through the kernel and sigma. Deviation from Keras' own layer: the raw kernel is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -130,18 +129,21 @@ class Conv(_Linear):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         x = tf.cast(x, self.compute_dtype)
-        direct = self.direct or (self.settled and not by_winograd(x, self.kernel, self.strides, self.padding))
-        if self.settled and not direct and winograd.keeps(x.shape):
+        if self._keeps_transformed(x):
             if self._transformed is None:
                 self._transformed = winograd.transformed_variable(self.kernel.value)
             [y] = winograd.convolve_transformed(x, self._transformed)
             return self._add_bias(y)
         if self.spectral and self._outweighs(x):
             kernel = tf.convert_to_tensor(self.kernel.value)
-            y = convolve(x, tf.cast(kernel, x.dtype), self.strides, self.padding, direct=direct)
+            y = convolve(x, tf.cast(kernel, x.dtype), self.strides, self.padding, direct=self.direct)
             return self._add_bias(divided(y, spectral_norm(kernel, self.u.value, self.v.value)))
         kernel = tf.cast(self.effective_kernel(), self.compute_dtype)
-        return self._add_bias(convolve(x, kernel, self.strides, self.padding, direct=direct))
+        return self._add_bias(convolve(x, kernel, self.strides, self.padding, direct=self.direct))
+
+    def _keeps_transformed(self, x):
+        may = self.settled and not self.direct and winograd.keeps(x.shape)
+        return may and by_winograd(x, self.kernel, self.strides, self.padding)
 
     def _outweighs(self, x):
         """Whether the kernel is larger than what it makes of x: then dividing the latter by sigma keeps less."""
@@ -155,13 +157,13 @@ def convolve(
     x: tf.Tensor, kernel: tf.Tensor, strides: int, padding: int, *, direct: bool = False
 ) -> tf.Tensor:
     """conv2d with `padding` zero cells on every side: [B,H,W,I], [k,k,I,O] -> [B,H',W',O]; direct: see `Conv`. By
-    Winograd's algorithm where it or its gradients are faster.
+    Winograd's algorithm where that is faster.
 
     Never by TensorFlow's EXPLICIT padding: on CPUs its gradients leave oneDNN and are 2 (float32) to 100
     (bfloat16) times slower.
     """
     same = strides == 1 and 2 * padding + 1 == kernel.shape[0]
-    if not direct and by_winograd(x, kernel, strides, padding, winograd.gradients_pay):
+    if not direct and by_winograd(x, kernel, strides, padding):
         return winograd.convolve(x, kernel)
     if same and padding and _is_wide(x, kernel):
         return _convolve_wide(x, kernel, padding)
@@ -172,11 +174,9 @@ def convolve(
     return tf.nn.conv2d(x, kernel, strides, "VALID")
 
 
-def by_winograd(
-    x: tf.Tensor, kernel: Any, strides: int = 1, padding: int = 1, rule: Callable = winograd.pays
-) -> bool:
+def by_winograd(x: tf.Tensor, kernel: Any, strides: int = 1, padding: int = 1) -> bool:
     """Whether Winograd's algorithm can take the place of a convolution and its rule says that it should."""
-    return strides == padding == 1 and rule(x.shape, kernel.shape, x.dtype)
+    return strides == padding == 1 and winograd.pays(x.shape, kernel.shape, x.dtype)
 
 
 def _is_wide(x, kernel):

@@ -59,20 +59,11 @@ def pays(shape: tf.TensorShape, kernel_shape: tf.TensorShape, dtype: tf.DType) -
     Not where H or W is unknown; an unknown B counts as 1. Decided by sizes alone, so that a run gives the
     same picture every time. float32 on CPUs only: bfloat16's rounding grows several times in the transforms.
     """
-    return _allowed and dtype == tf.float32 and _fits(shape, kernel_shape, LEAST_CHANNELS, MOST_SIZE)
-
-
-def gradients_pay(shape: tf.TensorShape, kernel_shape: tf.TensorShape, dtype: tf.DType) -> bool:
-    """The same for the gradients, which take two more convolutions."""
-    return _allowed and dtype == tf.float32 and _fits(shape, kernel_shape, LEAST_TRAINED, MOST_TRAINED)
-
-
-def _fits(shape, kernel_shape, channels, size):
     batch, height, width = shape[:3]
-    if tuple(kernel_shape[:2]) != (3, 3) or height is None or width is None:
+    if not _allowed or dtype != tf.float32 or tuple(kernel_shape[:2]) != (3, 3) or None in (height, width):
         return False
-    wide = math.prod(kernel_shape[2:]) >= channels
-    fits = min(height, width) >= LEAST_SIZE and max(height, width) <= size
+    wide = math.prod(kernel_shape[2:]) >= LEAST_CHANNELS
+    fits = min(height, width) >= LEAST_SIZE and max(height, width) <= MOST_SIZE
     fills = (batch or 1) * height * width >= LEAST_CELLS
     return wide and fits and fills and not tf.config.list_physical_devices("GPU")
 
@@ -104,12 +95,8 @@ def convolve_transformed(x: tf.Tensor, *transformed: tf.Tensor) -> list[tf.Tenso
 
 @tf.custom_gradient
 def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """conv2d with one zero cell on every side, its gradients by the algorithm and its result, too, where that pays:
-    x [B,H,W,I], kernel [3,3,I,O] -> [B,H,W,O]."""
-    if pays(x.shape, kernel.shape, x.dtype):
-        [y] = convolve_transformed(x, _transformed_after(x, kernel))
-    else:
-        y = tf.nn.conv2d(x, kernel, 1, "SAME")
+    """conv2d with one zero cell on every side: x [B,H,W,I], kernel [3,3,I,O] -> [B,H,W,O], gradients the same way."""
+    [y] = convolve_transformed(x, _transformed_after(x, kernel))
 
     def backward(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         [dx] = convolve_transformed(dy, _transformed_after(dy, kernel, turned=True))

@@ -203,8 +203,8 @@ def listen(options: ServeOptions) -> socket.socket:
     try:
         family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
         listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        # Connections inherit it. asyncio sets it for itself only where it knows the protocol; without it an answer's second
-        # part, the body, waits 40 ms for the client's acknowledgement of the first.
+        # Connections inherit it. asyncio sets it for itself only where it knows the protocol; without it an answer's
+        # second part, the body, waits 40 ms for the client's acknowledgement of the first.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
