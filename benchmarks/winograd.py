@@ -76,7 +76,7 @@ def convolution_table(runs):
         )
         ratios = [found[n] / found["direct"] for n in ("kept", "made")]
         ratios.append(found["made, gradients"] / found["direct, gradients"])
-        taken = "kept" if winograd.keeps(shape) else "made"
+        taken = "kept" if winograd.keeps(shape, kernel, tf.float32) else "made"
         lines.append(
             f"| {size}x{size} | {channels} to {filters} | {batch} | {found['direct'] * 1e3:.1f} ms | "
             + " | ".join(f"{ratio:.2f}" for ratio in ratios)
@@ -109,18 +109,19 @@ def difference(label):
     return float(np.abs(pictures[0] - pictures[1]).max()), float(pictures[0].std())
 
 
-def step_ratio(label, precision, runs):
-    """auto's time of a training step over direct's."""
-    batch, height, width = label.shape
-    found = {}
-    for form in FORMS:
-        config = make_config(
-            class_table={"names": ["class"] * CLASSES}, crop_size=width, aspect_ratio=width / height, batch_size=batch,
-            num_upsampling_layers="normal", no_instance=True, no_vgg_loss=True, modulation="patches",
-            precision=precision, convolutions=form, checkpoint_dir=tempfile.mkdtemp(),
-        )  # fmt: skip
-        found[form] = training_step(config, label)
-    times = interleaved_medians(found, runs, warm_up=1)
+def step_config(form, height, width):
+    """The Config of a training of SPADE at full width, batch 1, without VGG."""
+    return make_config(
+        class_table={"names": ["class"] * CLASSES}, crop_size=width, aspect_ratio=width / height, batch_size=1,
+        num_upsampling_layers="normal", no_instance=True, no_vgg_loss=True, modulation="patches", convolutions=form,
+        checkpoint_dir=tempfile.mkdtemp(),
+    )  # fmt: skip
+
+
+def step_ratio(label, runs):
+    """auto's time of a training step, float32, over direct's."""
+    steps = {form: training_step(step_config(form, *label.shape[1:]), label) for form in FORMS}
+    times = interleaved_medians(steps, runs, warm_up=1)
     return times["auto"] / times["direct"]
 
 
@@ -144,10 +145,16 @@ def main():
     )
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--one", help="one picture with these convolutions, for the memory figures")
+    parser.add_argument("--one_step", help="two training steps with these convolutions, likewise")
     options = parser.parse_args()
     if options.one:
         label = label_maps(options.labels, 256, 256, 1)
         calls(generator("patches", "float32", 256, 256, convolutions=options.one), label)[0]()
+        report_peak_memory()
+        return
+    if options.one_step:
+        step = training_step(step_config(options.one_step, 256, 256), label_maps(options.labels, 256, 256, 1))
+        step(), step()
         report_peak_memory()
         return
     print(convolution_table(options.runs))
@@ -160,11 +167,12 @@ def main():
         print(f"picture {width}x{height}, batch 1: {ratio:.2f}")
     largest, spread = difference(label_maps(options.labels, 256, 256, 1))
     print(f"largest difference of two pictures {largest:.1e}, their spread {spread:.2f}")
-    step = step_ratio(label_maps(options.labels, 256, 256, 1), "float32", options.runs)
+    step = step_ratio(label_maps(options.labels, 256, 256, 1), options.runs)
     print(f"training step 256x256, batch 1: {step:.2f}")
-    common = [__file__, "--labels", options.labels, "--one"]
-    resident = [f"{form} {peak_memory_mb([*common, form]):.0f} MB" for form in FORMS]
-    print(f"Peak memory, one picture: {', '.join(resident)}")
+    for what, flag, processes in (("picture", "--one", 3), ("training step", "--one_step", 1)):
+        common = [__file__, "--labels", options.labels, flag]
+        resident = [f"{form} {peak_memory_mb([*common, form], processes):.0f} MB" for form in FORMS]
+        print(f"Peak memory, one {what}: {', '.join(resident)}")
 
 
 if __name__ == "__main__":

@@ -108,12 +108,8 @@ def main(options: Any) -> int:
 def _size_text(options, config):
     """Where the size of the pictures comes from: files alone seldom tell it."""
     if getattr(options, "crop_size", None) is not None:
-        ratio = (
-            ""
-            if getattr(options, "aspect_ratio", None) is not None
-            else "; --aspect_ratio X for other shapes"
-        )
-        return f"as asked{ratio}"
+        shaped = getattr(options, "aspect_ratio", None) is not None
+        return "as asked" if shaped else "as asked; --aspect_ratio X for other shapes"
     name = "your own dataset" if config.dataset_mode == catalogue.CUSTOM else config.dataset_mode
     return f"the usual size of {name}; if the original was trained at another, give --crop_size N and --aspect_ratio X"
 

@@ -80,7 +80,7 @@ def build_method(
             method = make(config, training=training, initial_weights=initial_weights)
     finally:
         keras.config.set_dtype_policy(previous)
-    if getattr(config, "convolutions", "auto") == "direct":
+    if config.convolutions == "direct":
         for layer in method._flatten_layers():
             if hasattr(layer, "direct"):
                 layer.direct = True

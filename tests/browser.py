@@ -102,6 +102,13 @@ class Page:
     def run(self, script, *values):
         return self.page.evaluate(script, *values)
 
+    def begin_objects(self):
+        """An empty map of a run with objects; every stroke is a new one."""
+        self.choose_model("demo_inade")
+        self.page.click("#start")
+        self.page.click("#new-empty")
+        self.page.click("text=New each")
+
     def settle(self):
         """Waits until the last change is in the picture."""
         self.run("paint.live.settled()")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shipped_checks import right_looks
 
 from semantic_synthesis import data
-from semantic_synthesis.data.scenes import render_scene
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.restyling import apply_edits, parse_edit
 
@@ -46,15 +46,7 @@ def test_coarse_levels_of_a_class_change_the_class(run, name, label):
 
 def test_photos_give_their_look(run):
     """In the style of one look of a scene, the picture's colours are nearer to that look than to the others."""
-    right = total = 0
-    for seed in range(1_000_200, 1_000_206):
-        scenes = {look: render_scene(seed, *run.size, look=look) for look in ("day", "sunset", "night")}
-        layout = run.layout(scenes["day"].label, scenes["day"].instance)
-        for look, scene in scenes.items():
-            picture = run.synthesize(layout, run.encode_style(scene.image, layout))[0].astype(float)
-            distances = {other: np.abs(picture - s.image).mean() for other, s in scenes.items()}
-            right += min(distances, key=distances.get) == look
-            total += 1
+    right, total = right_looks(run)
     assert right >= total - 1, f"{right} of {total}"
 
 

@@ -4,11 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shipped_checks import judged
 
 from semantic_synthesis import data
-from semantic_synthesis.data.scenes import render_scene
-from semantic_synthesis.evaluation.judge import load_judge
-from semantic_synthesis.evaluation.segmentation import Confusion, score_batch
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.restyling import apply_edits, parse_edit
 
@@ -26,19 +24,7 @@ def run():
 
 def test_the_judge_finds_what_the_map_says(run):
     """As much of it as in real pictures of the same layouts, less a tenth: 12 layouts are few."""
-    judge, found = load_judge(), {}
-    scenes = [render_scene(seed, *run.size) for seed in range(1_000_300, 1_000_312)]
-    labels = np.stack([scene.label for scene in scenes]).astype(np.int32)
-    instances = np.stack([scene.instance for scene in scenes]).astype(np.int32)
-    layout = run.layout(labels, instances)
-    pictures = {
-        "real": np.stack([scene.image for scene in scenes]),
-        "made": run.synthesize(layout, run.sample_style(list(range(12)), layout)),
-    }
-    for name, images in pictures.items():
-        confusion = Confusion(run.table.num_classes)
-        score_batch(confusion, judge, images, labels)
-        found[name] = confusion.mean_iou
+    found = judged(run)
     assert found["made"] > found["real"] - 0.1, found
 
 

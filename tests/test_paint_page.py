@@ -232,10 +232,7 @@ def test_style_photos_and_their_strength(page, tmp_path):
 
 
 def test_new_objects_and_moving_them(page):
-    page.choose_model("demo_inade")
-    page.page.click("#start")
-    page.page.click("#new-empty")
-    page.page.click("text=New each")
+    page.begin_objects()
     page.draw((30, 30), class_id=11, tool="brush", size=11)
     page.draw((90, 30), size=11)
     label, instance = page.map()

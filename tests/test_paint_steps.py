@@ -141,10 +141,7 @@ def test_a_project_and_a_model_are_taken_back(page):
 
 
 def test_objects_styles_and_the_target_go_with_another_map(page):
-    page.choose_model("demo_inade")
-    page.page.click("#start")
-    page.page.click("#new-empty")
-    page.page.click("text=New each")
+    page.begin_objects()
     page.draw((30, 30), class_id=11, tool="brush", size=21)
     page.page.check('input[name="part"][value="object"]')
     page.page.click("#dice")
@@ -159,10 +156,7 @@ def test_objects_styles_and_the_target_go_with_another_map(page):
 
 
 def test_a_copy_looks_like_its_original_and_is_picked(page):
-    page.choose_model("demo_inade")
-    page.page.click("#start")
-    page.page.click("#new-empty")
-    page.page.click("text=New each")
+    page.begin_objects()
     page.draw((30, 30), class_id=11, tool="brush", size=21)
     page.draw((90, 30), class_id=12, size=21)
     page.page.mouse.click(*page.at(30, 30, "picture"))

@@ -1,6 +1,7 @@
 """Errors about a user's data: one line that says what, in which file, what was expected, what to do."""
 
 import re
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -17,6 +18,12 @@ class DataError(ValueError):
 def printable(text: str) -> str:
     """Text that every terminal shows on one line: what cannot be printed is escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def first_of(texts: Sequence[str], most: int = 5, separator: str = "; ") -> str:
+    """The first texts on one line, and how many more there are."""
+    more = f"{separator}and {len(texts) - most} more" if len(texts) > most else ""
+    return separator.join(texts[:most]) + more
 
 
 def user_error(exception: BaseException) -> str | None:

@@ -11,12 +11,11 @@ from absl import logging
 from tqdm import tqdm
 
 from .decoding import decode_samples, read_bytes
-from .errors import DataError
+from .errors import DataError, first_of
 from .tables import ClassTable, describe_ids
 
 UNKNOWN_ID = 255
 MAX_SCANNED_CLASSES = 1024
-_SHOWN = 5  # of the messages about unusable files
 
 
 def scan_classes(paths: Sequence[str], name: str, report: Callable[[str], Any]) -> ClassTable:
@@ -92,10 +91,7 @@ def map_sound_files(function: Callable, paths: Sequence[str], text: str) -> list
     found = list(map_files(tried, paths, text))
     wrong = [message for _, message in found if message is not None]
     if len(wrong) > 1:
-        more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise DataError(
-            f"{len(wrong)} of {len(found)} files cannot be used: {'; '.join(wrong[:_SHOWN])}{more}"
-        )
+        raise DataError(f"{len(wrong)} of {len(found)} files cannot be used: {first_of(wrong)}")
     if wrong:
         raise DataError(wrong[0])
     return [value for value, _ in found]

@@ -149,18 +149,11 @@ def make_metrics(options: EvaluateOptions, is_scenes: bool, classes: ClassTable 
     if "miou" in names:
         segmenter = options.segmenter or (SCENES if is_scenes else "")
         if not segmenter or classes is None:
-            missing = [
-                *(
-                    []
-                    if segmenter
-                    else ["--segmenter FILE (a SavedModel folder or .onnx file of your classes)"]
-                ),
-                *(
-                    []
-                    if classes is not None
-                    else ["layouts: --checkpoint_dir, or --label_dir with --dataset_mode"]
-                ),
-            ]
+            needs = {
+                "--segmenter FILE (a SavedModel folder or .onnx file of your classes)": segmenter,
+                "layouts: --checkpoint_dir, or --label_dir with --dataset_mode": classes is not None,
+            }
+            missing = [what for what, there in needs.items() if not there]
             raise ValueError(f"--metrics miou needs {' and '.join(missing)}; without, leave miou out")
         metrics["miou"] = SegmentationMetric(open_segmenter(segmenter, classes.num_classes), classes)
     return list(dict.fromkeys(metrics[name] for name in names))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from absl import logging
 from tqdm import tqdm
 
 from semantic_synthesis import data
+from semantic_synthesis.data.errors import first_of
 from semantic_synthesis.evaluation.jobs import (
     GenerateOptions,
     Job,
@@ -36,8 +37,6 @@ from semantic_synthesis.inference import Layout, Synthesizer, load_run
 from semantic_synthesis.pictures import Encoding
 from semantic_synthesis.restyling import read_photo_layout
 from semantic_synthesis.runs import run_sha256
-
-_SHOWN = 5  # of the messages about layouts without pictures
 
 
 def generate(options: GenerateOptions) -> int:
@@ -82,16 +81,9 @@ def generate(options: GenerateOptions) -> int:
     )
     if bad:
         raise ValueError(
-            f"{len(bad)} of {len(jobs)} layouts have no pictures, all others have: {listed(bad)}"
+            f"{len(bad)} of {len(jobs)} layouts have no pictures, all others have: {first_of(list(bad.values()))}"
         )
     return 0
-
-
-def listed(bad: Mapping[str, str]) -> str:
-    """The messages about files, the first few of them."""
-    texts = list(bad.values())
-    more = f"; and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
-    return "; ".join(texts[:_SHOWN]) + more
 
 
 def _engine(options):

@@ -142,8 +142,8 @@ class Conv(_Linear):
         return self._add_bias(convolve(x, kernel, self.strides, self.padding, direct=self.direct))
 
     def _keeps_transformed(self, x):
-        may = self.settled and not self.direct and winograd.keeps(x.shape)
-        return may and by_winograd(x, self.kernel, self.strides, self.padding)
+        may = self.settled and not self.direct and self.strides == self.padding == 1
+        return may and winograd.keeps(x.shape, self.kernel.shape, x.dtype)
 
     def _outweighs(self, x):
         """Whether the kernel is larger than what it makes of x: then dividing the latter by sigma keeps less."""
@@ -163,7 +163,7 @@ def convolve(
     (bfloat16) times slower.
     """
     same = strides == 1 and 2 * padding + 1 == kernel.shape[0]
-    if not direct and by_winograd(x, kernel, strides, padding):
+    if not direct and strides == padding == 1 and winograd.pays(x.shape, kernel.shape, x.dtype):
         return winograd.convolve(x, kernel)
     if same and padding and _is_wide(x, kernel):
         return _convolve_wide(x, kernel, padding)
@@ -172,11 +172,6 @@ def convolve(
     if padding:
         x = tf.pad(x, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
     return tf.nn.conv2d(x, kernel, strides, "VALID")
-
-
-def by_winograd(x: tf.Tensor, kernel: Any, strides: int = 1, padding: int = 1) -> bool:
-    """Whether Winograd's algorithm can take the place of a convolution and its rule says that it should."""
-    return strides == padding == 1 and winograd.pays(x.shape, kernel.shape, x.dtype)
 
 
 def _is_wide(x, kernel):

@@ -9,10 +9,10 @@ as sums of slices they would cost more than they save (docs/performance.md).
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -22,35 +22,38 @@ TILE, WINDOW = 4, 6  # cells of a tile's result and of what it is made of, along
 # which fewer products outweigh the transforms; measured by benchmarks/winograd.py.
 LEAST_CHANNELS, LEAST_SIZE, MOST_SIZE, LEAST_CELLS = 2**16, 16, 96, 1024
 KEPT_SIZE = 24  # of maps from which a settled kernel's transform is kept
-LEAST_TRAINED, MOST_TRAINED = (
-    2**15,
-    128,
-)  # the same of channels and sizes where gradients are wanted: they gain more
+
+
+def _both_axes(matrix):
+    """The matrix for windows or tiles of two axes, whose rows and columns are both numbered by (across, down)."""
+    return np.kron(matrix, matrix).astype(np.float32)
+
 
 _INPUT = np.array(
     [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
      [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]], np.float64,
 )  # fmt: skip
-_KERNEL = np.array(
+_ONE_AXIS = np.array(
     [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
      [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]], np.float64,
 )  # fmt: skip
-_RESULT = np.array(
-    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], np.float64
-)
+# [36,9]; a kernel lies in memory by (down, across).
+_KERNEL = _both_axes(_ONE_AXIS).reshape(WINDOW**2, 3, 3).transpose(0, 2, 1).reshape(WINDOW**2, 9)
+_RESULT = _both_axes(
+    np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+)  # [16,36]
 
-_allowed = True
+_allowed = contextvars.ContextVar("winograd", default=True)  # threads trace graphs of their own
 
 
 @contextlib.contextmanager
 def direct_convolutions() -> Iterator[None]:
     """Within it `pays` is never true: for graphs that other programs take over, with kernels of plain size."""
-    global _allowed
-    before, _allowed = _allowed, False
+    before = _allowed.set(False)
     try:
         yield
     finally:
-        _allowed = before
+        _allowed.reset(before)
 
 
 def pays(shape: tf.TensorShape, kernel_shape: tf.TensorShape, dtype: tf.DType) -> bool:
@@ -60,7 +63,12 @@ def pays(shape: tf.TensorShape, kernel_shape: tf.TensorShape, dtype: tf.DType) -
     same picture every time. float32 on CPUs only: bfloat16's rounding grows several times in the transforms.
     """
     batch, height, width = shape[:3]
-    if not _allowed or dtype != tf.float32 or tuple(kernel_shape[:2]) != (3, 3) or None in (height, width):
+    if (
+        not _allowed.get()
+        or dtype != tf.float32
+        or tuple(kernel_shape[:2]) != (3, 3)
+        or None in (height, width)
+    ):
         return False
     wide = math.prod(kernel_shape[2:]) >= LEAST_CHANNELS
     fits = min(height, width) >= LEAST_SIZE and max(height, width) <= MOST_SIZE
@@ -68,16 +76,16 @@ def pays(shape: tf.TensorShape, kernel_shape: tf.TensorShape, dtype: tf.DType) -
     return wide and fits and fills and not tf.config.list_physical_devices("GPU")
 
 
-def keeps(shape: tf.TensorShape) -> bool:
-    """Whether the transformed kernel of a settled layer is kept for maps [B,H,W,I] rather than made at each call:
-    smaller maps have larger kernels, and making these costs little beside a batch of maps."""
-    return None not in shape[1:3] and min(shape[1:3]) >= KEPT_SIZE
+def keeps(shape: tf.TensorShape, kernel_shape: tf.TensorShape, dtype: tf.DType) -> bool:
+    """Whether it pays to keep the transformed kernel of a settled layer rather than to make it at each call: smaller
+    maps have larger kernels, and making these costs little beside a batch of maps."""
+    return pays(shape, kernel_shape, dtype) and min(shape[1:3]) >= KEPT_SIZE
 
 
 def transform_kernel(kernel: tf.Tensor) -> tf.Tensor:
     """[3,3,I,O] -> [36,I,O], what `convolve_transformed` takes: four times as large."""
     _, _, inputs, outputs = kernel.shape
-    rows = tf.matmul(_constant(_kron(_KERNEL)), tf.reshape(kernel, [9, -1]))
+    rows = tf.matmul(_KERNEL, tf.reshape(kernel, [9, -1]))
     return tf.reshape(rows, [WINDOW**2, inputs, outputs])
 
 
@@ -104,7 +112,7 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
             windows = _windows(x)
         products = tf.matmul(windows, _spread(dy), transpose_a=True)  # [36,I,O]
         rows = tf.reshape(products, [WINDOW**2, -1])
-        dk = tf.matmul(_constant(_kron(_KERNEL)), rows, transpose_a=True)  # [9,I*O]
+        dk = tf.matmul(_KERNEL, rows, transpose_a=True)  # [9,I*O]
         return dx, tf.reshape(dk, kernel.shape)
 
     return y, backward
@@ -126,12 +134,11 @@ def _windows(x):
     """B^T d B of every tile, zeros outside the map: [B,H,W,I] -> [36,B*tiles,I]."""
     _, height, width, channels = x.shape
     columns = _tiles(width)
-    across = _constant(_band(width))[:, None]  # [6,1,columns,W]
-    down = _constant(_band(height))[None, :, None]  # [1,6,1,rows,H]
+    across = _band(width)[:, None]  # [6,1,columns,W]
+    down = _band(height)[None, :, None]  # [1,6,1,rows,H]
     x = tf.matmul(across, tf.reshape(x, [1, -1, width, channels]))  # [6,B*H,columns,I]
-    x = tf.matmul(
-        down, tf.reshape(x, [WINDOW, 1, -1, height, columns * channels])
-    )  # [6,6,B,tiles down,columns*I]
+    x = tf.reshape(x, [WINDOW, 1, -1, height, columns * channels])
+    x = tf.matmul(down, x)  # [6,6,B,tiles down,columns*I]
     return tf.reshape(x, [WINDOW**2, -1, channels])
 
 
@@ -139,7 +146,7 @@ def _assembled(products, like):
     """A^T m A of every tile, put together: [36,B*tiles,O] -> [B,H,W,O] with B, H and W of `like`."""
     _, height, width, _ = like.shape
     rows, columns, channels = _tiles(height), _tiles(width), products.shape[-1]
-    y = tf.matmul(_constant(_kron(_RESULT)), tf.reshape(products, [WINDOW**2, -1]))  # [16,B*tiles*O]
+    y = tf.matmul(_RESULT, tf.reshape(products, [WINDOW**2, -1]))  # [16,B*tiles*O]
     y = tf.reshape(y, [TILE, TILE, -1, rows, columns, channels])  # column in a tile, row in it, ...
     y = tf.transpose(y, [2, 3, 1, 4, 0, 5])
     return tf.reshape(y, [-1, rows * TILE, columns * TILE, channels])[:, :height, :width]
@@ -152,7 +159,7 @@ def _spread(dy):
     dy = tf.pad(dy, [[0, 0], [0, rows * TILE - height], [0, columns * TILE - width], [0, 0]])
     dy = tf.reshape(dy, [-1, rows, TILE, columns, TILE, channels])
     dy = tf.reshape(tf.transpose(dy, [4, 2, 0, 1, 3, 5]), [TILE**2, -1])
-    dy = tf.matmul(_constant(_kron(_RESULT)), dy, transpose_a=True)
+    dy = tf.matmul(_RESULT, dy, transpose_a=True)
     return tf.reshape(dy, [WINDOW**2, -1, channels])
 
 
@@ -163,16 +170,3 @@ def _band(size):
     for tile in range(_tiles(size)):
         found[:, tile, TILE * tile : TILE * tile + WINDOW] = _INPUT
     return found[..., 1 : size + 1]
-
-
-def _kron(matrix: np.ndarray) -> Any:
-    """The matrix for both axes: rows and columns numbered by (across, down) on the side of windows and tiles, by
-    (down, across), as a kernel lies in memory, on the other side of the kernel's."""
-    both = np.einsum("ai,bj->abij", matrix, matrix)  # across a from i, down b from j
-    if matrix is _KERNEL:
-        both = both.transpose(0, 1, 3, 2)
-    return both.reshape(matrix.shape[0] ** 2, -1).astype(np.float32)
-
-
-def _constant(array):
-    return tf.constant(array, tf.float32)

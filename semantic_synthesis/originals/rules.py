@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from semantic_synthesis.data.errors import first_of
+
 _SHOWN = 4
 
 
@@ -99,13 +101,13 @@ def apply_rules(
                 problem = _fill(arrays, filled[target], target, shapes[target], rule, tensor)
                 problems.extend([f"{path}: {name} {problem}"] if problem else [])
         if unknown:
-            problems.append(f"{path}: no place for {_listed(unknown)}")
+            problems.append(f"{path}: no place for {first_of(unknown, _SHOWN, ', ')}")
     missing = [name for name, parts in filled.items() if not _complete(parts)]
     if missing:
-        problems.append(f"{sources[0].path}: no tensor for {_listed(missing)}")
+        problems.append(f"{sources[0].path}: no tensor for {first_of(missing, _SHOWN, ', ')}")
     if problems:
         raise ValueError(
-            f"tensors and model do not match: {_listed(problems, '; ')}; check that the files "
+            f"tensors and model do not match: {first_of(problems, _SHOWN)}; check that the files "
             "belong to --method and that the flags are those of the training"
         )
     return arrays, ignored
@@ -144,8 +146,3 @@ def _fill(arrays, parts, target, shape, rule, tensor):
 
 def _complete(parts):
     return bool(parts) and len(parts) == next(iter(parts))[1]
-
-
-def _listed(texts, separator=", "):
-    rest = f"{separator}and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
-    return separator.join(texts[:_SHOWN]) + rest

@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis.layers import Conv, LabelPlan, add_array, convolve, winograd
-from semantic_synthesis.layers.convolution import by_winograd
 from semantic_synthesis.layers.residual import leaky_relu
 from semantic_synthesis.normalization import SPADE, make_statistics
 
@@ -145,13 +144,14 @@ class ComposedConv(keras.layers.Layer):
 
     def _by_expert(self, x):
         """x under each kernel: E times [N,h,w,F]."""
+        one = self.kernel.shape[:-1] + (self.kernel.shape[-1] // self.experts,)
+        if self.settled and not self.direct and winograd.keeps(x.shape, one, x.dtype):
+            if not self._transformed:
+                kernels = tf.split(tf.convert_to_tensor(self.kernel.value), self.experts, -1)
+                self._transformed = [winograd.transformed_variable(kernel) for kernel in kernels]
+            return winograd.convolve_transformed(x, *self._transformed)
         kernels = tf.split(tf.cast(self.effective_kernel(), x.dtype), self.experts, -1)
-        if not self.settled or self.direct or not by_winograd(x, kernels[0]) or not winograd.keeps(x.shape):
-            return [convolve(x, kernel, 1, 1, direct=self.direct) for kernel in kernels]
-        if not self._transformed:
-            own = tf.split(tf.convert_to_tensor(self.kernel.value), self.experts, -1)
-            self._transformed = [winograd.transformed_variable(kernel) for kernel in own]
-        return winograd.convolve_transformed(x, *self._transformed)
+        return [convolve(x, kernel, 1, 1, direct=self.direct) for kernel in kernels]
 
 
 def _unit(vectors, axis):

@@ -32,6 +32,18 @@ def draw_gates(gates: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.round(tf.cast(colors, tf.float32) * shade[..., None]), tf.uint8)
 
 
+def with_mean_gates(plan: dict[int, Any]) -> dict[int, Any]:
+    """A plan, {stride: Composition}, whose gates are the same everywhere: their means over the layout."""
+
+    def even(gates):
+        return tf.broadcast_to(tf.reduce_mean(gates, [1, 2], keepdims=True), tf.shape(gates))
+
+    return {
+        stride: at._replace(conv_gates=even(at.conv_gates), norm_gates=even(at.norm_gates))
+        for stride, at in plan.items()
+    }
+
+
 def gate_pictures(plan: Any) -> dict[str, tf.Tensor]:
     """{"gates_of_kernels/STRIDE", "gates_of_scales/STRIDE": uint8 [B,H,W,3]}: the gates of every resolution, drawn
     at the layout's size.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
+from semantic_synthesis.data.errors import first_of
 from semantic_synthesis.networks import DOUBLINGS
 from semantic_synthesis.originals.evidence import Evidence
 
@@ -130,8 +131,7 @@ def refuse_size(path: str, cells: int, depths: Sequence[str], sizes: Any) -> Non
 
 
 def _listed(fits):
-    shown = [f"{size.width}x{size.height} ({size.flags})" for size in fits[:_SHOWN]]
-    return ", ".join(shown) + (f" and {len(fits) - _SHOWN} more" if len(fits) > _SHOWN else "")
+    return first_of([f"{size.width}x{size.height} ({size.flags})" for size in fits], _SHOWN, ", ")
 
 
 def cells_of(sizes: Any, depth: str) -> int:

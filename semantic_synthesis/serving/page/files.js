@@ -2,7 +2,7 @@
 import * as api from "./api.js";
 import { answer, byId, first, notify } from "./dom.js";
 import * as store from "./store.js";
-import { choices, commandLine, withoutObjects } from "./styles.js";
+import { choices, commandLine, fileName, withoutObjects } from "./styles.js";
 
 const isJpeg = (file) => /\.jpe?g$/i.test(file.name) || file.type === "image/jpeg";
 /** Whether two sizes have one shape, but for the rounding to whole pixels. */
@@ -138,7 +138,7 @@ export class Files {
     const { app } = this;
     byId("save-dialog").close();
     try {
-      const named = (end) => `${app.title || app.model.name}_${end}`;
+      const named = (end) => fileName(app.model, app, end);
       if (what === "label") store.download(named("map.png"), await store.labelFile(app.model, app.painting), "image/png");
       if (what === "objects") store.download(named("objects.png"), await store.objectFile(app.painting), "image/png");
       if (what === "project")

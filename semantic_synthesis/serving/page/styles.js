@@ -153,11 +153,14 @@ export function restyleTexts(edit, specs, classes) {
   return parts.map((part) => `${part}${layers}=${source}${share}`);
 }
 
+/** What a file of a painting is called: after its project, or else its model. */
+export const fileName = (model, { title }, end) => `${title || model.name}_${end}`;
+
 /** The command that makes the same picture of the saved maps. */
 export function commandLine(model, state) {
   const quoted = (text) => (/^[\w./:@=,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
   const words = ["semantic-synthesis one", `--checkpoint_dir ${quoted(model.run)}`];
-  const named = (end) => quoted(`${state.title || model.name}_${end}`);
+  const named = (end) => quoted(fileName(model, state, end));
   words.push(`--label_filename ${named("map.png")}`);
   if (model.instances) words.push(`--instance_filename ${named("objects.png")}`);
   words.push(`--seed ${state.seed}`);
