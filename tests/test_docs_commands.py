@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import pytest
 import reference_inade
-import reference_scgan
 import reference_spade
 from docs_code import blocks, commands, ours, spans
 from helpers import REPOSITORY, conformance_options, shallow_networks, write_run
@@ -22,6 +21,7 @@ from test_data_pipeline import make_tree
 
 pytest.importorskip("torch", reason="writing .pth files needs PyTorch (pip install torch)")
 
+import reference_scgan
 import test_conversion_clade
 import test_conversion_clvae
 import test_conversion_oasis
