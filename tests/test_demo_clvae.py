@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from shipped_checks import right_looks
 
 from semantic_synthesis import data
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.restyling import apply_edits, parse_edit
+from semantic_synthesis.serving.live_run import LiveRun
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "checkpoints" / "demo_clvae"
@@ -25,6 +27,20 @@ def run():
 def maps(run, name):
     label = data.read_label(SCENES / f"{name}_label.png", run.table)
     return label, data.read_instance(SCENES / f"{name}_instance.png")
+
+
+# First, since in a process that has read photos before, TensorFlow keeps still.
+def test_the_graph_optimisers_have_no_complaint(run, capfd):
+    """One that fails leaves a whole function as it was and writes an error into the server's terminal."""
+    label, instance = maps(run, "village")
+    photo = data.read_image(SCENES / "style_sunset.png")
+    found = LiveRun("demo_clvae", DEMO).function("encode_style")(
+        image=tf.constant(photo[None]),
+        label=tf.constant(label[None], tf.uint8),
+        instance=tf.constant(instance[None]),
+    )
+    assert np.isfinite(found["z"]).all()
+    assert "meta_optimizer" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("name, label", [("tree", "village"), ("house", "village"), ("water", "lake")])

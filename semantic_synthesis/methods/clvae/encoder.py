@@ -77,24 +77,23 @@ class ClassEncoder(Encoder):
         label = reduced(label, self.size, self.size)
         levels = []
         for number, conv in enumerate(self.convs):
-            x = conv(x, training=training)
+            x = tf.nn.leaky_relu(conv(x, training=training), SLOPE)
             if number < LEVELS:
                 stride = 2 ** (number + 1)
                 levels.append(self._read(number, x, label[:, ::stride, ::stride]))
-            x = tf.nn.leaky_relu(x, SLOPE)
         x = tf.reshape(x, [-1, 16 * x.shape[-1]])  # [B,4*4*width of the last layer]
         z_mean, z_log_variance = tf.cast(self.mean(x), tf.float32), tf.cast(self.log_variance(x), tf.float32)
         mean, log_variance, present = (tf.stack(parts, 1) for parts in zip(*levels, strict=True))
         return PhotoStyle(mean, log_variance, present, self._seen(label), z_mean, z_log_variance)
 
     def _read(self, level, features, label):
-        """(mean, log-variance, presence): [B,C,Z], [B,C,Z], [B,C] of features [B,h,w,F], before their leaky ReLU,
-        and label [B,h,w]."""
+        """(mean, log-variance, presence): [B,C,Z], [B,C,Z], [B,C] of features [B,h,w,F] after their leaky ReLU
+        (which grows, so that its maximum is the maximum's) and label [B,h,w]."""
         present = tf.reshape(self._seen(label), [-1, 1])  # [B*C,1]
         rows = tf.reshape(tf.cast(features, tf.float32), [-1, features.shape[-1]])  # [B*h*w,F]
         largest = tf.math.unsorted_segment_max(rows, self._segments(label), tf.shape(present)[0])  # [B*C,F]
         # Where there is no pixel the maximum is the smallest float, whose products overflow.
-        largest = tf.nn.leaky_relu(tf.where(present, largest, 0.0), SLOPE)
+        largest = tf.where(present, largest, 0.0)
         found = []
         for head in (self.means[level], self.log_variances[level]):
             values = tf.where(present, tf.cast(head(largest), tf.float32), 0.0)
