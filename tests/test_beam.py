@@ -6,11 +6,13 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import assert_user_error, finish, random_arrays, start_script, tiny_config
 from test_generating import draw, lines
 
 from semantic_synthesis import runs
+from semantic_synthesis.evaluation.evaluating import EvaluateOptions, score
 
 PROCESSES = ["--engine=beam", "--beam_option=--direct_running_mode=multi_processing",
              "--beam_option=--direct_num_workers=2"]  # fmt: skip
@@ -91,6 +93,25 @@ def workers_of(parent):
 
 @needs_beam
 @pytest.mark.slow
+def test_statistics_are_those_of_evaluate(inputs, tmp_path):
+    """Of pictures made now and before, merged in any order."""
+    out, there = tmp_path / "out", tmp_path / "there.npz"
+    measured = [*PROCESSES, "--inception_weights=random", "--eval_dims=64", f"--save_fake_stats={there}"]
+    assert finish(start(inputs, out, "--shard=0/2"))[0] == 0
+    code, _, err = finish(start(inputs, out, *measured))
+    assert code == 0, err[-3000:]
+    expected = tmp_path / "expected.npz"
+    score(EvaluateOptions(
+        metrics="fid", fake_dir=str(out), inception_weights="random", eval_dims="64", save_fake_stats=str(expected)
+    ))  # fmt: skip
+    with np.load(there) as found, np.load(expected) as wanted:
+        assert found["count"] == wanted["count"] == 121 and found["network"] == wanted["network"]
+        for name in ("mu", "sigma"):
+            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-6, atol=1e-6 * wanted[name].max())
+
+
+@needs_beam
+@pytest.mark.slow
 def test_a_broken_map_is_one_line(inputs, tmp_path):
     draw(tmp_path / "maps", "a")
     (tmp_path / "maps" / "b.png").write_bytes(b"no picture")
@@ -103,3 +124,9 @@ def test_a_broken_map_is_one_line(inputs, tmp_path):
 def test_without_beam_it_says_what_to_install(inputs, tmp_path):
     result = finish(start(inputs, tmp_path / "out", "--engine=beam"))
     assert_user_error(result, "pip install 'semantic-synthesis[beam]'")
+
+
+def test_statistics_without_beam_are_evaluates(inputs, tmp_path):
+    result = finish(start(inputs, tmp_path / "out", f"--save_fake_stats={tmp_path}/a.npz"))
+    assert_user_error(result, "evaluate --fake_dir DIR --save_fake_stats FILE")
+    assert not list(tmp_path.iterdir())

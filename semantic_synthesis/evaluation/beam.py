@@ -3,10 +3,14 @@
 An element is a batch of layouts, the same batches as without an engine, so that every picture is the same to the byte.
 A worker that Beam starts loads the run once (`Painter`); what it makes it writes itself, the manifest's line first. A
 batch that is retried writes the same files again, whole or not at all: each picture is there once.
+
+Statistics for FID (`--save_fake_stats`) are computed in the same pipeline from the files, those that were there before
+included: `Moments` of each batch, which Beam adds up in any order.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -22,9 +26,12 @@ except ImportError:
         "--engine beam: Apache Beam is not installed; pip install 'semantic-synthesis[beam]'"
     ) from None
 
+from semantic_synthesis.data import read_image
 from semantic_synthesis.evaluation.generating import paint_all, write_picture
+from semantic_synthesis.evaluation.inception import InceptionFeatures
 from semantic_synthesis.evaluation.jobs import Job, Output, encoding_of
 from semantic_synthesis.evaluation.manifest import Manifest
+from semantic_synthesis.evaluation.statistics import Moments, save_statistics
 from semantic_synthesis.inference import Synthesizer, load_run
 
 _MISTAKE = re.compile(
@@ -57,7 +64,7 @@ class Painter(ModelHandler[Batch, PredictionResult, Synthesizer]):
 
 
 class Write(beam.DoFn):
-    """Pictures to files; yields the names of those that are there."""
+    """Pictures to files; yields the names of a batch's files when they are there."""
 
     def __init__(self, options: Any, settings: Mapping[str, Any]) -> None:
         self._options, self._settings = options, dict(settings)
@@ -66,39 +73,120 @@ class Write(beam.DoFn):
         """Opens the manifest, once per worker."""
         self._manifest = Manifest(self._options.results_dir, self._settings, overwrite=True)
 
-    def process(self, result: PredictionResult) -> Iterator[str]:
+    def process(self, result: PredictionResult) -> Iterator[list[str]]:
         """Writes one batch."""
-        encoding = encoding_of(self._options)
+        encoding, files = encoding_of(self._options), []
         for items, pictures in result.inference:
             for (job, out), picture in zip(items, pictures, strict=True):
                 write_picture(self._manifest, encoding, job, out, np.asarray(picture))
-                yield out.file
+                files.append(out.file)
+        yield files
 
     def finish_bundle(self) -> None:
         """Writes the manifest's lines that wait."""
         self._manifest.close()
 
 
-def write_all_with_beam(options: Any, settings: Mapping[str, Any], pending: Batch) -> None:
+Seen = tuple[Moments, frozenset[str]]  # of pictures' features, and the pictures' sizes
+
+
+class Measure(beam.DoFn):
+    """Names of a batch's files to what is Seen in them."""
+
+    def __init__(self, options: Any) -> None:
+        self._options = options
+
+    def setup(self) -> None:
+        """Loads the network, once per worker."""
+        self._network = _network_of(self._options)
+
+    def process(self, files: list[str]) -> Iterator[Seen]:
+        """Reads and measures one batch."""
+        pictures = [read_image(os.path.join(self._options.results_dir, file)) for file in files]
+        sizes = frozenset(f"{picture.shape[1]}x{picture.shape[0]}" for picture in pictures)
+        moments = Moments(self._network.dims)
+        if len(sizes) == 1:  # others are refused in the end
+            moments.update(self._network(np.stack(pictures)))
+        yield moments, sizes
+
+
+class Together(beam.CombineFn):
+    """All that is Seen as one."""
+
+    def __init__(self, dims: int) -> None:
+        self._dims = dims
+
+    def create_accumulator(self) -> Seen:
+        """Of no picture."""
+        return Moments(self._dims), frozenset()
+
+    def add_input(self, accumulator: Seen, element: Seen) -> Seen:
+        """With one batch more."""
+        accumulator[0].merge(element[0])
+        return accumulator[0], accumulator[1] | element[1]
+
+    def merge_accumulators(self, accumulators: Iterable[Seen]) -> Seen:
+        """Several as one."""
+        total = self.create_accumulator()
+        for part in accumulators:
+            total = self.add_input(total, part)
+        return total
+
+    def extract_output(self, accumulator: Seen) -> Seen:
+        """The sum itself."""
+        return accumulator
+
+
+def _network_of(options):
+    return InceptionFeatures(options.inception_weights, int(options.eval_dims))
+
+
+def write_all_with_beam(
+    options: Any, settings: Mapping[str, Any], pending: Batch, there: Sequence[str]
+) -> None:
     """Makes and writes the pictures of [(job, output)]; returns when Beam says that all are done.
+
+    there: names of pictures made before, which count in the statistics that `--save_fake_stats` asks for.
 
     ValueError, one line, for what is wrong with a file or for a pipeline that failed.
     """
     size = options.batch_size
-    batches = [pending[start : start + size] for start in range(0, len(pending), size)]
+    network = _network_of(options) if options.save_fake_stats else None  # mistakes are told before any work
     flags = PipelineOptions([f"--runner={options.runner}", *options.beam_option])
     painter = Painter(options.checkpoint_dir, options.precision, size)
     try:
         with beam.Pipeline(options=flags) as pipeline:
-            _ = (
+            written = (
                 pipeline
-                | "batches" >> beam.Create(batches)
+                | "batches" >> beam.Create(_parts(pending, size))
                 | "spread" >> beam.Reshuffle()
                 | "paint" >> RunInference(painter)
                 | "write" >> beam.ParDo(Write(options, settings))
             )
+            if network:
+                before = pipeline | "there" >> beam.Create(_parts(there, size)) | beam.Reshuffle()
+                _ = (
+                    (written, before)
+                    | beam.Flatten()
+                    | "measure" >> beam.ParDo(Measure(options))
+                    | "merge" >> beam.CombineGlobally(Together(network.dims))
+                    | "save" >> beam.Map(_saved, options.save_fake_stats, network.name)
+                )
     except Exception as error:
         found = _MISTAKE.findall(str(error))
         if not found:
             raise
         raise ValueError(found[-1].split(" [while running")[0]) from None
+
+
+def _parts(items, size):
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _saved(seen, path, network):
+    moments, sizes = seen
+    if len(sizes) > 1:
+        raise ValueError(
+            f"--save_fake_stats: pictures of {', '.join(sorted(sizes))} pixels; expected one size (they are there)"
+        )
+    save_statistics(path, moments, network)

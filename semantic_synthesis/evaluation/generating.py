@@ -61,16 +61,18 @@ def generate(options: GenerateOptions) -> int:
     if options.instance_dir == "" and run.instance_maps == "objects":
         raise ValueError("this run was trained with instance maps; give --instance_dir")
     check_styles(run, jobs)
-    pending = [
-        (job, out)
-        for job in jobs
-        for out in job.outputs
-        if not manifest.is_made(out.file, partial(job.facts, out))
-    ]
+    pending: list[tuple[Job, Output]] = []
+    there: list[str] = []
+    for job in jobs:
+        for out in job.outputs:
+            if manifest.is_made(out.file, partial(job.facts, out)):
+                there.append(out.file)
+            else:
+                pending.append((job, out))
     manifest.begin()
     total = sum(len(job.outputs) for job in jobs)
-    if write_elsewhere and pending:
-        write_elsewhere(options, settings(options, weights), pending)
+    if write_elsewhere and (pending or options.save_fake_stats):
+        write_elsewhere(options, settings(options, weights), pending, there)
         logging.info("%s: %d pictures, %d of them new", options.results_dir, total, len(pending))
         return 0
     with tqdm(total=total, initial=total - len(pending), unit="picture", dynamic_ncols=True) as bar:

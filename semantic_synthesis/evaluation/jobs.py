@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from semantic_synthesis import storage
+from semantic_synthesis.evaluation.inception import DIMS
 from semantic_synthesis.evaluation.manifest import checksum, style_seed
 from semantic_synthesis.evaluation.pictures import list_pictures, match_stems, parse_shard
+from semantic_synthesis.evaluation.weight_files import RANDOM
 from semantic_synthesis.inference import Synthesizer
 from semantic_synthesis.options import check_seeds, option
 from semantic_synthesis.pictures import FORMATS, Encoding
@@ -47,6 +49,13 @@ class GenerateOptions:
     )
     runner: str = option("DirectRunner", "Beam's runner.")
     beam_option: tuple = option((), "A flag of Beam's own, for example --direct_num_workers=4.")
+    save_fake_stats: str = option(
+        "", "With Beam: write the statistics of all pictures to this .npz, for evaluate --fake_stats."
+    )
+    inception_weights: str = option("", "With --save_fake_stats: the file, or random; as for evaluate.")
+    eval_dims: str = option(
+        "2048", "With --save_fake_stats: features of the Inception network.", choices=tuple(map(str, DIMS))
+    )
     format: str = option("png", "Format of the pictures; png alone loses nothing.", choices=FORMATS)
     quality: int = option(
         95, "Quality of JPEG and WebP, 1 to 100. JPEG holds colours at half the resolution.", least=1
@@ -74,6 +83,10 @@ def checked(options: Any) -> tuple[int, int]:
         raise ValueError(
             "--style_label_dir without --style_dir; expected the photos of these label maps, too"
         )
+    if options.save_fake_stats and options.engine != "beam":
+        raise ValueError(
+            "--save_fake_stats needs --engine beam; without, evaluate --fake_dir DIR --save_fake_stats FILE writes them"
+        )
     if not 1 <= options.quality <= 100:
         raise ValueError(f"--quality {options.quality}; expected 1 to 100")
     if options.png_compression is not None and not 0 <= options.png_compression <= 9:
@@ -83,7 +96,8 @@ def checked(options: Any) -> tuple[int, int]:
 
 def found_anywhere(options: GenerateOptions) -> GenerateOptions:
     """The options with whole paths, for processes that start in another folder."""
-    names = ("label_dir", "instance_dir", "style_dir", "style_label_dir", "results_dir")
+    names = ["label_dir", "instance_dir", "style_dir", "style_label_dir", "results_dir", "save_fake_stats"]
+    names += ["inception_weights"] if options.inception_weights != RANDOM else []
     paths: dict[str, Any] = {
         name: storage.absolute(path) for name in names if (path := getattr(options, name))
     }
