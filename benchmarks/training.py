@@ -1,6 +1,7 @@
 """SPADE's training step, dense convolutions against label patches, side by side in one process.
 
 python benchmarks/training.py [--full] [--labels FOLDER] [--json FILE]
+python benchmarks/training.py --accumulation  # a batch of 4 in 1, 2 and 4 parts: time and peak memory
 Full width (64 filters in both networks), 183 classes, hinge loss and feature matching, no VGG, Adam.
 """
 
@@ -16,6 +17,7 @@ from semantic_synthesis.methods import make_config
 from semantic_synthesis.training import Trainer
 
 CLASSES = 183
+PARTS = (1, 2, 4)
 VARIANTS = (("dense", "float32"), ("patches", "float32"), ("auto", "float32"), ("patches", "bfloat16"))
 
 
@@ -25,13 +27,13 @@ class NoFiles:
     size = 1000
 
 
-def step_function(form, precision, label):
+def step_function(form, precision, label, parts=1):
     """One training step on a fixed batch, as a function without arguments."""
     batch, height, width = label.shape
     config = make_config(
         class_table={"names": ["class"] * CLASSES}, crop_size=width, aspect_ratio=width / height, batch_size=batch,
         num_upsampling_layers="normal", no_instance=True, no_vgg_loss=True, modulation=form, precision=precision,
-        checkpoint_dir=tempfile.mkdtemp(),
+        checkpoint_dir=tempfile.mkdtemp(), gradient_accumulation=parts,
     )  # fmt: skip
     trainer = Trainer(config, NoFiles(), tf.distribute.get_strategy())
     image = tf.random.stateless_uniform([batch, height, width, 3], [0, 0], -1, 1)
@@ -53,6 +55,18 @@ def table(rows, resident, labels):
     return "\n".join([*lines, "", f"Peak memory, 256x256, batch 1: {memory}."])
 
 
+def accumulation(options):
+    """Prints a line per number of parts."""
+    common = [__file__, "--labels", options.labels, "--one", "patches", "float32", "--batch", "4", "--parts"]
+    memory = {parts: peak_memory_mb([*common, str(parts)], processes=1) for parts in PARTS}
+    label = label_maps(options.labels, 256, 256, 4)
+    steps = {parts: step_function("patches", "float32", label, parts) for parts in PARTS}
+    times = interleaved_medians(steps, options.runs, warm_up=1)
+    print(f"Label maps: {label_source(options.labels)}. Patches, float32, 256x256, batch 4.")
+    for parts in PARTS:
+        print(f"{parts} parts: {times[parts] / times[1]:.2f} of the time, {memory[parts]:.0f} MB at the peak")
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -61,13 +75,18 @@ def main():
     parser.add_argument("--labels", default=str(COCO))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", default="")
+    parser.add_argument("--accumulation", action="store_true", help="only a batch of 4 in parts")
+    parser.add_argument("--batch", type=int, default=1, help="of --one")
+    parser.add_argument("--parts", type=int, default=1, help="of --one")
     parser.add_argument("--one", nargs=2, help="two steps in this form and precision, for the memory figures")
     options = parser.parse_args()
     if options.one:
-        step = step_function(*options.one, label_maps(options.labels, 256, 256, 1))
+        step = step_function(*options.one, label_maps(options.labels, 256, 256, options.batch), options.parts)
         step(), step()
         report_peak_memory()
         return
+    if options.accumulation:
+        return accumulation(options)
     common = [__file__, "--labels", options.labels, "--one"]  # first: these processes need room
     resident = {f"{f} {p}": peak_memory_mb([*common, f, p], processes=1) for f, p in VARIANTS}
     cases = [(256, 256, 1)] + ([(256, 512, 1), (256, 256, 2)] if options.full else [])

@@ -89,6 +89,13 @@ class Config:
     )  # fmt: skip
     # Optimisation
     batch_size: int = _optimisation(1, "Samples per step over all devices.")
+    gradient_accumulation: int = _optimisation(
+        1,
+        "Parts of a batch that are computed one after the other and whose gradients are added up: less memory, batch "
+        "statistics of a part.",
+        least=1,
+        resume=True,
+    )
     total_epochs: int = _optimisation(200, "Training length in epochs.", resume=True)
     decay_epoch: int = _optimisation(
         100, "Epoch at which the linear decay of the learning rate starts.", resume=True

@@ -56,6 +56,18 @@ def test_stop_and_resume_equals_no_stop(name):
     assert len(moved) > len([key for key in whole if key.startswith("model/")]) / 2
 
 
+@some()
+def test_a_batch_in_parts_trains(name, tmp_path):
+    """Every method's batch can be cut; all that is trained moves."""
+    trainer = make_trainer(name, tmp_path, gradient_accumulation=2)
+    before = state_arrays(trainer)
+    losses = train_steps(trainer, 1)
+    assert losses and all(np.isfinite(values).all() for values in losses.values())
+    after = state_arrays(trainer)
+    moved = [key for key in before if key.startswith("model/") and (before[key] != after[key]).any()]
+    assert len(moved) > len([key for key in before if key.startswith("model/")]) / 2
+
+
 @some("spade", "sims")
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real samples here (../shared/data)")
 def test_three_steps_on_real_samples(name, tmp_path):

@@ -290,3 +290,33 @@ def test_a_run_of_other_classes_starts_from_the_rest(finished, tmp_path):
             init_from=str(finished.run_dir),
             num_generator_filters=TINY["num_generator_filters"] + 2,
         )
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_gradients_of_parts_are_those_of_the_batch(parts, tmp_path):
+    """Norms that see one sample alone: losses, gradients (Adam's first moments) and their norms do not change."""
+    found = {}
+    for count in (1, parts):
+        alone = {
+            "norm_G": "spectralspadeinstance3x3",
+            "norm_D": "spectralinstance",
+            "norm_E": "spectralinstance",
+        }
+        trainer = make_trainer(tmp_path / str(count), batch_size=4, gradient_accumulation=count, **alone)
+        losses = train_steps(trainer, 1)
+        norms = {f"norm {name}": float(norm) for name, norm in trainer.gradient_norms.items()}
+        arrays = {name: array for name, array in state_arrays(trainer).items() if name.endswith("momentum")}
+        assert len(arrays) == 31 and all(np.abs(array).max() > 0 for array in arrays.values())
+        found[count] = losses | norms | arrays
+    for name, whole in found[1].items():
+        np.testing.assert_allclose(
+            found[parts][name], whole, rtol=1e-4, atol=1e-5 * (1 + np.abs(whole).max())
+        )
+
+
+def test_parts_divide_the_batch(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"over 1 devices in 3 parts .--gradient_accumulation.; use a multiple of 3"
+    ):
+        make_trainer(tmp_path, batch_size=4, gradient_accumulation=3)
+    assert not list(tmp_path.iterdir())

@@ -59,10 +59,12 @@ class Trainer:
         self, config: Config, dataset: Dataset, strategy: tf.distribute.Strategy, hooks: Sequence[Any] = ()
     ) -> None:
         self.config, self.dataset, self.strategy = config, dataset, strategy
-        replicas = strategy.num_replicas_in_sync
-        if config.batch_size % replicas:
+        replicas, parts = strategy.num_replicas_in_sync, config.gradient_accumulation
+        if config.batch_size % (replicas * parts):
+            of_parts = f" in {parts} parts (--gradient_accumulation)" if parts > 1 else ""
             raise ValueError(
-                f"--batch_size {config.batch_size} does not divide over {replicas} devices; use a multiple"
+                f"--batch_size {config.batch_size} does not divide over {replicas} devices{of_parts}; "
+                f"use a multiple of {replicas * parts}"
             )
         self.hooks = hooks
         self.steps_per_epoch = max(dataset.size / config.batch_size, 1e-9)
@@ -207,18 +209,32 @@ class Trainer:
     def _replica_step(self, batch, objectives):
         # Symbolic gradients, not a tape: two objectives over one forward pass would need a persistent
         # tape, and under one TensorFlow cannot differentiate tf.cond around a custom gradient.
-        replicas = self.strategy.num_replicas_in_sync
-        losses = self.method.compute_losses(batch)
-        updates = []
-        for objective in objectives:
-            total = tf.add_n(list(losses[objective].values())) / replicas
-            variables = self.method.objective_variables(objective)
-            updates.append((tf.gradients(total, [v.value for v in variables]), variables))
+        count = self.config.gradient_accumulation
+        found: list[Any] = []
+        for part in range(count):
+            with tf.control_dependencies(
+                tf.nest.flatten(found[-1:])
+            ):  # so that one part at a time is in memory
+                found.append(self._gradients(_part(batch, part, count), objectives))
+        losses, gradients = found[0] if count == 1 else tf.nest.map_structure(_sum, *found)
+        losses = tf.nest.map_structure(lambda loss: loss / count, losses)
         norms = {}
-        for objective, (gradients, variables) in zip(objectives, updates, strict=True):
-            norms[objective] = tf.linalg.global_norm(gradients) * replicas
-            self.optimizers[objective].apply_gradients(zip(gradients, variables, strict=True))
+        for objective in objectives:
+            variables = self.method.objective_variables(objective)
+            of_all = tf.linalg.global_norm(gradients[objective])
+            norms[objective] = of_all * self.strategy.num_replicas_in_sync
+            self.optimizers[objective].apply_gradients(zip(gradients[objective], variables, strict=True))
         return losses, norms
+
+    def _gradients(self, batch, objectives):
+        """(losses, {objective: its share of the whole batch's gradients}) of this replica's part of a batch."""
+        shares = self.strategy.num_replicas_in_sync * self.config.gradient_accumulation
+        losses, found = self.method.compute_losses(batch), {}
+        for objective in objectives:
+            total = tf.add_n(list(losses[objective].values())) / shares
+            variables = [v.value for v in self.method.objective_variables(objective)]
+            found[objective] = tf.gradients(total, variables)
+        return losses, found
 
     def _step_function(self, objectives):
         """The compiled step that updates the given objectives: distributed batch -> mean losses, gradient norms."""
@@ -364,3 +380,14 @@ class Trainer:
                 f"\nstopping: this step ends and its checkpoint is written to {self.config.checkpoint_dir}\n"
             )
             os.write(2, os.fsencode(text))
+
+
+def _part(batch, number, count):
+    """Part `number` of `count` of a batch; the batch itself where it is the only one."""
+    if count == 1:
+        return batch
+    return tf.nest.map_structure(lambda rows: tf.split(rows, count)[number], batch)
+
+
+def _sum(*parts):
+    return tf.add_n(parts)
