@@ -21,8 +21,14 @@ import tensorflow as tf
 from measuring import COCO, label_source
 from methods import METHODS, has_forms, inference_model, layout_of, print_table, step_function
 
-PICTURES = (("float32", "patches"), ("float32", "dense"), ("exact", "dense"), ("bfloat16", "patches"),
-            ("bfloat16", "dense"), ("bfloat16", "compiled"))  # fmt: skip
+PICTURES = (
+    ("float32", "patches"),
+    ("float32", "dense"),
+    ("exact", "dense"),
+    ("bfloat16", "patches"),
+    ("bfloat16", "dense"),
+    ("bfloat16", "compiled"),
+)
 STEPS = (("float32", "dense"), ("bfloat16", "patches"), ("bfloat16", "dense"))
 
 
@@ -31,9 +37,12 @@ def cases(jobs, names, batches):
     table = {"picture": PICTURES, "step": STEPS}
     return [
         (job, name, precision, form, batch)
-        for job in jobs for name in names for precision, form in table[job] for batch in batches
+        for job in jobs
+        for name in names
+        for precision, form in table[job]
+        for batch in batches
         if form != "patches" or has_forms(name)
-    ]  # fmt: skip
+    ]
 
 
 def function_of(job, name, precision, form, batch, labels):

@@ -124,8 +124,11 @@ def main():
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    beam = ["--engine=beam", "--beam_option=--direct_running_mode=multi_processing",
-            f"--beam_option=--direct_num_workers={options.workers}"]  # fmt: skip
+    beam = [
+        "--engine=beam",
+        "--beam_option=--direct_running_mode=multi_processing",
+        f"--beam_option=--direct_num_workers={options.workers}",
+    ]
     worst = 0.0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -133,8 +136,16 @@ def main():
         print(
             f"plain: {options.count / seconds(started(folder, 'plain'), 'plain'):.1f} pictures/s", flush=True
         )
-        evaluate = [sys.executable, "-m", "semantic_synthesis", "evaluate", "--metrics=fid", *WEIGHTS,
-                    f"--fake_dir={folder}/plain", f"--save_fake_stats={folder}/plain.npz"]  # fmt: skip
+        evaluate = [
+            sys.executable,
+            "-m",
+            "semantic_synthesis",
+            "evaluate",
+            "--metrics=fid",
+            *WEIGHTS,
+            f"--fake_dir={folder}/plain",
+            f"--save_fake_stats={folder}/plain.npz",
+        ]
         subprocess.run(evaluate, cwd=REPOSITORY, check=True, capture_output=True)
         rate = options.count / seconds(started(folder, "beam", *beam), "beam")
         print(f"beam, {options.workers} processes: {rate:.1f} pictures/s", flush=True)

@@ -35,9 +35,14 @@ VARIANTS = (("dense", "float32"), ("patches", "float32"), ("dense", "bfloat16"),
 def generator(form, precision, height, width, **changes):
     """An inference model: full width, random weights, everything folded."""
     options = {
-        "class_table": {"names": ["class"] * CLASSES}, "crop_size": width, "aspect_ratio": width / height,
-        "num_upsampling_layers": "normal", "no_instance": True, "precision": precision, **changes,
-    }  # fmt: skip
+        "class_table": {"names": ["class"] * CLASSES},
+        "crop_size": width,
+        "aspect_ratio": width / height,
+        "num_upsampling_layers": "normal",
+        "no_instance": True,
+        "precision": precision,
+        **changes,
+    }
     if "modulation" in options_of(Config.class_for(changes.get("method", "spade"))):
         options["modulation"] = form
     config = make_config(**options)

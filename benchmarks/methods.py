@@ -47,11 +47,17 @@ def config_of(name, form, precision, **changes):
     """The resolved options of a method at full width."""
     options = {
         "class_table": {"names": [f"class {i}" for i in range(CLASSES)], "unknown": None},
-        "crop_size": SIZE, "aspect_ratio": 1.0,
-        "num_generator_filters": 64, "num_upsampling_layers": "normal", "no_instance": True,
-        "precision": precision, "no_vgg_loss": True, "checkpoint_dir": tempfile.gettempdir(), **METHODS[name],
+        "crop_size": SIZE,
+        "aspect_ratio": 1.0,
+        "num_generator_filters": 64,
+        "num_upsampling_layers": "normal",
+        "no_instance": True,
+        "precision": precision,
+        "no_vgg_loss": True,
+        "checkpoint_dir": tempfile.gettempdir(),
+        **METHODS[name],
         **changes,
-    }  # fmt: skip
+    }
     own = {*options_of(Config.class_for(options["method"])), "class_table"}
     if "modulation" in own:
         options["modulation"] = form
@@ -102,9 +108,9 @@ def pictures(names, labels, runs):
         spade = {p: seconds.get(f"{names[0]} patches {p}", np.nan) for p in ("float32", "bfloat16")}
         print(f"\nPictures of {SIZE}x{SIZE}, batch {batch}; ratios to {names[0]}:\n")
         head = ["method", "float32", "ratio", "bfloat16", "ratio", "dense float32", "dense / patches"]
-        print_table(head if batch == 1 else head[:3], [
-            picture_row(name, seconds, spade, batch) for name in names
-        ])  # fmt: skip
+        print_table(
+            head if batch == 1 else head[:3], [picture_row(name, seconds, spade, batch) for name in names]
+        )
 
 
 def picture_row(name, seconds, spade, batch):
@@ -172,9 +178,10 @@ def memory(names, labels):
     for name in names:
         cells = [
             f"{peak_memory_mb([*common, name, form, 'picture'], processes=1):.0f}"
-            if form == "patches" or has_forms(name) else ""
+            if form == "patches" or has_forms(name)
+            else ""
             for form in FORMS
-        ]  # fmt: skip
+        ]
         for batch in (1, 8):
             try:
                 cells.append(
@@ -200,8 +207,10 @@ def parts(names, labels, runs):
     operations = composed_operations(method)
     functions["composed convolutions alone"] = composed_convolutions(method)
     seconds = interleaved_medians(functions, runs)
-    print(f"\nSCGAN's picture by parts ({operations / 1e9:.0f} GFLOP in composed convolutions, "
-          f"{operations / matrix_peak('float32'):.3f} s at the matrix peak):\n")  # fmt: skip
+    print(
+        f"\nSCGAN's picture by parts ({operations / 1e9:.0f} GFLOP in composed convolutions, "
+        f"{operations / matrix_peak('float32'):.3f} s at the matrix peak):\n"
+    )
     print_table(["part", "seconds"], [[part, f"{value:.3f}"] for part, value in seconds.items()])
 
 

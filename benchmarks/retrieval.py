@@ -51,8 +51,12 @@ def moved(whole, flip, down, right):
     runs = runs[inside].astype(np.int32)
     area = np.bincount(item, runs[:, 2] - runs[:, 1], len(whole.kind)).astype(np.int32)
     box = np.zeros_like(whole.box)
-    for column, values, best in ((0, runs[:, 0], np.minimum), (1, runs[:, 1], np.minimum),
-                                 (2, runs[:, 0] + 1, np.maximum), (3, runs[:, 2], np.maximum)):  # fmt: skip
+    for column, values, best in (
+        (0, runs[:, 0], np.minimum),
+        (1, runs[:, 1], np.minimum),
+        (2, runs[:, 0] + 1, np.maximum),
+        (3, runs[:, 2], np.maximum),
+    ):
         found = np.full(len(whole.kind), SIZE if best is np.minimum else 0)
         best.at(found, item, values)
         box[:, column] = found
@@ -60,11 +64,18 @@ def moved(whole, flip, down, right):
     if flip:
         shape, grid = shape[:, :, ::-1], grid[:, :, ::-1]
     found = BankArrays(
-        shifted(grid, dy // GRID, dx // GRID, "edge"), whole.kind, whole.photo, whole.number, area, box, runs,
+        shifted(grid, dy // GRID, dx // GRID, "edge"),
+        whole.kind,
+        whole.photo,
+        whole.number,
+        area,
+        box,
+        runs,
         np.concatenate([[0], np.cumsum(np.bincount(item, minlength=len(whole.kind)))]),
-        np.zeros((0, 3), np.int32), np.zeros(len(whole.kind) + 1, np.int64),
+        np.zeros((0, 3), np.int32),
+        np.zeros(len(whole.kind) + 1, np.int64),
         shifted(shape, down, right, "constant").reshape(-1, 512),
-    )  # fmt: skip
+    )
     return found.rows(np.flatnonzero(2 * area > whole.area))
 
 
@@ -127,8 +138,10 @@ def main():
     config = data.resolve(SIMSConfig(dataset_mode="scenes", crop_size=SIZE))
     groups = ClassGroups.of(data.ClassTable.from_dict(config.class_table), config.class_groups)
     whole = real_segments(options.scenes, config, groups)
-    print(f"{len(whole.kind)} segments of {options.scenes} rendered scenes; {options.queries} queries at once, "
-          f"shortlist {config.shortlist}, context weight {config.context_weight}\n")  # fmt: skip
+    print(
+        f"{len(whole.kind)} segments of {options.scenes} rendered scenes; {options.queries} queries at once, "
+        f"shortlist {config.shortlist}, context weight {config.context_weight}\n"
+    )
     print(
         "| segments | memory | opened in | search | brute force | recall in the top ten | peak of the process |"
     )
@@ -162,8 +175,11 @@ def measure(arrays, config, groups, options):
     peak = next(
         line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
     )
-    print(f"| {len(arrays.kind)} | {bank.bytes / 1e6:.0f} MB | {opened:.1f} s | {seconds:.3f} s | {brute:.1f} s "
-          f"| {recall:.4f} | {int(peak.split()[1]) / 1024:.0f} MB |", flush=True)  # fmt: skip
+    print(
+        f"| {len(arrays.kind)} | {bank.bytes / 1e6:.0f} MB | {opened:.1f} s | {seconds:.3f} s | {brute:.1f} s "
+        f"| {recall:.4f} | {int(peak.split()[1]) / 1024:.0f} MB |",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

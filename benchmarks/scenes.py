@@ -87,10 +87,15 @@ class RealScores(Scores):
 
     def row(self, size, count):
         return {
-            "run": "real", "method": "-", "size": f"{size[1]}x{size[0]}", "layouts": count,
-            "mIoU": self.confusion.mean_iou, "mIoU ratio": 1.0,
-            "pixel accuracy": self.confusion.pixel_accuracy, "distance": self.floor,
-        }  # fmt: skip
+            "run": "real",
+            "method": "-",
+            "size": f"{size[1]}x{size[0]}",
+            "layouts": count,
+            "mIoU": self.confusion.mean_iou,
+            "mIoU ratio": 1.0,
+            "pixel accuracy": self.confusion.pixel_accuracy,
+            "distance": self.floor,
+        }
 
 
 def score_run(run, judge, real, count, samples, diverse):
@@ -117,12 +122,18 @@ def score_run(run, judge, real, count, samples, diverse):
     confusion = scores["random"].confusion
     found = {
         "run": os.path.basename(os.path.normpath(run.config.checkpoint_dir)),
-        "method": run.config.method, "size": f"{run.size[1]}x{run.size[0]}", "layouts": count,
-        "mIoU": confusion.mean_iou, "mIoU ratio": confusion.mean_iou / real.confusion.mean_iou,
-        "pixel accuracy": confusion.pixel_accuracy, "distance": scores["random"].distance(real),
-        **styles, "ms per image": milliseconds(run), "parameters": generator_parameters(run),
+        "method": run.config.method,
+        "size": f"{run.size[1]}x{run.size[0]}",
+        "layouts": count,
+        "mIoU": confusion.mean_iou,
+        "mIoU ratio": confusion.mean_iou / real.confusion.mean_iou,
+        "pixel accuracy": confusion.pixel_accuracy,
+        "distance": scores["random"].distance(real),
+        **styles,
+        "ms per image": milliseconds(run),
+        "parameters": generator_parameters(run),
         "weights sha256": run_sha256(run.config.checkpoint_dir)[:12],
-    }  # fmt: skip
+    }
     if "photo" in scores:
         found["mIoU ratio, photo"] = scores["photo"].confusion.mean_iou / real.confusion.mean_iou
         found["distance, photo"] = scores["photo"].distance(real)
@@ -270,9 +281,12 @@ def main():
         "layouts": f"scenes {HELD_OUT_SEED} to {HELD_OUT_SEED + options.count - 1}",
         "floor": f"scenes {HELD_OUT_SEED + options.count} to {HELD_OUT_SEED + 2 * options.count - 1}",
         "styles": "random, seed = row; diversity: samples * row + 0, 1, ...",
-        "samples": options.samples, "layouts for diversity": options.diverse,
-        "judge sha256": judge.sha256, "judge resize": judge.resize, "precision": "float32",
-    }  # fmt: skip
+        "samples": options.samples,
+        "layouts for diversity": options.diverse,
+        "judge sha256": judge.sha256,
+        "judge resize": judge.resize,
+        "precision": "float32",
+    }
     write_json(f"{options.out}.json", {"protocol": protocol, "rows": rows})
     write_png(f"{options.out}.png", picture_sheet(runs, runs[0].size))
 

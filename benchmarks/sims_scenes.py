@@ -103,9 +103,11 @@ def order_verdicts(method, batch):
     front, known, rule = ordering.front_class(kinds, medians, groups)
     logits = method.order(composer.order_input(kind, segments, found))
     columns = {
-        "network": ordering.verdicts(logits, kinds) > 0, "depth": medians[:, 0] <= medians[:, 1],
-        "asked": front == kinds[:, 1], "rule": rule,
-    }  # fmt: skip
+        "network": ordering.verdicts(logits, kinds) > 0,
+        "depth": medians[:, 0] <= medians[:, 1],
+        "asked": front == kinds[:, 1],
+        "rule": rule,
+    }
     return {name: values.numpy()[known.numpy()] for name, values in columns.items()}
 
 
@@ -114,12 +116,15 @@ def order_row(found):
     network, asked, free = found["network"], found["asked"], ~found["rule"]
     against = free & ~found["depth"]
     return {
-        "pairs": len(network), "network": float((network == asked).mean()),
-        "classes": float(asked.mean()), "free pairs": int(free.sum()),
+        "pairs": len(network),
+        "network": float((network == asked).mean()),
+        "classes": float(asked.mean()),
+        "free pairs": int(free.sum()),
         "network, free": float((network == found["depth"])[free].mean()),
-        "classes, free": float(found["depth"][free].mean()), "against the classes": int(against.sum()),
+        "classes, free": float(found["depth"][free].mean()),
+        "against the classes": int(against.sum()),
         "network among these": float((~network)[against].mean()),
-    }  # fmt: skip
+    }
 
 
 # Transformation
@@ -135,9 +140,10 @@ def overlaps(practice, network, batch):
     kinds = tf.repeat(kind, tf.shape(place)[0], axis=0)
     theta = network(composer.transformation_input(picture, place, kinds))
     ways = {
-        "untouched": moved, "moved": moved_masks(moved, theta),
+        "untouched": moved,
+        "moved": moved_masks(moved, theta),
         "by whole pixels": moved_masks(moved, round_theta(theta)),
-    }  # fmt: skip
+    }
     return {name: iou(masks.numpy(), place.numpy()) for name, masks in ways.items()}
 
 
@@ -172,9 +178,14 @@ def main():
     batches = [scene_batch(row, run.size) for row in range(options.count)]
     pixels = [canvas_pixels(run, batch, options.seed) for batch in batches]
     total = options.count * run.size[0] * run.size[1]
-    print(table([{"canvas": f"{options.count} layouts"} | {
-        name: sum(part[name] for part in pixels) / total for name in pixels[0]
-    }]))  # fmt: skip
+    print(
+        table(
+            [
+                {"canvas": f"{options.count} layouts"}
+                | {name: sum(part[name] for part in pixels) / total for name in pixels[0]}
+            ]
+        )
+    )
     if method.order is not None:
         verdicts = joined([order_verdicts(method, batch) for batch in batches])
         print("\n" + table([{"order": "accuracy"} | order_row(verdicts)]))

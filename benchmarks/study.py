@@ -66,8 +66,15 @@ METHODS = {
 }  # fmt: skip
 DISCRIMINATORS = ("multiscale", "fpse", "segmentation")
 CELLS = [f"{method}:{netD}" for netD in DISCRIMINATORS for method in METHODS]
-SHOWN = ("mIoU ratio", "distance", "mIoU ratio, photo", "distance, photo", "diversity", "diversity in instances",
-         "ms per image")  # fmt: skip
+SHOWN = (
+    "mIoU ratio",
+    "distance",
+    "mIoU ratio, photo",
+    "distance, photo",
+    "diversity",
+    "diversity in instances",
+    "ms per image",
+)
 
 
 def flags_of(cell, seed, folder):
@@ -75,8 +82,15 @@ def flags_of(cell, seed, folder):
     method, netD = cell.split(":")
     # Nothing ties a picture to its photo without feature matching, so an encoder would learn nothing.
     unpaired = ["--prior_share=1"] if netD == "segmentation" and method != "oasis" else []
-    return [*COMMON, *METHODS[method], f"--method={method}", f"--netD={netD}", *unpaired, f"--seed={seed}",
-            f"--checkpoint_dir={folder}"]  # fmt: skip
+    return [
+        *COMMON,
+        *METHODS[method],
+        f"--method={method}",
+        f"--netD={netD}",
+        *unpaired,
+        f"--seed={seed}",
+        f"--checkpoint_dir={folder}",
+    ]
 
 
 def train(cell, seed, folder, state, minutes, keep):

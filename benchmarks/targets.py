@@ -19,8 +19,14 @@ from semantic_synthesis.inference import load_run
 from semantic_synthesis.serving import targets
 from semantic_synthesis.serving.export import ExportOptions, export
 
-FORMS = [("lite", "float32"), ("lite", "float16"), ("lite", "int8"), ("onnx", "float32"), ("onnx", "float16"),
-         ("xla", "float32")]  # fmt: skip
+FORMS = [
+    ("lite", "float32"),
+    ("lite", "float16"),
+    ("lite", "int8"),
+    ("onnx", "float32"),
+    ("onnx", "float16"),
+    ("xla", "float32"),
+]
 
 
 def megabytes(path):

@@ -31,10 +31,18 @@ def step_function(form, precision, label, parts=1):
     """One training step on a fixed batch, as a function without arguments."""
     batch, height, width = label.shape
     config = make_config(
-        class_table={"names": ["class"] * CLASSES}, crop_size=width, aspect_ratio=width / height, batch_size=batch,
-        num_upsampling_layers="normal", no_instance=True, no_vgg_loss=True, modulation=form, precision=precision,
-        checkpoint_dir=tempfile.mkdtemp(), gradient_accumulation=parts,
-    )  # fmt: skip
+        class_table={"names": ["class"] * CLASSES},
+        crop_size=width,
+        aspect_ratio=width / height,
+        batch_size=batch,
+        num_upsampling_layers="normal",
+        no_instance=True,
+        no_vgg_loss=True,
+        modulation=form,
+        precision=precision,
+        checkpoint_dir=tempfile.mkdtemp(),
+        gradient_accumulation=parts,
+    )
     trainer = Trainer(config, NoFiles(), tf.distribute.get_strategy())
     image = tf.random.stateless_uniform([batch, height, width, 3], [0, 0], -1, 1)
     example = {"image": image, "label": tf.constant(label), "row": tf.range(batch, dtype=tf.int64)}

@@ -112,10 +112,17 @@ def difference(label):
 def step_config(form, height, width):
     """The Config of a training of SPADE at full width, batch 1, without VGG."""
     return make_config(
-        class_table={"names": ["class"] * CLASSES}, crop_size=width, aspect_ratio=width / height, batch_size=1,
-        num_upsampling_layers="normal", no_instance=True, no_vgg_loss=True, modulation="patches", convolutions=form,
+        class_table={"names": ["class"] * CLASSES},
+        crop_size=width,
+        aspect_ratio=width / height,
+        batch_size=1,
+        num_upsampling_layers="normal",
+        no_instance=True,
+        no_vgg_loss=True,
+        modulation="patches",
+        convolutions=form,
         checkpoint_dir=tempfile.mkdtemp(),
-    )  # fmt: skip
+    )
 
 
 def step_ratio(label, runs):

@@ -56,7 +56,7 @@ class Config:
         "Text file with the raw label values, comma-separated; the i-th value becomes class i; or CVAT's labelmap.txt "
         "(custom).",
         role="network",
-    )  # fmt: skip
+    )
     pairing_check: bool = _data(True, "Check that photos and label maps pair by stem.")
     prob_dataset: float = _data(1.0, "Share of the dataset drawn per epoch, in (0, 1].", role="training")
     max_dataset_size: int = _data(0, "Use only the first N samples; 0 means all.", role="training")
@@ -68,10 +68,13 @@ class Config:
         role="training",
     )
     preprocess_mode: str = _data(
-        None, "How a sample gets its size before the crop.",
+        None,
+        "How a sample gets its size before the crop.",
         choices=("resize_and_crop", "crop", "scale_width_and_crop", "scale_shortside_and_crop", "fixed"),
-        kind=str, role="training", fallback="resize_and_crop",
-    )  # fmt: skip
+        kind=str,
+        role="training",
+        fallback="resize_and_crop",
+    )
     img_height: int = _data(
         None, "Height after the resize of resize_and_crop and scale_*.", kind=int, role="training"
     )
@@ -84,9 +87,12 @@ class Config:
     )
     no_flip: bool = _data(False, "Do not mirror samples at random.", role="training")
     no_instance: bool = _data(
-        None, "Use no instance maps: no instance edges, and regions are the classes.", kind=bool,
-        role="network", fallback=True,
-    )  # fmt: skip
+        None,
+        "Use no instance maps: no instance edges, and regions are the classes.",
+        kind=bool,
+        role="network",
+        fallback=True,
+    )
     # Optimisation
     batch_size: int = _optimisation(1, "Samples per step over all devices.")
     gradient_accumulation: int = _optimisation(
@@ -115,13 +121,17 @@ class Config:
         "float32", "Arithmetic of the networks.", choices=("float32", "bfloat16"), role="run"
     )
     convolutions: str = _optimisation(
-        "auto", "How wide 3x3 convolutions are computed: by Winograd's algorithm where that is faster, or directly.",
-        choices=("auto", "direct"), role="run",
-    )  # fmt: skip
+        "auto",
+        "How wide 3x3 convolutions are computed: by Winograd's algorithm where that is faster, or directly.",
+        choices=("auto", "direct"),
+        role="run",
+    )
     distribute: str = _optimisation(
-        "mirrored", "Device strategy; multi_worker reads TF_CONFIG.",
-        choices=("none", "mirrored", "multi_worker"), role="run",
-    )  # fmt: skip
+        "mirrored",
+        "Device strategy; multi_worker reads TF_CONFIG.",
+        choices=("none", "mirrored", "multi_worker"),
+        role="run",
+    )
     seed: int = _optimisation(0, "Seed of initial weights, sample order, augmentation and styles.", least=0)
     # Evaluation during training
     train_eval: bool = _evaluation(

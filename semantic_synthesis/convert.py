@@ -43,9 +43,10 @@ class _Common:
         False, "custom: the last class is the unknown one, of raw value 255 (flag of the original)."
     )
     entry: str = option(
-        "", "Which network to take of a file that holds several of a kind, for example g_ema; default: the one of "
+        "",
+        "Which network to take of a file that holds several of a kind, for example g_ema; default: the one of "
         "averaged weights.",
-    )  # fmt: skip
+    )
     unknown_last: bool = option(
         False,
         "The original has the dataset's unknown class as its last channel, where this project has it elsewhere "
@@ -78,15 +79,27 @@ def _convert_options():
         default = "" if one.default == "" else None
         only = "" if len(owners[name]) == len(METHODS) else f" ({', '.join(owners[name])})"
         fields.append(
-            (name, about["kind"], option(
-                default, about["help"] + only, about["choices"], about["kind"],
-                group="Options, where files and dataset do not tell them",
-            ))
-        )  # fmt: skip
+            (
+                name,
+                about["kind"],
+                option(
+                    default,
+                    about["help"] + only,
+                    about["choices"],
+                    about["kind"],
+                    group="Options, where files and dataset do not tell them",
+                ),
+            )
+        )
     return dataclasses.make_dataclass(
-        "ConvertOptions", fields, bases=(_Common,), frozen=True,
-        namespace={"__doc__": "Options of `convert`; what is left open is read off the files or the dataset."},
-    )  # fmt: skip
+        "ConvertOptions",
+        fields,
+        bases=(_Common,),
+        frozen=True,
+        namespace={
+            "__doc__": "Options of `convert`; what is left open is read off the files or the dataset."
+        },
+    )
 
 
 ConvertOptions = _convert_options()
@@ -98,10 +111,16 @@ def main(options: Any) -> int:
     config = Config.load(run_dir)
     logging.info(
         "%s: %s run, %d classes%s, %s%dx%d pixels (%s); next: test_one.py --checkpoint_dir %s",
-        run_dir, config.method, config.num_classes,
-        "" if config.no_instance else " and instance maps", _network_text(config),
-        config.crop_size, config.crop_height, _size_text(options, config), run_dir,
-    )  # fmt: skip
+        run_dir,
+        config.method,
+        config.num_classes,
+        "" if config.no_instance else " and instance maps",
+        _network_text(config),
+        config.crop_size,
+        config.crop_height,
+        _size_text(options, config),
+        run_dir,
+    )
     return 0
 
 
@@ -126,13 +145,14 @@ def _network_text(config):
 
 
 COMMAND = Command(
-    ConvertOptions, main,
+    ConvertOptions,
+    main,
     "convert --method spade --dataset_mode ade20k --source latest_net_G.pth\n"
     "  convert --method inade --dataset_mode cityscapes --source best_net_G.pth\n"
     "      --encoder best_net_IE.pth\n"
     "  convert --method spade --dataset_mode custom --source latest_net_G.pth\n"
     "      --encoder latest_net_E.pth --no_instance --crop_size 256 --aspect_ratio 1",
-)  # fmt: skip
+)
 
 
 def convert(options: Any) -> str:

@@ -190,8 +190,12 @@ def _product(inputs, attributes, output):
 
 
 _FLOPS = {
-    "Conv2D": _convolution, "Conv2DBackpropInput": _transposed, "DepthwiseConv2dNative": _depthwise,
-    "MatMul": _product, "BatchMatMulV2": _product, "BatchMatMulV3": _product,
-}  # fmt: skip
+    "Conv2D": _convolution,
+    "Conv2DBackpropInput": _transposed,
+    "DepthwiseConv2dNative": _depthwise,
+    "MatMul": _product,
+    "BatchMatMulV2": _product,
+    "BatchMatMulV3": _product,
+}
 
 COMMAND = Command(DescribeOptions, describe, "describe demo_spade", argument="checkpoint_dir")

@@ -8,13 +8,19 @@ from pathlib import Path
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _PACKED = {
-    b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"7z\xbc\xaf'\x1c": "7-Zip", b"Rar!\x1a\x07": "RAR",
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"7z\xbc\xaf'\x1c": "7-Zip",
+    b"Rar!\x1a\x07": "RAR",
     b"(\xb5/\xfd": "Zstandard",
-}  # fmt: skip
+}
 _OTHERS = {
-    b"\x89HDF\r\n\x1a\n": "an HDF5 file (weights of Keras)", b"\x89PNG\r\n": "a PNG picture",
-    b"\xff\xd8\xff": "a JPEG picture", b"%PDF": "a PDF document",
-}  # fmt: skip
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file (weights of Keras)",
+    b"\x89PNG\r\n": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"%PDF": "a PDF document",
+}
 _TITLE = re.compile(r"<title[^>]*>([^<]*)</title>|<(?:Code|Message)>([^<]*)<", re.I)
 _SHOWN = 3
 

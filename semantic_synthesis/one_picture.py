@@ -27,13 +27,15 @@ class OneOptions:
     )
     instance_filename: str = option("", "Instance map, for runs trained with one.")
     style_filename: str = option(
-        "", "Photo whose style the picture takes; PHOTO,LABELMAP where the run reads styles by class or region and "
+        "",
+        "Photo whose style the picture takes; PHOTO,LABELMAP where the run reads styles by class or region and "
         "the photo shows another layout; empty: random styles.",
-    )  # fmt: skip
+    )
     restyle: tuple = option(
-        (), "PART=SOURCE[@SHARE], may be repeated: all, class:NAME, instance:ID or picture takes its style from "
+        (),
+        "PART=SOURCE[@SHARE], may be repeated: all, class:NAME, instance:ID or picture takes its style from "
         "seed:N, PHOTO or PHOTO,LABELMAP; @0.5 goes half the way; class:NAME/3-4 means layers 3 and 4 alone.",
-    )  # fmt: skip
+    )
     provenance: bool = option(
         False, "Also write <map>_provenance.png and .json: which photos the parts of the picture come from."
     )
@@ -134,5 +136,7 @@ def _run(options):
 
 
 COMMAND = Command(
-    OneOptions, _run, "one --checkpoint_dir demo_spade --label_filename map.png\n      --style_filename photo.jpg",
-)  # fmt: skip
+    OneOptions,
+    _run,
+    "one --checkpoint_dir demo_spade --label_filename map.png\n      --style_filename photo.jpg",
+)

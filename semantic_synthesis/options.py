@@ -46,9 +46,15 @@ def option(
     kind = kind or type(default)
     least = 0 if least is None and kind is int and role == "network" else least
     about = {
-        "help": text, "choices": choices, "kind": kind, "role": role, "group": group, "least": least,
-        "resume": role == "run" if resume is None else resume, "fallback": fallback,
-    }  # fmt: skip
+        "help": text,
+        "choices": choices,
+        "kind": kind,
+        "role": role,
+        "group": group,
+        "least": least,
+        "resume": role == "run" if resume is None else resume,
+        "fallback": fallback,
+    }
     return field(default=default, metadata=about)
 
 
@@ -162,8 +168,10 @@ def define_flags(options: Any, defaults: bool = True) -> None:
         else:
             define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}[kind]
             least = one.metadata["least"]
-            limits = {int: {"lower_bound": SMALLEST if least is None else least, "upper_bound": LARGEST},
-                      float: {"lower_bound": least}}.get(kind, {})  # fmt: skip
+            limits = {
+                int: {"lower_bound": SMALLEST if least is None else least, "upper_bound": LARGEST},
+                float: {"lower_bound": least},
+            }.get(kind, {})
             define(name, default, text, **limits)
 
 

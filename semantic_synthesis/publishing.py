@@ -19,9 +19,10 @@ class PublishOptions:
     to: str = option("", "New run folder.")
     weights_dtype: str = option("float16", "Storage of the weights.", choices=("float16", "float32"))
     format: str = option(
-        "npz", "File of the weights: weights.npz, or model.safetensors, which other programs read by name.",
+        "npz",
+        "File of the weights: weights.npz, or model.safetensors, which other programs read by name.",
         choices=("npz", "safetensors"),
-    )  # fmt: skip
+    )
 
 
 def publish(options: Any) -> int:
@@ -52,5 +53,7 @@ def publish(options: Any) -> int:
 
 
 COMMAND = Command(
-    PublishOptions, publish, "publish --checkpoint_dir checkpoints/mine --to mine_small",
-)  # fmt: skip
+    PublishOptions,
+    publish,
+    "publish --checkpoint_dir checkpoints/mine --to mine_small",
+)

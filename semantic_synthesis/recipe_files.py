@@ -78,9 +78,15 @@ def read_recipe(path: str | Path) -> Recipe:
     config = _config(methods[0], flags, path)
     said = _paragraphs(head)
     return Recipe(
-        path, head[0] if head else "", commands, said.get("Cost", ""), said.get("Expected", ""), said.get("Note", ""),
-        methods, config,
-    )  # fmt: skip
+        path,
+        head[0] if head else "",
+        commands,
+        said.get("Cost", ""),
+        said.get("Expected", ""),
+        said.get("Note", ""),
+        methods,
+        config,
+    )
 
 
 def _paragraphs(head):

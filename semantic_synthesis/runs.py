@@ -294,9 +294,10 @@ def inference_options(methods: Iterable[type[Method]]) -> dict[str, dataclasses.
     for method in methods:
         own = method_options(method.config_class)
         found |= {
-            n: o for n, o in own.items()
+            n: o
+            for n, o in own.items()
             if o.metadata["role"] == "run" and o.metadata["choices"] and n not in found
-        }  # fmt: skip
+        }
     return found
 
 

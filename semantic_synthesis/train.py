@@ -63,5 +63,8 @@ def _asked_config():
 
 
 COMMAND = Command(
-    OPTIONS, train, "train --image_dir photos --label_dir labels --checkpoint_dir checkpoints/mine", _asked_config,
-)  # fmt: skip
+    OPTIONS,
+    train,
+    "train --image_dir photos --label_dir labels --checkpoint_dir checkpoints/mine",
+    _asked_config,
+)

@@ -20,9 +20,14 @@ from PIL import Image
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 MARKUP = "<img src=x onerror=alert(1)>"  # the name of a class
 ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--no-proxy-server",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-proxy-server",
+]
 
 
 def free_port():
@@ -69,8 +74,11 @@ class Page:
 
     def __init__(self, browser, url, model=None, scale=1, size=(1440, 860), **context):
         self.context = browser.new_context(
-            viewport={"width": size[0], "height": size[1]}, device_scale_factor=scale, accept_downloads=True, **context
-        )  # fmt: skip
+            viewport={"width": size[0], "height": size[1]},
+            device_scale_factor=scale,
+            accept_downloads=True,
+            **context,
+        )
         self.page, self.url, self.asked, self.said = self.context.new_page(), url, [], []
         self.page.on("request", lambda request: self.asked.append((request.url, request.post_data)))
         self.page.on(
@@ -139,8 +147,11 @@ class Page:
         if tool:
             self.page.click(f'#tools [data-tool="{tool}"]')
         if size:
-            self.run("size => { const one = document.getElementById('size'); one.value = size;"
-                     "one.dispatchEvent(new Event('input')); }", size)  # fmt: skip
+            self.run(
+                "size => { const one = document.getElementById('size'); one.value = size;"
+                "one.dispatchEvent(new Event('input')); }",
+                size,
+            )
         for key in modifiers:
             self.page.keyboard.down(key)
         self.page.mouse.move(*self.at(*points[0]))

@@ -28,10 +28,12 @@ RUNS = {
     "composed": {"method": "scgan", "use_vae": True, "num_routing_filters": 4, "num_entry_filters": 3},
     "noise": {"method": "oasis", "no_instance": False, "z_dim": 3},
     "levels": {
-        "method": "clvae", "encoder_size": 128, "modulation": "dense",
+        "method": "clvae",
+        "encoder_size": 128,
+        "modulation": "dense",
         "class_table": catalogue.describe("ade20k").table.to_dict(),
     },
-}  # fmt: skip
+}
 
 
 @functools.cache

@@ -225,9 +225,14 @@ def state_arrays(trainer):
 
 # Options of the runs that tests/workers/two_devices.py compares; whole: the product's own generator.
 _ALL = {
-    "use_vae": True, "ema_decay": 0.9, "batch_size": 4, "crop_size": 16, "encoder_size": 8,
-    "num_discriminators": 1, "num_discriminator_layers": 2,
-}  # fmt: skip
+    "use_vae": True,
+    "ema_decay": 0.9,
+    "batch_size": 4,
+    "crop_size": 16,
+    "encoder_size": 8,
+    "num_discriminators": 1,
+    "num_discriminator_layers": 2,
+}
 _WHOLE = {**_ALL, "crop_size": 32, "num_discriminators": 2, "num_discriminator_layers": 3, "whole": True}
 DISTRIBUTION_CASES = {
     "auto": {**_ALL, "modulation": "auto", "no_instance": False},

@@ -30,18 +30,23 @@ def _convolution(name, out, into, size, bias):
     found = {f"{name}.bias": (out,)} if bias else {}
     rows = into * size * size
     return found | {
-        f"{name}.weight_orig": (out, into, size, size), f"{name}.weight_u": (out,), f"{name}.weight_v": (rows,),
-    }  # fmt: skip
+        f"{name}.weight_orig": (out, into, size, size),
+        f"{name}.weight_u": (out,),
+        f"{name}.weight_v": (rows,),
+    }
 
 
 def _norm(name, channels, classes, noise):
     statistics = f"{name}.param_free_norm"
     return {
-        f"{name}.weight": (classes, channels, 2), f"{name}.bias": (classes, channels, 2),
-        f"{statistics}.running_mean": (channels,), f"{statistics}.running_var": (channels,),
+        f"{name}.weight": (classes, channels, 2),
+        f"{name}.bias": (classes, channels, 2),
+        f"{statistics}.running_mean": (channels,),
+        f"{statistics}.running_var": (channels,),
         f"{statistics}.num_batches_tracked": (),
-        f"{name}.fc_noise.weight": (channels, noise), f"{name}.fc_noise.bias": (channels,),
-    }  # fmt: skip
+        f"{name}.fc_noise.weight": (channels, noise),
+        f"{name}.fc_noise.bias": (channels,),
+    }
 
 
 def generator_shapes(filters, classes, noise, z, cells):
@@ -66,11 +71,19 @@ def generator_shapes(filters, classes, noise, z, cells):
 def encoder_shapes(f, noise):
     """{tensor name: shape} of the instance encoder."""
     convolutions = {
-        "layer1": (f, 3), "layer2": (2 * f, f), "layer3": (4 * f, 2 * f), "layer4": (8 * f, 4 * f),
-        "middle": (4 * f, 8 * f), "up1": (2 * f, 8 * f), "up2": (f, 4 * f), "up3": (f, 2 * f),
-        "scale_conv_mu": (noise, f), "scale_conv_var": (noise, f), "bias_conv_mu": (noise, f),
+        "layer1": (f, 3),
+        "layer2": (2 * f, f),
+        "layer3": (4 * f, 2 * f),
+        "layer4": (8 * f, 4 * f),
+        "middle": (4 * f, 8 * f),
+        "up1": (2 * f, 8 * f),
+        "up2": (f, 4 * f),
+        "up3": (f, 2 * f),
+        "scale_conv_mu": (noise, f),
+        "scale_conv_var": (noise, f),
+        "bias_conv_mu": (noise, f),
         "bias_conv_var": (noise, f),
-    }  # fmt: skip
+    }
     found = {}
     for name, (out, into) in convolutions.items():
         found |= {f"{name}.weight": (out, into, 3, 3), f"{name}.bias": (out,)}

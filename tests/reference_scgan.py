@@ -193,9 +193,11 @@ def gates(x, experts, kind, temperature, detach=False):
     logits = pooled.reshape(batch, height, width, experts).permute(0, 3, 1, 2)
     logits = (logits.detach() if detach else logits) * temperature
     return {
-        "softmax": lambda r: r.softmax(1), "sigmoid": torch.sigmoid, "hardtanh": lambda r: r.clamp(-1, 1),
+        "softmax": lambda r: r.softmax(1),
+        "sigmoid": torch.sigmoid,
+        "hardtanh": lambda r: r.clamp(-1, 1),
         "none": lambda r: r,
-    }[kind](logits)  # fmt: skip
+    }[kind](logits)
 
 
 def _composed_conv(net, name, x, r):

@@ -148,9 +148,12 @@ def vgg16_features():
 def alexnet_features():
     pool = [nn.MaxPool2d(3, 2) for _ in range(3)]
     convs = [
-        nn.Conv2d(3, 64, 11, 4, 2), nn.Conv2d(64, 192, 5, padding=2), nn.Conv2d(192, 384, 3, padding=1),
-        nn.Conv2d(384, 256, 3, padding=1), nn.Conv2d(256, 256, 3, padding=1),
-    ]  # fmt: skip
+        nn.Conv2d(3, 64, 11, 4, 2),
+        nn.Conv2d(64, 192, 5, padding=2),
+        nn.Conv2d(192, 384, 3, padding=1),
+        nn.Conv2d(384, 256, 3, padding=1),
+        nn.Conv2d(256, 256, 3, padding=1),
+    ]
     relu = [nn.ReLU(inplace=True) for _ in range(5)]
     return nn.Sequential(
         convs[0], relu[0], pool[0], convs[1], relu[1], pool[1], convs[2], relu[2], convs[3], relu[3],

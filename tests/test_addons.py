@@ -33,9 +33,11 @@ def cases(tmp_path_factory):
     rng = np.random.default_rng(0)
     given = {
         "x": rng.normal(size=(2, 24, 20, 16)) * rng.uniform(0.2, 3, 16) + rng.normal(size=16),
-        "conv": rng.normal(size=(3, 3, 16, 12)) * 0.1, "conv_u": rng.normal(size=12),
-        "dense": rng.normal(size=(16, 10)) * 0.3, "dense_u": rng.normal(size=10),
-    }  # fmt: skip
+        "conv": rng.normal(size=(3, 3, 16, 12)) * 0.1,
+        "conv_u": rng.normal(size=12),
+        "dense": rng.normal(size=(16, 10)) * 0.3,
+        "dense_u": rng.normal(size=10),
+    }
     given = {name: array.astype(np.float32) for name, array in given.items()}
     folder = tmp_path_factory.mktemp("addons")
     np.savez(folder / "given.npz", **given, iterations=ITERATIONS)

@@ -50,7 +50,10 @@ def one_hot(axis):
 
 
 MAPS = {
-    "as cv2.imread opens it": (np.stack([IDS] * 3, -1), ["label: array of shape (128, 128, 3)", "ids [h,w]", "cv2"]),
+    "as cv2.imread opens it": (
+        np.stack([IDS] * 3, -1),
+        ["label: array of shape (128, 128, 3)", "ids [h,w]", "cv2"],
+    ),
     "channel axis": (IDS[..., None], ["(128, 128, 1)", "ids [h,w] or [N,h,w]", "one channel"]),
     "batch with channels": (IDS[None, ..., None], ["(1, 128, 128, 1)", "one channel"]),
     "RGBA": (np.stack([IDS] * 4, -1), ["(128, 128, 4)"]),
@@ -67,7 +70,7 @@ MAPS = {
     "text": (np.full((8, 8), "sky"), ["label: ndarray of <U3"]),
     "ragged": ([[1, 2], [3]], ["label: list is no array"]),
     "nothing": (None, ["label: NoneType of object"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", MAPS)
@@ -111,7 +114,7 @@ PHOTOS = {
     "channels first": (np.zeros((3, 40, 40), np.uint8), ["(3, 40, 40)", "channels last"]),
     "empty": (PHOTO[:0], ["is empty"]),
     "a file's name": ("photo.jpg", ["photo: str of <U9"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", PHOTOS)

@@ -14,8 +14,11 @@ from test_generating import draw, lines
 from semantic_synthesis import runs
 from semantic_synthesis.evaluation.evaluating import EvaluateOptions, score
 
-PROCESSES = ["--engine=beam", "--beam_option=--direct_running_mode=multi_processing",
-             "--beam_option=--direct_num_workers=2"]  # fmt: skip
+PROCESSES = [
+    "--engine=beam",
+    "--beam_option=--direct_running_mode=multi_processing",
+    "--beam_option=--direct_num_workers=2",
+]
 needs_beam = pytest.mark.skipif(
     importlib.util.find_spec("apache_beam") is None, reason="apache_beam is not here"
 )
@@ -101,9 +104,15 @@ def test_statistics_are_those_of_evaluate(inputs, tmp_path):
     code, _, err = finish(start(inputs, out, *measured))
     assert code == 0, err[-3000:]
     expected = tmp_path / "expected.npz"
-    score(EvaluateOptions(
-        metrics="fid", fake_dir=str(out), inception_weights="random", eval_dims="64", save_fake_stats=str(expected)
-    ))  # fmt: skip
+    score(
+        EvaluateOptions(
+            metrics="fid",
+            fake_dir=str(out),
+            inception_weights="random",
+            eval_dims="64",
+            save_fake_stats=str(expected),
+        )
+    )
     with np.load(there) as found, np.load(expected) as wanted:
         assert found["count"] == wanted["count"] == 121 and found["network"] == wanted["network"]
         for name in ("mu", "sigma"):

@@ -242,9 +242,13 @@ def test_generate_with_the_style_of_another_item(run, folder, tmp_path):
     (tmp_path / "style").mkdir()
     (tmp_path / "style" / "b.png").write_bytes((folder / "photos" / "b.png").read_bytes())
     options = GenerateOptions(
-        str(folder / "run"), str(folder / "maps"), style_dir=str(tmp_path / "style"),
-        style_label_dir=str(folder / "maps"), results_dir=str(tmp_path / "out"), seed=6,
-    )  # fmt: skip
+        str(folder / "run"),
+        str(folder / "maps"),
+        style_dir=str(tmp_path / "style"),
+        style_label_dir=str(folder / "maps"),
+        results_dir=str(tmp_path / "out"),
+        seed=6,
+    )
     with shallow_networks((2, 1)):
         generate(options)
         with pytest.raises(ValueError, match=r"one style photo for 2 layouts.*--style_label_dir"):

@@ -18,8 +18,11 @@ from semantic_synthesis.training import Trainer, make_strategy
 CLASSES, SIZE, LAYERS = 4, 128, 3
 # A coarse block, the middle one of two that share a level, the finest with latents, and the one-hot one.
 LAYOUT = [
-    Block("head_0", 8, 8, 8), Block("G_middle_1", 8, 4, 4), Block("up_2", 4, 4, 2), Block("up_3", 4, 2, 1),
-]  # fmt: skip
+    Block("head_0", 8, 8, 8),
+    Block("G_middle_1", 8, 4, 4),
+    Block("up_2", 4, 4, 2),
+    Block("up_3", 4, 2, 1),
+]
 BLOCKS = list(zip([b.name for b in LAYOUT], [b.stride for b in LAYOUT], (4, 3, 0, None), strict=True))
 STEP = 1e-6
 

@@ -126,8 +126,11 @@ def parts(run):
     rows = {CLASS: [grass]}
     if run.instance_maps == "regions":
         layout = layout_of(run, 5)
-        inside = [r for r in np.unique(layout["instance"]) if np.bincount(
-            layout["label"][layout["instance"] == r]).argmax() == grass]  # fmt: skip
+        inside = [
+            r
+            for r in np.unique(layout["instance"])
+            if np.bincount(layout["label"][layout["instance"] == r]).argmax() == grass
+        ]
         rows[REGION] = inside
     found = [("all", local, {}), ("class:grass", local, rows)] if local else []
     found += [("picture", whole, {})] if whole else []
@@ -151,8 +154,10 @@ def test_restyling_changes_the_named_rows_and_nothing_else(name):
                 for axis, axis_name in enumerate(run.style_specs[key].axes):
                     if axis_name in rows:
                         index[1 + axis] = rows[axis_name]
-                grid = [np.arange(n)[i] if isinstance(i, slice) else np.array(i) for i, n in
-                        zip(index, values.shape, strict=True)]  # fmt: skip
+                grid = [
+                    np.arange(n)[i] if isinstance(i, slice) else np.array(i)
+                    for i, n in zip(index, values.shape, strict=True)
+                ]
                 chosen[np.ix_(*grid)] = True
                 assert chosen.any()
             np.testing.assert_array_equal(
@@ -229,10 +234,15 @@ def test_every_way_to_a_picture_gives_the_same_pixels(name, tmp_path):
     cv2.imwrite(str(tmp_path / "objects.png"), scene().instance.astype(np.uint16))
     objects = str(tmp_path / "objects.png") if run.instance_maps else ""
     with networks():
-        written = make_pictures(OneOptions(
-            checkpoint_dir=run_dir(name), label_filename=str(tmp_path / "map.png"), instance_filename=objects,
-            results_dir=str(tmp_path), seed=3,
-        ))  # fmt: skip
+        written = make_pictures(
+            OneOptions(
+                checkpoint_dir=run_dir(name),
+                label_filename=str(tmp_path / "map.png"),
+                instance_filename=objects,
+                results_dir=str(tmp_path),
+                seed=3,
+            )
+        )
     np.testing.assert_array_equal(cv2.imread(written[0])[..., ::-1], expected)
     served = ServedModel(name, 1, exported(name))
     maps = {"label": scene().label[None].tolist()}

@@ -73,12 +73,21 @@ def test_a_batch_in_parts_trains(name, tmp_path):
 def test_three_steps_on_real_samples(name, tmp_path):
     """Photos of COCO-Stuff in bfloat16: finite losses, everything trained stays finite."""
     found = SHARED / "coco_stuff"
-    folders = {kind: str(next(found.rglob(pattern))) for kind, pattern in
-               {"image_dir": "*img", "label_dir": "*label", "instance_dir": "*inst"}.items()}  # fmt: skip
+    folders = {
+        kind: str(next(found.rglob(pattern)))
+        for kind, pattern in {"image_dir": "*img", "label_dir": "*label", "instance_dir": "*inst"}.items()
+    }
     trainer = make_trainer(
-        name, tmp_path, dataset_mode="custom", **folders, precision="bfloat16", crop_size=32, img_height=40,
-        img_width=40, preprocess_mode="resize_and_crop",
-    )  # fmt: skip
+        name,
+        tmp_path,
+        dataset_mode="custom",
+        **folders,
+        precision="bfloat16",
+        crop_size=32,
+        img_height=40,
+        img_width=40,
+        preprocess_mode="resize_and_crop",
+    )
     losses = train_steps(trainer, 3)
     assert losses and all(np.isfinite(values).all() and len(values) == 3 for values in losses.values())
     assert all(np.isfinite(values).all() for values in state_arrays(trainer).values())

@@ -20,9 +20,10 @@ def norm_shapes(name, channels, classes, edges, positions):
         found |= {f"{name}.inst_conv.weight": (1, 1, 1, 1), f"{name}.inst_conv.bias": (1,)}
     statistics = f"{name}.param_free_norm"
     return found | {
-        f"{statistics}.running_mean": (channels,), f"{statistics}.running_var": (channels,),
+        f"{statistics}.running_mean": (channels,),
+        f"{statistics}.running_var": (channels,),
         f"{statistics}.num_batches_tracked": (),
-    }  # fmt: skip
+    }
 
 
 def shapes(filters, classes, edges, positions):
@@ -52,9 +53,13 @@ def test_convert(edges, positions, tmp_path):
     torch.save({name: torch.tensor(array) for name, array in tensors.items()}, path)
     run_dir = tmp_path / "run"
     options = ConvertOptions(
-        method="clade", source=str(path), checkpoint_dir=str(run_dir), crop_size=64, aspect_ratio=1.0,
+        method="clade",
+        source=str(path),
+        checkpoint_dir=str(run_dir),
+        crop_size=64,
+        aspect_ratio=1.0,
         num_upsampling_layers="normal",
-    )  # fmt: skip
+    )
     convert(options)
     config = Config.load(run_dir)
     assert (config.num_classes, config.no_instance, config.class_positions) == (5, not edges, positions)

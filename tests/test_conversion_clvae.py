@@ -89,11 +89,16 @@ def test_named_datasets_need_no_flags(mode, tmp_path):
     """Narrow networks with latents of another length; all options are read off the files and the dataset."""
     classes, _, _, depth, size, _ = DATASETS[mode]
     files, _ = save(
-        tmp_path, source=generator_shapes(1, classes, 3, depth, size, z=4, hidden=2), encoder=encoder_shapes(2, 3) | {
+        tmp_path,
+        source=generator_shapes(1, classes, 3, depth, size, z=4, hidden=2),
+        encoder=encoder_shapes(2, 3)
+        | {
             f"{head}.{part}": shape
-            for head in ("fc_mu", "fc_var") for part, shape in (("weight", (4, 256)), ("bias", (4,)))
-        }, discriminator=reference.discriminator_shapes(4, classes + 3),
-    )  # fmt: skip
+            for head in ("fc_mu", "fc_var")
+            for part, shape in (("weight", (4, 256)), ("bias", (4,)))
+        },
+        discriminator=reference.discriminator_shapes(4, classes + 3),
+    )
     run_dir = tmp_path / "run"
     convert(ConvertOptions(method="clvae", dataset_mode=mode, checkpoint_dir=str(run_dir), **files))
     config = Config.load(run_dir)
@@ -108,10 +113,16 @@ def test_generator(depth, size, tmp_path):
     """Against float64 NumPy where the fixtures show nothing: other depths, pictures that are not square."""
     files, tensors = save(tmp_path, source=generator_shapes(2, 5, 3, depth, size, z=4, hidden=8))
     run_dir = tmp_path / "run"
-    convert(ConvertOptions(
-        method="clvae", checkpoint_dir=str(run_dir), num_upsampling_layers=depth, crop_size=size[1],
-        aspect_ratio=size[1] / size[0], **files,
-    ))  # fmt: skip
+    convert(
+        ConvertOptions(
+            method="clvae",
+            checkpoint_dir=str(run_dir),
+            num_upsampling_layers=depth,
+            crop_size=size[1],
+            aspect_ratio=size[1] / size[0],
+            **files,
+        )
+    )
     config = Config.load(run_dir)
     model = runs.build_method(config, training=False)
     runs.load_weights(model, run_dir)
@@ -138,9 +149,10 @@ def test_files_and_flags_that_do_not_fit(tmp_path):
     (tmp_path / "other").mkdir()
     files, _ = save(tmp_path, source=small(), encoder=encoder_shapes(1, 3))
     others, _ = save(
-        tmp_path / "other", source=reference.generator_shapes(1, 4, vae=(4, 4), hidden=2),
+        tmp_path / "other",
+        source=reference.generator_shapes(1, 4, vae=(4, 4), hidden=2),
         encoder=encoder_shapes(1, 5),
-    )  # fmt: skip
+    )
     flags = {"method": "clvae", "num_upsampling_layers": "normal", "crop_size": 64, "aspect_ratio": 1.0}
     for words, changes in (
         (

@@ -290,7 +290,7 @@ def test_the_size_that_no_file_tells_is_said(tmp_path, monkeypatch):
         ({}, ["normal --crop_size 128 --aspect_ratio 1", "more --crop_size 512 --aspect_ratio 4"]),
         ({"num_upsampling_layers": "more"}, ["256x256", "512x128"]),
     ],
-)  # fmt: skip
+)
 def test_cells_that_fit_several_sizes_are_asked_about(given, fitting, vae, refused):
     """16 cells are 256x256 at one depth and 256x64 at another: each makes other pictures of the same files."""
     refused("16 cells, which fit", *fitting, **vae, **{"num_upsampling_layers": None, **given})

@@ -49,10 +49,14 @@ def test_conversion_asks_for_what_tensors_do_not_tell(original, tmp_path):
 def test_both_numberings_of_ade20k(unknown_last, original, tmp_path):
     path = convert(
         ConvertOptions(
-            method="scgan", dataset_mode="ade20k", source=original(151), checkpoint_dir=str(tmp_path / "run"),
-            unknown_last=unknown_last, **GIVEN,
+            method="scgan",
+            dataset_mode="ade20k",
+            source=original(151),
+            checkpoint_dir=str(tmp_path / "run"),
+            unknown_last=unknown_last,
+            **GIVEN,
         )
-    )  # fmt: skip
+    )
     config, method = runs.open_run(path)
     table = ClassTable.from_dict(config.class_table)
     raw = np.arange(151)
@@ -102,9 +106,13 @@ def test_recipes_hold_the_published_settings(name):
     numbers, others = PUBLISHED[name]
     config = recipe(REPOSITORY / "recipes" / f"scgan_{name}.flags")
     found = (
-        config.num_generator_filters, config.num_routing_filters, config.num_entry_filters, config.num_experts_conv,
-        config.num_experts_norm, config.temperature,
-    )  # fmt: skip
+        config.num_generator_filters,
+        config.num_routing_filters,
+        config.num_entry_filters,
+        config.num_experts_conv,
+        config.num_experts_norm,
+        config.temperature,
+    )
     assert found == numbers
     assert {key: getattr(config, key) for key in others} == others
     assert (config.weight_type, config.beta2, config.num_discriminator_filters) == ("softmax", 0.999, 64)

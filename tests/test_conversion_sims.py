@@ -47,9 +47,13 @@ def converted(tmp_path, synthesis, *others, **flags):
     roles = {"transform": "transformation", "order": "order"}
     files = {roles[name]: write(tmp_path, name) for name in others}
     options = ConvertOptions(
-        method="sims", dataset_mode="cityscapes", synthesis=write(tmp_path, synthesis), **files, **flags,
+        method="sims",
+        dataset_mode="cityscapes",
+        synthesis=write(tmp_path, synthesis),
+        **files,
+        **flags,
         checkpoint_dir=str(tmp_path / "run"),
-    )  # fmt: skip
+    )
     return convert(options)
 
 

@@ -164,9 +164,13 @@ def test_files_of_old_pytorch(tmp_path):
 
 @pytest.mark.parametrize(
     "mode, classes, edges, depth, size",
-    [("ade20k", 151, False, "normal", (256, 256)), ("cityscapes", 35, True, "more", (256, 512)),
-     ("coco", 183, True, "normal", (256, 256)), ("facades", 13, False, "normal", (256, 256))],
-)  # fmt: skip
+    [
+        ("ade20k", 151, False, "normal", (256, 256)),
+        ("cityscapes", 35, True, "more", (256, 512)),
+        ("coco", 183, True, "normal", (256, 256)),
+        ("facades", 13, False, "normal", (256, 256)),
+    ],
+)
 def test_named_datasets_need_no_flags(mode, classes, edges, depth, size, tmp_path):
     path = save(
         tmp_path / "net_G.pth",

@@ -146,10 +146,12 @@ FOREIGN = {
     b"7z\xbc\xaf\x27\x1c" + bytes(30): "a 7-Zip archive",
     b"Rar!\x1a\x07\x01\x00": "a RAR archive",
     b"\x89HDF\r\n\x1a\n" + bytes(30): "an HDF5 file",
-    zipped("checkpoints/latest_net_G.pth", "readme.txt"): "a zip archive (checkpoints/latest_net_G.pth, readme.txt)",
+    zipped(
+        "checkpoints/latest_net_G.pth", "readme.txt"
+    ): "a zip archive (checkpoints/latest_net_G.pth, readme.txt)",
     tarred("coco/latest_net_G.pth"): "a tar archive (coco/latest_net_G.pth)",
     tarred("sys_info", "pickle", "storages", "tensors"): "torch < 0.1.10",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("content", FOREIGN, ids=range(len(FOREIGN)))
@@ -183,9 +185,11 @@ def altered(path, change):
 def test_safetensors_files(tmp_path):
     path = tmp_path / "a.safetensors"
     arrays = {
-        "half": np.arange(6, dtype=np.float16).reshape(2, 3), "none": np.zeros((0, 4), np.float32),
-        "one": np.float32(7).reshape(()), "ids": np.arange(4, dtype=np.int64),
-    }  # fmt: skip
+        "half": np.arange(6, dtype=np.float16).reshape(2, 3),
+        "none": np.zeros((0, 4), np.float32),
+        "one": np.float32(7).reshape(()),
+        "ids": np.arange(4, dtype=np.int64),
+    }
     write_safetensors(path, arrays, {"format": "tf"})
     found = read_safetensors(path)
     assert found.keys() == arrays.keys()
@@ -216,11 +220,16 @@ def test_damaged_safetensors_are_one_line(tmp_path):
     for length in (0, 5, 9, 40, len(whole) - 1):
         cases.append(whole[:length])
     for change in (
-        lambda h: h["x"].update(shape=[5]), lambda h: h["x"].update(shape=[-4]), lambda h: h["x"].update(shape="4"),
-        lambda h: h["x"].update(data_offsets=[8, 4]), lambda h: h["y"].update(data_offsets=[8, 16]),
-        lambda h: h["x"].update(data_offsets=[2**70, 2**70 + 16]), lambda h: h["x"].update(dtype="F8_E4M3"),
-        lambda h: h["x"].pop("shape"), lambda h: h.update(x=3),
-    ):  # fmt: skip
+        lambda h: h["x"].update(shape=[5]),
+        lambda h: h["x"].update(shape=[-4]),
+        lambda h: h["x"].update(shape="4"),
+        lambda h: h["x"].update(data_offsets=[8, 4]),
+        lambda h: h["y"].update(data_offsets=[8, 16]),
+        lambda h: h["x"].update(data_offsets=[2**70, 2**70 + 16]),
+        lambda h: h["x"].update(dtype="F8_E4M3"),
+        lambda h: h["x"].pop("shape"),
+        lambda h: h.update(x=3),
+    ):
         cases.append(altered(path, change))
     for content in cases:
         path.write_bytes(content)

@@ -16,10 +16,12 @@ from semantic_synthesis.data.prepare import COMMANDS
 from semantic_synthesis.methods import make_config
 
 FRUIT = {
-    "classes": [{"id": 0, "name": "background"},
-                {"id": [4, 2, 300], "name": "apple", "color": [[200, 0, 0], [9, 9, 9]]}],
+    "classes": [
+        {"id": 0, "name": "background"},
+        {"id": [4, 2, 300], "name": "apple", "color": [[200, 0, 0], [9, 9, 9]]},
+    ],
     "unknown_id": 2,
-}  # fmt: skip
+}
 
 
 def fruit(**changes):

@@ -66,9 +66,10 @@ def test_mistakes(tmp_path):
     config = resolve(written(tmp_path / "with"))
     folder = tmp_path / "with" / "disparities"
     custom = config.replace(
-        image_dir=str(tmp_path / "with" / "images"), label_dir=str(tmp_path / "with" / "labels"),
+        image_dir=str(tmp_path / "with" / "images"),
+        label_dir=str(tmp_path / "with" / "labels"),
         disparity_dir=str(folder),
-    )  # fmt: skip
+    )
     samples = find_samples(custom, describe(config.dataset_mode), "train", extra_maps=("disparity",))
     assert [s.disparity for s in samples] == [str(folder / f"{i:07d}.png") for i in range(3)]
     assert find_samples(custom, describe(config.dataset_mode), "train")[0].disparity is None

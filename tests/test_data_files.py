@@ -169,8 +169,9 @@ def test_turned_photos(tmp_path, ending, order):
         assert read_image(path).shape == (24, 32, 3)
     messages = [problem["message"] for problem in report_of(images, labels).problems]
     assert [message.split(" turns")[0] for message in messages] == [
-        f"{paths[0]}: EXIF orientation 3", f"{paths[1]}: EXIF orientation 6",
-    ]  # fmt: skip
+        f"{paths[0]}: EXIF orientation 3",
+        f"{paths[1]}: EXIF orientation 6",
+    ]
     config = data.resolve(make_config(image_dir=images, label_dir=labels, crop_size=16))
     source = data.open_dataset(config).source
     with pytest.raises(DataError, match=r"0\.\w+: EXIF orientation 3 turns this photo"):

@@ -65,10 +65,16 @@ TREES = {
     ],
 }
 SIZES = {  # height, width, largest raw id
-    "ade20k": (256, 256, 150), "coco": (256, 256, 255), "cityscapes": (256, 512, 33),
-    "celeba": (256, 256, 18), "celeba_scgan": (512, 512, 18), "deepfashion": (256, 256, 15),
-    "deepfashion_inade": (256, 256, 7), "gta5": (256, 512, 19), "facades": (256, 256, 12),
-}  # fmt: skip
+    "ade20k": (256, 256, 150),
+    "coco": (256, 256, 255),
+    "cityscapes": (256, 512, 33),
+    "celeba": (256, 256, 18),
+    "celeba_scgan": (512, 512, 18),
+    "deepfashion": (256, 256, 15),
+    "deepfashion_inade": (256, 256, 7),
+    "gta5": (256, 512, 19),
+    "facades": (256, 256, 12),
+}
 
 
 def make_tree(root, mode):
@@ -192,11 +198,16 @@ def test_photo_and_maps_stay_aligned(mode, tmp_path):
         write_picture(tmp_path / "instances" / f"{n}.png", (ids + 1).astype(np.uint16) * 500)
     config = resolve(
         make_config(
-            image_dir=str(tmp_path / "images"), label_dir=str(tmp_path / "labels"),
-            instance_dir=str(tmp_path / "instances"), crop_size=40, aspect_ratio=1.25, img_width=48,
-            img_height=44, preprocess_mode=mode,
+            image_dir=str(tmp_path / "images"),
+            label_dir=str(tmp_path / "labels"),
+            instance_dir=str(tmp_path / "instances"),
+            crop_size=40,
+            aspect_ratio=1.25,
+            img_width=48,
+            img_height=44,
+            preprocess_mode=mode,
         )
-    )  # fmt: skip
+    )
     seen = set()
     for batch in open_dataset(config).batches(4).take(8):
         image, label = (batch["image"].numpy() + 1) * 127.5, batch["label"].numpy()
@@ -221,8 +232,10 @@ def fit_edges(label):
 
 def test_flip_share(tmp_path):
     config = custom(tmp_path, preprocess_mode="fixed")
-    counts = [len({open_dataset(c)._load(0, [0, 0, d])[1].tobytes() for d in (0.1, 0.9)})
-              for c in (config, config.replace(no_flip=True))]  # fmt: skip
+    counts = [
+        len({open_dataset(c)._load(0, [0, 0, d])[1].tobytes() for d in (0.1, 0.9)})
+        for c in (config, config.replace(no_flip=True))
+    ]
     assert counts == [2, 1]
 
 
@@ -272,9 +285,13 @@ def test_own_dataset_as_one_json(tmp_path):
     write_folders(tmp_path, ids=(3, 8, 200))
     splits = {"train": {"image": "images/{stem}.*", "label": "labels/{stem}.*"}, "val": "train"}
     values = {
-        "name": "mine", "classes": [{"id": 3}, {"id": 8, "name": "b"}], "unknown_id": 200, "dataroot": ".",
-        "options": {"crop_size": 32}, "splits": splits,
-    }  # fmt: skip
+        "name": "mine",
+        "classes": [{"id": 3}, {"id": 8, "name": "b"}],
+        "unknown_id": 200,
+        "dataroot": ".",
+        "options": {"crop_size": 32},
+        "splits": splits,
+    }
     path = write_json(tmp_path / "mine.json", values)
     config = resolve(make_config(dataset_mode=path))
     dataset = open_dataset(config, "val")

@@ -50,9 +50,14 @@ def test_check_lists_every_problem(tmp_path, capsys):
     assert code == 1
     files = [p["file"].removeprefix(f"{tmp_path}/") for p in json.loads(report.read_text())["problems"]]
     assert sorted(files) == [
-        "images/0.jpg", "images/4.jpg", "images/5.png", "labels/1.png", "labels/2.png", "labels/3.png",
+        "images/0.jpg",
+        "images/4.jpg",
+        "images/5.png",
+        "labels/1.png",
+        "labels/2.png",
+        "labels/3.png",
         "labels/6.jpg",
-    ]  # fmt: skip
+    ]
     assert "subtract" not in capsys.readouterr().out
 
 
@@ -195,8 +200,7 @@ def test_instances_of_coco(tmp_path):
 def test_polygon_mask():
     mask = polygon_mask([(1, 0.5), (4.2, 0.5), (1, 3.7)], 5, 6)
     corners = np.array([[1, 0.5], [4.2, 0.5], [1, 3.7]], np.float32)
-    inside = [[cv2.pointPolygonTest(corners, (x, y), False) >= 0
-               for x in range(6)] for y in range(5)]  # fmt: skip
+    inside = [[cv2.pointPolygonTest(corners, (x, y), False) >= 0 for x in range(6)] for y in range(5)]
     np.testing.assert_array_equal(mask, inside)
 
 

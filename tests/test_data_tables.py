@@ -15,15 +15,28 @@ from semantic_synthesis.methods import make_config
 
 MODES = sorted(path.stem for path in (REPOSITORY / "datasets").glob("*.json"))
 CHANNELS = {
-    "ade20k": 151, "cityscapes": 35, "coco": 183, "celeba": 19, "celeba_scgan": 19, "deepfashion": 16,
-    "deepfashion_inade": 8, "gta5": 20, "facades": 13, "scenes": 14,
-}  # fmt: skip
+    "ade20k": 151,
+    "cityscapes": 35,
+    "coco": 183,
+    "celeba": 19,
+    "celeba_scgan": 19,
+    "deepfashion": 16,
+    "deepfashion_inade": 8,
+    "gta5": 20,
+    "facades": 13,
+    "scenes": 14,
+}
 
 
 def test_palette_is_pascal_voc():
     assert [palette_color(i) for i in (0, 1, 2, 3, 15, 255)] == [
-        (0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (192, 128, 128), (224, 224, 192),
-    ]  # fmt: skip
+        (0, 0, 0),
+        (128, 0, 0),
+        (0, 128, 0),
+        (128, 128, 0),
+        (192, 128, 128),
+        (224, 224, 192),
+    ]
     assert len({palette_color(i) for i in range(5000)}) == 5000
 
 
@@ -119,13 +132,16 @@ def test_fuzz_description(values):
     st.fixed_dictionaries(
         {},
         optional={
-            "crop_size": st.integers(-2, 300), "aspect_ratio": st.floats(allow_nan=True),
-            "img_height": st.integers(-2, 300), "img_width": st.integers(-2, 300),
-            "prob_dataset": st.floats(-1, 2), "scenes_count": st.integers(-1, 3),
+            "crop_size": st.integers(-2, 300),
+            "aspect_ratio": st.floats(allow_nan=True),
+            "img_height": st.integers(-2, 300),
+            "img_width": st.integers(-2, 300),
+            "prob_dataset": st.floats(-1, 2),
+            "scenes_count": st.integers(-1, 3),
             "preprocess_mode": st.sampled_from(["fixed", "crop", "resize_and_crop", "scale_width_and_crop"]),
         },
     )
-)  # fmt: skip
+)
 def test_fuzz_config(options):
     try:
         config = resolve(make_config(**options))

@@ -11,9 +11,13 @@ from helpers import REPOSITORY
 LANGUAGES = {"bash", "python", "json", "toml", "text"}
 OTHER_PAGES = [REPOSITORY / name for name in ("CHANGELOG.md", "SECURITY.md", "datasets/README.md")]
 SOURCES = [
-    *(REPOSITORY / "semantic_synthesis").rglob("*.py"), *(REPOSITORY / "recipes").iterdir(), *OTHER_PAGES, *PAGES,
-    *(REPOSITORY / "tests").glob("*.py"), *(REPOSITORY / "benchmarks").rglob("*.py"),
-]  # fmt: skip
+    *(REPOSITORY / "semantic_synthesis").rglob("*.py"),
+    *(REPOSITORY / "recipes").iterdir(),
+    *OTHER_PAGES,
+    *PAGES,
+    *(REPOSITORY / "tests").glob("*.py"),
+    *(REPOSITORY / "benchmarks").rglob("*.py"),
+]
 HARMLESS = (
     "pip",
     "python -m pip",

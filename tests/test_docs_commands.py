@@ -36,9 +36,10 @@ from semantic_synthesis.recipe_files import read_recipe
 
 DOCS = REPOSITORY / "docs"
 PAGES = [
-    *sorted((DOCS / "migration").glob("*.md")), *sorted((DOCS / "methods").glob("*.md")),
+    *sorted((DOCS / "migration").glob("*.md")),
+    *sorted((DOCS / "methods").glob("*.md")),
     *(DOCS / name for name in ("datasets.md", "restyling.md", "training.md")),
-]  # fmt: skip
+]
 TREES = {
     "COCO": "coco",
     "ADE20K": "ade20k",

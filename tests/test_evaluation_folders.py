@@ -299,9 +299,12 @@ def test_folder_layouts_give_miou(label_dir, tmp_path):
         for sample in range(2):
             cv2.imwrite(str(tmp_path / "fake" / f"map{i}_{sample}.png"), shown)
     options = EvaluateOptions(
-        fake_dir=str(tmp_path / "fake"), label_dir=label_dir, dataset_mode="scenes", metrics="miou",
+        fake_dir=str(tmp_path / "fake"),
+        label_dir=label_dir,
+        dataset_mode="scenes",
+        metrics="miou",
         segmenter=str(tmp_path / "red"),
-    )  # fmt: skip
+    )
     figures = {figure["metric"]: figure["value"] for figure in score(options)}
     assert figures == {"miou": 1.0, "pixel accuracy": 1.0}
 

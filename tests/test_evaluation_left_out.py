@@ -46,8 +46,10 @@ def test_layouts_without_picture_and_real_pictures_without_layout(tmp_path, capl
         write_picture(tmp_path / "fake" / f"{name}.png", photo())
     for name in ("0", "1", "9"):
         write_picture(tmp_path / "real" / f"{name}.png", photo())
-    folders = {f"{kind}_dir": str(tmp_path / folder)
-               for kind, folder in (("fake", "fake"), ("real", "real"), ("label", "labels"))}  # fmt: skip
+    folders = {
+        f"{kind}_dir": str(tmp_path / folder)
+        for kind, folder in (("fake", "fake"), ("real", "real"), ("label", "labels"))
+    }
     stream = streams.FolderStream(EvaluateOptions(dataset_mode="scenes", **folders))
     stream.feed([])
     assert stream.protocol()["left out"] == {
@@ -97,9 +99,11 @@ def test_a_split_that_is_the_training_set_is_named(val, said, tmp_path, caplog):
 
 @pytest.mark.parametrize(
     "options, needs",
-    [({}, "--segmenter FILE (a SavedModel folder or .onnx file of your classes) and layouts: "),
-     ({"segmenter": "red"}, "miou needs layouts: --checkpoint_dir, or --label_dir with --dataset_mode;")],
-)  # fmt: skip
+    [
+        ({}, "--segmenter FILE (a SavedModel folder or .onnx file of your classes) and layouts: "),
+        ({"segmenter": "red"}, "miou needs layouts: --checkpoint_dir, or --label_dir with --dataset_mode;"),
+    ],
+)
 def test_miou_says_what_it_needs(options, needs):
     with pytest.raises(ValueError) as caught:
         evaluating.make_metrics(EvaluateOptions(metrics="miou", **options), False, None)

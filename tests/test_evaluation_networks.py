@@ -84,9 +84,12 @@ def test_fid_equals_pytorch_fids_command(pytorch_fid, inception_file, tmp_path):
             cv2.imwrite(str(folders[-1] / f"{i}.png"), cv2.resize(small, (24, 24)))
     expected = fid_score.calculate_fid_given_paths(list(map(str, folders)), 8, "cpu", 64, num_workers=0)
     options = EvaluateOptions(
-        fake_dir=str(folders[0]), real_dir=str(folders[1]), metrics="fid", eval_dims="64",
+        fake_dir=str(folders[0]),
+        real_dir=str(folders[1]),
+        metrics="fid",
+        eval_dims="64",
         inception_weights=inception_file,
-    )  # fmt: skip
+    )
     (figure,) = score(options)
     assert figure["value"] == pytest.approx(expected, rel=1e-2)
     assert figure["images"] == 24 and len(figure["network sha256"]) == 64 and figure["size"] == "24x24"

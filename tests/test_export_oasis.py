@@ -21,9 +21,16 @@ def test_signatures():
     assert found["synthesize_style"] == maps | {"z": [None, None, 3]}
     assert found["sample_style"] == found["serving_default"] == maps | {"seed": [None]}
     assert set(found) == {
-        "serving_default", "png", "synthesize_style", "sample_style", "regions", "picture", "png_synthesize_style",
-        "png_sample_style", "png_regions",
-    }  # fmt: skip
+        "serving_default",
+        "png",
+        "synthesize_style",
+        "sample_style",
+        "regions",
+        "picture",
+        "png_synthesize_style",
+        "png_sample_style",
+        "png_regions",
+    }
 
 
 def test_pixels_are_those_in_process():

@@ -55,9 +55,12 @@ def test_another_tensorflow_gives_the_same_pictures_without_warnings(python, cas
     environment |= {"TF_CPP_MIN_LOG_LEVEL": "1"}
     output = str(tmp_path / "found.npz")
     done = subprocess.run(
-        [python, "-c", PROGRAM, folder, inputs, output], capture_output=True, text=True, env=environment,
+        [python, "-c", PROGRAM, folder, inputs, output],
+        capture_output=True,
+        text=True,
+        env=environment,
         cwd=tmp_path,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "gradient" not in done.stderr.lower() and "WARNING:tensorflow" not in done.stderr
     print(done.stdout.strip())

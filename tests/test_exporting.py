@@ -93,7 +93,7 @@ def test_saved_model_cli_run_gives_the_pixels_of_test_one(tmp_path):
     np.save(tmp_path / "label.npy", label)
     options = OneOptions(
         exports.run_dir("styled"), str(tmp_path / "map.png"), results_dir=str(tmp_path), seed=7
-    )  # fmt: skip
+    )
     with exports.shallow_networks(exports.STRIDES):
         expected = cv2.imread(make_pictures(options)[0])[..., ::-1]
     inputs = f"label={tmp_path / 'label.npy'};seed={tmp_path / 'seed.npy'}"
@@ -179,7 +179,7 @@ def test_every_kind_of_map_gives_the_same_picture():
     maps = list(encoded_maps(label[0]).values())
     found = exports.unpacked(
         call("styled", "png", label_png_bytes=maps, seed=[4] * len(maps))["image_png_bytes"]
-    )  # fmt: skip
+    )
     exports.assert_same_pixels(found[:1], exports.in_process("styled", label, [4]))
     for other in found[1:]:
         np.testing.assert_array_equal(other, found[0])
@@ -197,9 +197,7 @@ def test_style_photos_of_any_size_and_kind():
     noise = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
     photo = cv2.resize(noise, (90, 70), interpolation=cv2.INTER_CUBIC)
     jpeg = cv2.imencode(".jpg", photo[..., ::-1])[1].tobytes()
-    found = call(
-        "styled", "png_style", label_png_bytes=[exports.png(label[0])], style_image_bytes=[jpeg]
-    )  # fmt: skip
+    found = call("styled", "png_style", label_png_bytes=[exports.png(label[0])], style_image_bytes=[jpeg])
     run = exports.synthesizer("styled")
     style = run.encode_style(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1])
     expected = run.synthesize(run.layout(label[0]), style)
@@ -233,9 +231,15 @@ _REQUESTS = {
     "rows": ("serving_default", {"label": _ONES, "seed": [0, 1]}, "1, 2 rows", "equally many"),
     "no rows": ("serving_default", {"label": _ONES[:0], "seed": np.zeros(0)}, "0, 0 rows", "one or more"),
     "size of z": ("synthesize_style", {"label": _ONES[:, :, :8], "z": np.zeros((1, 4))}, "8x32", "32x32"),
-    "length of z": ("synthesize_style", {"label": _ONES, "z": np.zeros((1, 3))}, "z: expected [N,4], got [1,3]"),
+    "length of z": (
+        "synthesize_style",
+        {"label": _ONES, "z": np.zeros((1, 3))},
+        "z: expected [N,4], got [1,3]",
+    ),
     "length of z beside files": (
-        "png_synthesize_style", {"label_png_bytes": [_MAP], "z": np.zeros((1, 40))}, "z: expected [N,4], got [1,40]",
+        "png_synthesize_style",
+        {"label_png_bytes": [_MAP], "z": np.zeros((1, 40))},
+        "z: expected [N,4], got [1,40]",
     ),
     "photo size": ("encode_style", {"image": np.zeros((1, 8, 9, 3))}, "image: 9x8", "takes 32x32"),
     "png ids": ("png", {"label_png_bytes": [exports.png(_ONES[0] + 99)], "seed": [0]}, "99", "0..13"),
@@ -243,12 +247,14 @@ _REQUESTS = {
     "empty": ("png", {"label_png_bytes": [b""], "seed": [0]}, "not a PNG"),
     "cut off": ("png", {"label_png_bytes": [_MAP[:50]], "seed": [0]}, "PNG"),
     "colours": (
-        "png", {"label_png_bytes": [exports.png(np.ones((32, 32, 3), np.uint8))], "seed": [0]}, "(1, 1, 1)",
+        "png",
+        {"label_png_bytes": [exports.png(np.ones((32, 32, 3), np.uint8))], "seed": [0]},
+        "(1, 1, 1)",
     ),
     "one bad row": ("png", {"label_png_bytes": [_MAP, b"x" * 40], "seed": [0, 1]}, "not a PNG"),
     "no photo": ("png_style", {"label_png_bytes": [_MAP], "style_image_bytes": [b"text"]}, "neither JPEG"),
     "cut photo": ("png_style", {"label_png_bytes": [_MAP], "style_image_bytes": [_MAP[:40]]}, "png"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", _REQUESTS)
@@ -390,9 +396,13 @@ def test_other_forms_give_nearly_the_same_pixels(tmp_path):
     label, _ = exports.layouts(2)
     expected = call("styled", "serving_default", label=label, seed=[0, 1])["image"].astype(int)
     path = exports.export_run(
-        "styled", export_dir=str(tmp_path), precision="bfloat16", modulation="dense", batch_rows=True,
+        "styled",
+        export_dir=str(tmp_path),
+        precision="bfloat16",
+        modulation="dense",
+        batch_rows=True,
         label_dtype="int32",
-    )  # fmt: skip
+    )
     model = tf.saved_model.load(str(path))
     found = model.signatures["serving_default"](
         label=tf.constant(label, tf.int32), seed=tf.constant([0, 1], tf.int64)

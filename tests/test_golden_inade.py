@@ -99,9 +99,14 @@ def test_instance_encoder():
 
 def test_normaliser():
     shapes = {
-        "weight": (3, 5, 2), "bias": (3, 5, 2), "running_mean": (5,), "running_var": (5,),
-        "num_batches_tracked": (), "fc_noise.weight": (5, 2), "fc_noise.bias": (5,),
-    }  # fmt: skip
+        "weight": (3, 5, 2),
+        "bias": (3, 5, 2),
+        "running_mean": (5,),
+        "running_var": (5,),
+        "num_batches_tracked": (),
+        "fc_noise.weight": (5, 2),
+        "fc_noise.bias": (5,),
+    }
     weights = reference.filled(shapes)
     layer = INADENorm(5, 3, noise_dim=2, init=ZEROS, name="norm")
     layer.weight.assign(weights["weight"].transpose(0, 2, 1))
@@ -204,9 +209,16 @@ def test_parameter_counts():
     assert sum(int(np.prod(v.shape)) for v in named_variables(encoder).values()) == 3_689_856
     table = catalogue.describe("ade20k").table.to_dict()
     config = make_config(
-        method="inade", class_table=table, crop_size=256, aspect_ratio=1.0, num_upsampling_layers="normal",
-        use_vae=True, z_dim=256, noise_dim=64, no_vgg_loss=True,
-    )  # fmt: skip
+        method="inade",
+        class_table=table,
+        crop_size=256,
+        aspect_ratio=1.0,
+        num_upsampling_layers="normal",
+        use_vae=True,
+        z_dim=256,
+        noise_dim=64,
+        no_vgg_loss=True,
+    )
     method = runs.build_method(config, initial_weights=False)
     counted = {
         name: int(np.prod(v.shape))

@@ -131,10 +131,13 @@ def composed(case):
             tf.constant(x.astype(np.float32) / np.float32(255)) for x in (case.moved(i), case.still(i))
         ]
         piece = canvases.Piece(
-            tf.constant(int(case.kind[i]) - 1), tf.constant(case.place(case.kind[i], case.slice[i])),
-            tf.constant(case.pole(i)), *as_float, tf.constant(case.casters(i)),
+            tf.constant(int(case.kind[i]) - 1),
+            tf.constant(case.place(case.kind[i], case.slice[i])),
+            tf.constant(case.pole(i)),
+            *as_float,
+            tf.constant(case.casters(i)),
             tf.constant(unpacked(white[i], case.height)),
-        )  # fmt: skip
+        )
         cut = canvases.legacy_cut(tf.constant(case.kind - 1), tf.constant(case.in_front(i)))
         covered = tf.reduce_any(canvases.nearer(piece) != 0, -1)
         prints.append(tf.cast(covered, tf.int32) - cut(covered, canvas.owner))

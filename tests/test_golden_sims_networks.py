@@ -24,8 +24,12 @@ from semantic_synthesis.originals.rules import Source, apply_rules
 ZEROS = Initializer("zeros")
 NAMES = {1: "synthesis_256", 2: "synthesis_512", 4: "synthesis_1024"}
 COUNTS = {
-    "transformation": 14_734_086, "order": 15_267_476, 1: 55_671_319, 2: 56_138_903, 4: 56_138_987,
-}  # fmt: skip
+    "transformation": 14_734_086,
+    "order": 15_267_476,
+    1: 55_671_319,
+    2: 56_138_903,
+    4: 56_138_987,
+}
 
 
 class Options:

@@ -86,9 +86,16 @@ def test_coarse_order():
 
 def resolved(count, pairs, strength, key=None):
     key = range(count) if key is None else key
-    return ordering.resolve(
-        count, tf.constant(list(key)), tf.constant(pairs, tf.int32, [len(pairs), 2]), tf.constant(strength, tf.float32)
-    ).numpy().tolist()  # fmt: skip
+    return (
+        ordering.resolve(
+            count,
+            tf.constant(list(key)),
+            tf.constant(pairs, tf.int32, [len(pairs), 2]),
+            tf.constant(strength, tf.float32),
+        )
+        .numpy()
+        .tolist()
+    )
 
 
 def test_without_verdicts_the_coarse_order_stands():

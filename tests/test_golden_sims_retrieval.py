@@ -61,8 +61,13 @@ def test_the_originals_slots(image):
     # what the original goes on with: the best slot of each
     best = retrieval.legacy_search(bank(), asked, 10)
     used = best.score[:, 0].numpy() > 0
-    named = dict(zip(zip(found[f"t{image}_class"], found[f"t{image}_original_index"], strict=True),
-                     range(used.sum()), strict=True))  # fmt: skip
+    named = dict(
+        zip(
+            zip(found[f"t{image}_class"], found[f"t{image}_original_index"], strict=True),
+            range(used.sum()),
+            strict=True,
+        )
+    )
     places = [named[key] for key in zip(table[used, 1], table[used, 2], strict=True)]
     np.testing.assert_array_equal(best.score.numpy()[used, 0], found[f"t{image}_proposal_iou"][places])
     photo = tf.gather(bank()["photo"], best.row[:, 0]).numpy()[used]

@@ -72,9 +72,14 @@ def simulated(image, variant):
                 np.sum(stencil & place) / np.sum(stencil | place), values[0], atol=1e-7
             )
             segment = simulation.stencilled(
-                photos[image], place, stencil, photos[match], box_masks(mine.box[row][None], 256, 512)[0],
-                tf.constant(values[1] > 0.8), legacy=True,
-            )  # fmt: skip
+                photos[image],
+                place,
+                stencil,
+                photos[match],
+                box_masks(mine.box[row][None], 256, 512)[0],
+                tf.constant(values[1] > 0.8),
+                legacy=True,
+            )
             white = tf.constant(unpacked(given[f"{key}_white_bits"][i], 256))
             picture = simulation.add_to_canvas(picture, segment, white, 12)
         jitter = tf.constant(unpacked(given[f"{key}_jitter_bits"][i], 256))

@@ -39,11 +39,18 @@ def arrays(use_vae):
 
 def config(use_vae=False, form="auto"):
     return make_config(
-        crop_size=256, aspect_ratio=2.0, num_upsampling_layers="more", no_instance=False,
-        use_vae=use_vae, num_generator_filters=4, num_encoder_filters=4, modulation=form,
-        num_discriminator_filters=4, no_vgg_loss=True,
+        crop_size=256,
+        aspect_ratio=2.0,
+        num_upsampling_layers="more",
+        no_instance=False,
+        use_vae=use_vae,
+        num_generator_filters=4,
+        num_encoder_filters=4,
+        modulation=form,
+        num_discriminator_filters=4,
+        no_vgg_loss=True,
         class_table=ClassTable.create("formula", range(4)).to_dict(),
-    )  # fmt: skip
+    )
 
 
 def model(use_vae=False, form="auto"):

@@ -20,13 +20,21 @@ CONFIG = (REPOSITORY / "checkpoints" / "demo_spade" / "config.json").read_text()
 # What is read: name of the file, function of its path, content.
 READERS = {
     "config": ("config.json", lambda p: Config.load(p.parent), CONFIG),
-    "description": ("d.json", lambda p: catalogue.describe(str(p)), (REPOSITORY / "datasets/scenes.json").read_text()),
+    "description": (
+        "d.json",
+        lambda p: catalogue.describe(str(p)),
+        (REPOSITORY / "datasets/scenes.json").read_text(),
+    ),
     "bank": ("index.json", lambda p: read_index(p.parent), json.dumps(INDEX)),
-    "record of the bank": ("bank.json", lambda p: _record(str(p.parent)), '{"path": "x", "photos": 1, "sha256": "y"}'),
+    "record of the bank": (
+        "bank.json",
+        lambda p: _record(str(p.parent)),
+        '{"path": "x", "photos": 1, "sha256": "y"}',
+    ),
     "annotations": ("a.json", lambda p: _coco_annotations(str(p)), json.dumps(COCO)),
     "generate": ("generate.json", lambda p: Manifest(p.parent, {}).settings, '{"seeds": "by name"}'),
     "figures": ("metrics.json", lambda p: _metrics(p.parent), "{}"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", READERS)

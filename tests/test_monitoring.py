@@ -105,8 +105,13 @@ def test_a_log_has_lines_instead_of_a_bar(caplog):
 def test_fitted():
     values = {"a": "1", "bb": "2", "c": "3"}
     assert [fitted(values, width) for width in (20, 14, 10, 9, 3, 2)] == [
-        "a 1, bb 2, c 3", "a 1, bb 2, c 3", "a 1, bb 2", "a 1, bb 2", "a 1", "",
-    ]  # fmt: skip
+        "a 1, bb 2, c 3",
+        "a 1, bb 2, c 3",
+        "a 1, bb 2",
+        "a 1, bb 2",
+        "a 1",
+        "",
+    ]
 
 
 @pytest.mark.parametrize("columns", [30, 60, 80, 200])

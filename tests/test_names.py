@@ -91,11 +91,19 @@ def root(node):
 def used_names(path, names):
     """(line, name) of each string that is one of the names or asks for an option, attribute and keyword."""
     tree = ast.parse(path.read_text())
-    docs = {id(node.body[0].value) for node in ast.walk(tree)
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and node.body
-            and isinstance(node.body[0], ast.Expr)}  # fmt: skip
-    foreign = {id(keyword) for node in ast.walk(tree) if isinstance(node, ast.Call) and root(node.func) == "tf"
-               for keyword in node.keywords}  # TensorFlow's own argument names  # fmt: skip
+    docs = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    foreign = {
+        id(keyword)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and root(node.func) == "tf"
+        for keyword in node.keywords
+    }  # TensorFlow's own argument names
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
             asked = re.findall(r"--(\w+)", node.value)

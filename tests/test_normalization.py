@@ -109,9 +109,11 @@ def pairs_of(label, instance, noise):
     index = label * count + instance + classes * count * np.arange(len(label))[:, None, None]
     grid = np.indices((classes, count)).reshape(2, -1)
     return RegionCells(
-        tf.constant(grid[0], tf.int32), tf.constant(grid[1], tf.int32),
-        Cells.of(tf.constant(index, tf.int32)), noise,
-    )  # fmt: skip
+        tf.constant(grid[0], tf.int32),
+        tf.constant(grid[1], tf.int32),
+        Cells.of(tf.constant(index, tf.int32)),
+        noise,
+    )
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -267,8 +267,13 @@ def test_power_iterations_per_step():
 
 def test_halvings():
     assert [halvings(*size) for size in ((256, 256), (256, 512), (64, 64), (32, 32), (96, 64), (16, 80))] == [
-        6, 6, 6, 5, 5, 4,
-    ]  # fmt: skip
+        6,
+        6,
+        6,
+        5,
+        5,
+        4,
+    ]
 
 
 def test_rates():
@@ -293,8 +298,16 @@ def test_what_does_not_exist_is_refused(option, value):
 def test_discriminator_of_other_methods(name):
     """--netD segmentation with the generators of others; each objective reaches what it trains."""
     with shallow_networks():
-        config = tiny_config(method=name, netD="segmentation", crop_size=16, use_vae=name != "clade", noise_dim=3,
-                             encoder_size=8, prior_share=0.5, batch_size=BATCH)  # fmt: skip
+        config = tiny_config(
+            method=name,
+            netD="segmentation",
+            crop_size=16,
+            use_vae=name != "clade",
+            noise_dim=3,
+            encoder_size=8,
+            prior_share=0.5,
+            batch_size=BATCH,
+        )
         method = build_method(config)
     given = dict(batch(), instance=batch()["label"])
     with tf.GradientTape(persistent=True) as tape:

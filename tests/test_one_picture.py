@@ -39,13 +39,17 @@ def results(tmp_path_factory):
     (folder / "file").write_text("no folder")
     cases = {
         "samples": {"label_filename": "map.png", "num_samples": 2, "seed": 5},
-        "photo": {"label_filename": "colours.png", "style_filename": "photo.jpg", "output_height": 30,
-                  "output_width": 20},
+        "photo": {
+            "label_filename": "colours.png",
+            "style_filename": "photo.jpg",
+            "output_height": 30,
+            "output_width": 20,
+        },
         "missing": {"label_filename": "nowhere.png"},
         "zero": {"label_filename": "empty.png"},
         "wrong": {"label_filename": "wrong.png"},
         "blocked": {"label_filename": "map.png", "results_dir": "file/results"},
-    }  # fmt: skip
+    }
     processes = {}
     for name, options in cases.items():
         options = {"results_dir": f"results_{name}", **options}

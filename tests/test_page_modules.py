@@ -32,9 +32,13 @@ def run_node(script, values):
     """What a module script makes of JSON values, as JSON."""
     code = f"const values = JSON.parse(await new Response(process.stdin).text());\n{script}"
     done = subprocess.run(
-        [NODE, "--input-type=module", "-e", code], input=json.dumps(values), capture_output=True, text=True,
-        cwd=PAGE, timeout=60,
-    )  # fmt: skip
+        [NODE, "--input-type=module", "-e", code],
+        input=json.dumps(values),
+        capture_output=True,
+        text=True,
+        cwd=PAGE,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

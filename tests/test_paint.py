@@ -46,11 +46,18 @@ def ask(app, method, path, body=b"", headers=HOST):
     """(status, headers, body) of one request."""
     path, _, query = path.partition("?")
     scope = {
-        "type": "http", "http_version": "1.1", "method": method, "path": path, "raw_path": path.encode(),
-        "query_string": query.encode(), "scheme": "http", "root_path": "", "client": ("127.0.0.1", 1),
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "scheme": "http",
+        "root_path": "",
+        "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 8510),
         "headers": [(key.encode(), value.encode()) for key, value in {**HOST, **headers}.items()],
-    }  # fmt: skip
+    }
     sent, received = [], iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def receive():

@@ -101,9 +101,11 @@ def test_messages_are_few_and_escape_closes_them(page):
 
 
 def test_the_first_use_of_a_style_says_so_over_the_picture(page):
-    page.run("() => { const ask = fetch; globalThis.fetch = async (...all) => {"
-             "if (String(all[0]).includes('predict')) await new Promise((done) => setTimeout(done, 900));"
-             "return ask(...all); }; }")  # fmt: skip
+    page.run(
+        "() => { const ask = fetch; globalThis.fetch = async (...all) => {"
+        "if (String(all[0]).includes('predict')) await new Promise((done) => setTimeout(done, 900));"
+        "return ask(...all); }; }"
+    )
     page.page.click('[aria-label="Style of sunset"]')
     page.page.wait_for_selector("#wait", state="visible")
     assert "First use of this style" in page.page.locator("#wait").inner_text()

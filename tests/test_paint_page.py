@@ -202,10 +202,13 @@ def test_one_object_is_restyled_and_only_it_changes(page, tmp_path):
     (tmp_path / "objects.png").write_bytes(page.save("objects"))
     seed = page.run("paint.edits[0].source.seed")
     options = OneOptions(
-        checkpoint_dir="demo_inade", label_filename=str(tmp_path / "map.png"),
-        instance_filename=str(tmp_path / "objects.png"), seed=page.run("paint.seed"),
-        restyle=(f"instance:{chosen}=seed:{seed}",), results_dir=str(tmp_path),
-    )  # fmt: skip
+        checkpoint_dir="demo_inade",
+        label_filename=str(tmp_path / "map.png"),
+        instance_filename=str(tmp_path / "objects.png"),
+        seed=page.run("paint.seed"),
+        restyle=(f"instance:{chosen}=seed:{seed}",),
+        results_dir=str(tmp_path),
+    )
     exports.assert_same_pixels(after.astype(np.uint8), decode(Path(make_pictures(options)[0]).read_bytes()))
 
 
@@ -224,10 +227,13 @@ def test_style_photos_and_their_strength(page, tmp_path):
     (tmp_path / "objects.png").write_bytes(page.save("objects"))
     photo = [str(shipped("datasets", "scenes", f"style_winter{end}.png")) for end in ("", "_label")]
     options = OneOptions(
-        checkpoint_dir="demo_inade", label_filename=str(tmp_path / "map.png"),
-        instance_filename=str(tmp_path / "objects.png"), seed=page.run("paint.seed"),
-        restyle=(f"all={','.join(photo)}@0.5",), results_dir=str(tmp_path),
-    )  # fmt: skip
+        checkpoint_dir="demo_inade",
+        label_filename=str(tmp_path / "map.png"),
+        instance_filename=str(tmp_path / "objects.png"),
+        seed=page.run("paint.seed"),
+        restyle=(f"all={','.join(photo)}@0.5",),
+        results_dir=str(tmp_path),
+    )
     exports.assert_same_pixels(picture, decode(Path(make_pictures(options)[0]).read_bytes()))
 
 

@@ -49,9 +49,14 @@ def folder(tmp_path_factory):
 
 def picture(folder, name, *edits, **options):
     """A picture of test_one.py: int [h,w,3]."""
-    arguments = as_flags({
-        "checkpoint_dir": folder / "run", "label_filename": folder / "5.png", "results_dir": folder / name, **options
-    })  # fmt: skip
+    arguments = as_flags(
+        {
+            "checkpoint_dir": folder / "run",
+            "label_filename": folder / "5.png",
+            "results_dir": folder / name,
+            **options,
+        }
+    )
     code, out, err = run_script("test_one.py", [*arguments, *(f"--restyle={edit}" for edit in edits)])
     assert code == 0, err[-3000:]
     return cv2.imread(out.split()[0]).astype(int)
@@ -92,8 +97,11 @@ def test_is_exported_and_served(folder):
     make("export.py", checkpoint_dir=folder / "run", export_dir=folder / "models")
     card = (folder / "models" / "run" / "1" / "assets.extra" / "MODEL_CARD.md").read_text()
     assert "float32 [N, layer 2, class 14, latent 3]" in card and "`paints`" in card
-    server = start_script("semantic_synthesis/__main__.py", [
-        "serve", f"--export_dir={folder / 'models'}", "--rest_api_port=0"], PYTHONUNBUFFERED="1")  # fmt: skip
+    server = start_script(
+        "semantic_synthesis/__main__.py",
+        ["serve", f"--export_dir={folder / 'models'}", "--rest_api_port=0"],
+        PYTHONUNBUFFERED="1",
+    )
     try:
         line = wait_for(server.stdout.readline, server)
         url = re.search(r"http\S+", line)[0]
@@ -123,11 +131,15 @@ def test_its_originals_files_are_converted(folder):
     rng = np.random.default_rng(0)
     ours = {n: rng.normal(size=v.shape).astype(np.float32) for n, v in named_variables(model).items()}
     tensors = {
-        "paints.table": ours["table"], "norm.running_mean": ours["norm/moving_mean"],
-        "norm.running_var": np.abs(ours["norm/moving_variance"]) + 1, "norm.num_batches_tracked": np.array(3),
-        "mix.weight_orig": ours["mix/kernel"].transpose(3, 2, 0, 1), "mix.weight_u": ours["mix/u"],
-        "mix.weight_v": ours["mix/v"], "mix.bias": ours["mix/bias"],
-    }  # fmt: skip
+        "paints.table": ours["table"],
+        "norm.running_mean": ours["norm/moving_mean"],
+        "norm.running_var": np.abs(ours["norm/moving_variance"]) + 1,
+        "norm.num_batches_tracked": np.array(3),
+        "mix.weight_orig": ours["mix/kernel"].transpose(3, 2, 0, 1),
+        "mix.weight_u": ours["mix/u"],
+        "mix.weight_v": ours["mix/v"],
+        "mix.bias": ours["mix/bias"],
+    }
     for name in ("brush", "reader"):
         tensors |= {f"{name}.weight": ours[f"{name}/kernel"].T, f"{name}.bias": ours[f"{name}/bias"]}
     torch.save({n: torch.tensor(np.ascontiguousarray(x)) for n, x in tensors.items()}, folder / "painter.pth")

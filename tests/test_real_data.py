@@ -21,10 +21,17 @@ MODES = {"coco": "coco_stuff", "ade20k": "ade20k", "gta5": "gta5", "deepfashion"
 @pytest.mark.parametrize("mode", MODES)
 def test_training_steps_on_real_samples(mode, tmp_path):
     asked = make_config(
-        dataset_mode=mode, dataroot=str(SAMPLES / MODES[mode]), num_upsampling_layers="normal", no_vgg_loss=True,
-        crop_size=64, num_generator_filters=2, num_discriminator_filters=4, num_hidden_filters=8, batch_size=2,
+        dataset_mode=mode,
+        dataroot=str(SAMPLES / MODES[mode]),
+        num_upsampling_layers="normal",
+        no_vgg_loss=True,
+        crop_size=64,
+        num_generator_filters=2,
+        num_discriminator_filters=4,
+        num_hidden_filters=8,
+        batch_size=2,
         checkpoint_dir=str(tmp_path),
-    )  # fmt: skip
+    )
     config = data.resolve(asked)
     trainer = Trainer(config, data.open_dataset(config), make_strategy("none"))
     before = trainer.method.generator.conv_img.kernel.numpy()
@@ -68,8 +75,10 @@ def test_clvae_on_real_samples(mode, tmp_path):
         assert np.abs(named_variables(trainer.method)[name].numpy() - before[name]).max() > 1e-5, name
     (batch,) = trainer.dataset.batches(2, training=False).take(1)
     layout, seed = {"label": batch["label"]}, tf.range(2, dtype=tf.int64)
-    pictures = [trainer.method.synthesize(layout, trainer.method.style_of(layout, seed, image)).numpy()
-                for image in (None, batch["image"], -batch["image"])]  # fmt: skip
+    pictures = [
+        trainer.method.synthesize(layout, trainer.method.style_of(layout, seed, image)).numpy()
+        for image in (None, batch["image"], -batch["image"])
+    ]
     assert all(np.isfinite(p).all() and p.std() > 1e-3 for p in pictures)
     assert np.abs(pictures[1] - pictures[2]).max() > 1e-3 < np.abs(pictures[0] - pictures[1]).max()
 

@@ -14,9 +14,14 @@ from semantic_synthesis.training import Trainer, make_strategy
 from semantic_synthesis.training.recalibration import measure_statistics
 
 OPTIONS = {
-    "method": "oasis", "z_dim": 3, "crop_size": 16, "ema_decay": 0.9, "lr": 0.05, "batch_size": 2,
+    "method": "oasis",
+    "z_dim": 3,
+    "crop_size": 16,
+    "ema_decay": 0.9,
+    "lr": 0.05,
+    "batch_size": 2,
     "modulation": "dense",
-}  # fmt: skip
+}
 
 
 def trainer(folder, **changes):
@@ -32,8 +37,9 @@ def test_means_over_batches():
     batches = [rng.normal(5, 2, (2, 4, 4, 3)).astype(np.float32) for _ in range(5)]
     measure_statistics(
         [norm.moving_mean.value, norm.moving_variance.value],
-        lambda x: norm(tf.constant(x), training=True), batches,
-    )  # fmt: skip
+        lambda x: norm(tf.constant(x), training=True),
+        batches,
+    )
     flat = np.reshape(batches, [5, -1, 3])
     np.testing.assert_allclose(norm.moving_mean, flat.mean((0, 1)), rtol=1e-5)
     np.testing.assert_allclose(norm.moving_variance, flat.var(1, ddof=1).mean(0), rtol=1e-5)

@@ -78,13 +78,16 @@ VARIANTS = {
     "edges": {"edges": True, "depth": "more", "size": (64, 128), "form": "auto"},
     "most": {"depth": "most", "size": (128, 128), "gate": {"kind": "sigmoid"}, "experts": (1, 2)},
     "pyramid with edges": {
-        "edges": True, "gate": {"kind": "none", "temperature": 0.003},
+        "edges": True,
+        "gate": {"kind": "none", "temperature": 0.003},
         "blur": {"kind": "pyramid", "levels": 3, "iterations": 2, "relative": True, "size": 5, "sigma": 0.8},
     },
     "full": {
-        "edges": True, "blur": {"kind": "full", "iterations": 2}, "gate": {"kind": "hardtanh", "temperature": 0.01},
+        "edges": True,
+        "blur": {"kind": "full", "iterations": 2},
+        "gate": {"kind": "hardtanh", "temperature": 0.01},
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(

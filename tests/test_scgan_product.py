@@ -223,9 +223,15 @@ def test_a_run_goes_on_where_it_was_saved(tmp_path):
     from semantic_synthesis.training import Trainer, make_strategy
 
     config = tiny_config(
-        tmp_path, **SMALL, use_vae=True, ema_decay=0.9, crop_size=16, encoder_size=8, num_discriminators=1,
+        tmp_path,
+        **SMALL,
+        use_vae=True,
+        ema_decay=0.9,
+        crop_size=16,
+        encoder_size=8,
+        num_discriminators=1,
         num_discriminator_layers=2,
-    )  # fmt: skip
+    )
 
     def trainer():
         return Trainer(config, data.open_dataset(config), make_strategy("none"))

@@ -36,8 +36,11 @@ PREDICT = "/v1/models/styled:predict"
 def start_server(export_dir, *flags):
     return subprocess.Popen(
         [*SERVE, f"--export_dir={export_dir}", "--rest_api_port=0", *flags],
-        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +91,16 @@ def test_status_and_metadata(server):
     assert status == 200 and answer["model_spec"] == {"name": "styled", "signature_name": "", "version": "1"}
     signatures = answer["metadata"]["signature_def"]["signature_def"]
     assert sorted(signatures) == [
-        "encode_style", "picture", "png", "png_encode_style", "png_style", "png_synthesize_style", "sample_style",
-        "serving_default", "synthesize_style",
-    ]  # fmt: skip
+        "encode_style",
+        "picture",
+        "png",
+        "png_encode_style",
+        "png_style",
+        "png_synthesize_style",
+        "sample_style",
+        "serving_default",
+        "synthesize_style",
+    ]
     found = signatures["serving_default"]["inputs"]["label"]
     assert found["dtype"] == "DT_UINT8" and signatures["encode_style"]["outputs"]["z"]["dtype"] == "DT_FLOAT"
     assert [dim["size"] for dim in found["tensor_shape"]["dim"]] == ["-1", "32", "32"]
@@ -139,7 +149,7 @@ def test_styles_travel_as_json(server):
     photo = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).tolist()
     status, answer = ask(
         port, "POST", PREDICT, json.dumps({"signature_name": "encode_style", "instances": photo})
-    )  # fmt: skip
+    )
     assert status == 200 and np.shape(answer["predictions"]) == (1, 4)
     row = {"label": label[0].tolist(), "z": answer["predictions"][0]}
     request = {"signature_name": "synthesize_style", "instances": [row]}
@@ -169,18 +179,26 @@ _BAD = {
     "b64": (json.dumps({**_PNG, "instances": [{"label_png_bytes": {"b64": "?"}, "seed": 1}]}), "not base64"),
     "bytes": (json.dumps({**_PNG, "instances": [{"label_png_bytes": 3, "seed": 1}]}), 'expected {"b64"'),
     "row of ids": (
-        json.dumps({"instances": [_IDS, {**_IDS, "label": [[99] * 32] * 32}]}), "row 1: label: class ids 99 unknown",
+        json.dumps({"instances": [_IDS, {**_IDS, "label": [[99] * 32] * 32}]}),
+        "row 1: label: class ids 99 unknown",
     ),
-    "row of files": (png_request(*[png_row(exports.png(np.zeros((32, 32), np.uint8)), 0)] * 2, png_row(b"no", 0)),
-                     "row 2: label_png_bytes: not a PNG"),
-    "row of numbers": (json.dumps({"instances": [_IDS, {**_IDS, "seed": 0.5}]}), "row 1: seed: expected numbers"),
+    "row of files": (
+        png_request(*[png_row(exports.png(np.zeros((32, 32), np.uint8)), 0)] * 2, png_row(b"no", 0)),
+        "row 2: label_png_bytes: not a PNG",
+    ),
+    "row of numbers": (
+        json.dumps({"instances": [_IDS, {**_IDS, "seed": 0.5}]}),
+        "row 1: seed: expected numbers",
+    ),
     "signature list": (json.dumps({"signature_name": "pgn"}), "there are: encode_style, picture, png, "),
     "length of z": (
-        json.dumps({"signature_name": "synthesize_style", "instances": [{"label": [[0] * 32] * 32, "z": [0] * 3}]}),
+        json.dumps(
+            {"signature_name": "synthesize_style", "instances": [{"label": [[0] * 32] * 32, "z": [0] * 3}]}
+        ),
         "z: expected [N,4], got [1,3]",
     ),
     "rows": (json.dumps({**_PNG, "inputs": {"label_png_bytes": ["a"], "seed": [1, 2]}}), "equally many"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", _BAD)

@@ -22,9 +22,13 @@ pytest.importorskip("uvicorn")
 
 ORIGIN = "http://localhost:3000"
 FLAGS = [
-    "--max_body_mb=2", "--max_rows=100", f"--allow_origin={ORIGIN}", "--allow_host=pictures.example", "--drain_s=1",
+    "--max_body_mb=2",
+    "--max_rows=100",
+    f"--allow_origin={ORIGIN}",
+    "--allow_host=pictures.example",
+    "--drain_s=1",
     "--max_connections=80",
-]  # fmt: skip
+]
 
 
 def started(*flags):
@@ -149,13 +153,16 @@ def test_any_method_and_address_gets_json(server, method, path, status):
     [
         (b'{"signature_name":"png","instances":[{"label_png_bytes":"\\ud800","seed":0}]}', "surrogate"),
         (
-            b'{"signature_name":"png","instances":[{"label_png_bytes":' + b"[" * 900 + b"]" * 900 + b',"seed":0}]}',
+            b'{"signature_name":"png","instances":[{"label_png_bytes":'
+            + b"[" * 900
+            + b"]" * 900
+            + b',"seed":0}]}',
             "label_png_bytes",
         ),
         (b'{"signature_name":["png"],"instances":[1]}', "signature name"),
         (b"\xff\xff", "JSON Parse error"),
     ],
-)  # fmt: skip
+)
 def test_wrong_bodies_are_400(server, body, part):
     status, answer = ask(server[1], "POST", PREDICT, body)
     assert status == 400 and part in answer["error"]
@@ -188,9 +195,12 @@ def test_gzip_bodies(server):
     packed = gzip.compress(body)
     assert ask(port, "POST", PREDICT, packed, {"Content-Encoding": "gzip"}) == (status, answer)
     for wrong, encoding, expected in (
-        (body, "gzip", 400), (packed[:-5], "gzip", 400), (packed + b"x", "gzip", 400), (packed, "br", 415),
+        (body, "gzip", 400),
+        (packed[:-5], "gzip", 400),
+        (packed + b"x", "gzip", 400),
+        (packed, "br", 415),
         (gzip.compress(bytes(50_000_000)), "gzip", 413),
-    ):  # fmt: skip
+    ):
         found, told = ask(port, "POST", PREDICT, wrong, {"Content-Encoding": encoding})
         assert found == expected and "error" in told
 

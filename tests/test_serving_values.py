@@ -75,9 +75,17 @@ def test_base64_as_tf_serving_reads_it():
 
 @pytest.mark.parametrize(
     "text",
-    ['{"a": [1, [2.5e3, -0], {"b": null}], "c": "\\u00e9\\n", "a": true}', "[]", "{}", ' [ 1 , [ ] , { } ]\n', "3",
-     '"x"', "NaN", '{"a": {"b": {"c": [[[[1]]]]}}}'],
-)  # fmt: skip
+    [
+        '{"a": [1, [2.5e3, -0], {"b": null}], "c": "\\u00e9\\n", "a": true}',
+        "[]",
+        "{}",
+        " [ 1 , [ ] , { } ]\n",
+        "3",
+        '"x"',
+        "NaN",
+        '{"a": {"b": {"c": [[[[1]]]]}}}',
+    ],
+)
 def test_json_is_read_as_by_json(text):
     for body in (text.encode(), text.encode("utf-16"), text.encode("utf-8-sig")):
         np.testing.assert_equal(json_values.parse(body), json.loads(body))

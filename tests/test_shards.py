@@ -26,8 +26,10 @@ def equal_batches(folder, sharded, splits=("train", "val"), **how):
         one, other = (open_dataset(config, split, **how) for config in (folder, sharded))
         assert len(one.source) == len(other.source) and one.has_instances == other.has_instances
         steps = -(-2 * one.size // 3)
-        pairs = [(one.batches(3).take(steps), other.batches(3).take(steps)),
-                 (one.batches(2, training=False), other.batches(2, training=False))]  # fmt: skip
+        pairs = [
+            (one.batches(3).take(steps), other.batches(3).take(steps)),
+            (one.batches(2, training=False), other.batches(2, training=False)),
+        ]
         for left, right in pairs:
             left, right = list(left), list(right)
             assert len(left) == len(right) > 0

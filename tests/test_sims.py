@@ -344,9 +344,12 @@ def test_larger_networks_start_from_smaller_ones(tmp_path):
     """From 64 rows to 128: the trunk is the same bit for bit, the new heads are fresh."""
     first = trainer().method
     settings = tiny_config(
-        tmp_path / "second", **{**OPTIONS, "crop_size": 128}, scale=2, init_from=str(folder() / "first"),
+        tmp_path / "second",
+        **{**OPTIONS, "crop_size": 128},
+        scale=2,
+        init_from=str(folder() / "first"),
         bank_dir="none",
-    )  # fmt: skip
+    )
     second = Trainer(settings, data.open_dataset(settings, "train", "regions"), tf.distribute.get_strategy())
     mine, theirs = named_variables(second.method), named_variables(first)
     fresh = {name.split("/")[1] for name in mine.keys() - theirs.keys()}
@@ -365,10 +368,13 @@ def test_provenance(tmp_path):
     write_png(tmp_path / "map.png", label)
     paths = make_pictures(
         OneOptions(
-            checkpoint_dir=str(folder() / "first"), label_filename=str(tmp_path / "map.png"), num_samples=2,
-            provenance=True, results_dir=str(tmp_path / "out"),
+            checkpoint_dir=str(folder() / "first"),
+            label_filename=str(tmp_path / "map.png"),
+            num_samples=2,
+            provenance=True,
+            results_dir=str(tmp_path / "out"),
         )
-    )  # fmt: skip
+    )
     names = [Path(path).name for path in paths]
     assert names[-4:] == [f"map_provenance_{s}.{end}" for s in (0, 1) for end in ("png", "json")]
     sheet = data.read_image(tmp_path / "out" / "map_provenance_0.png")

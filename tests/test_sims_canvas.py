@@ -27,9 +27,14 @@ def piece(kind, place, colour, white=False, casters=None):
     picture = tf.where(place[..., None], tf.constant(colour, tf.float32), 0.0)
     nothing = tf.zeros_like(place)
     return canvases.Piece(
-        tf.constant(kind), place, place, picture, picture, nothing if casters is None else casters,
+        tf.constant(kind),
+        place,
+        place,
+        picture,
+        picture,
+        nothing if casters is None else casters,
         tf.ones_like(place) if white else nothing,
-    )  # fmt: skip
+    )
 
 
 def layout(kind=SKY):

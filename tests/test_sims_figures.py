@@ -33,8 +33,11 @@ def test_a_piece_comes_from_one_source():
 
 def test_rows():
     columns = {
-        "network": [1, 1, 0, 0, 0], "depth": [1, 0, 0, 1, 0], "asked": [1, 1, 0, 1, 0], "rule": [0, 1, 0, 0, 0],
-    }  # fmt: skip
+        "network": [1, 1, 0, 0, 0],
+        "depth": [1, 0, 0, 1, 0],
+        "asked": [1, 1, 0, 1, 0],
+        "rule": [0, 1, 0, 0, 0],
+    }
     row = sims_scenes.order_row({name: np.array(values, bool) for name, values in columns.items()})
     assert (row["pairs"], row["network"], row["classes"]) == (5, 0.8, 0.6)
     assert (row["free pairs"], row["network, free"], row["classes, free"]) == (4, 0.75, 0.5)

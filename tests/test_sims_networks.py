@@ -78,8 +78,10 @@ def test_synthesis_at_any_size(scale):
 
 def test_trunks_of_all_scales_have_the_same_names():
     names = [set(named_variables(Synthesis(2, scale=s, filters=1, init=INIT))) for s in (1, 2, 4)]
-    heads = [{n for n in found if n.split("/")[0][-1] in "24" and n[:6] != "encode" and n[:6] != "decode"}
-             for found in names]  # fmt: skip
+    heads = [
+        {n for n in found if n.split("/")[0][-1] in "24" and n[:6] != "encode" and n[:6] != "decode"}
+        for found in names
+    ]
     assert names[1] - names[0] == heads[1] and names[2] - names[1] == {"finish4/kernel", "finish4/bias"}
     assert names[0] - names[1] == {n for n in names[0] if n.startswith(("picture1", "semantic1"))}
 

@@ -172,9 +172,11 @@ def bucket(run_dir, tmp_path, ram):  # noqa: F811
         run_dir, str(tmp_path / "maps"), results_dir=str(tmp_path / "out"), batch_size=2
     )
     there = dataclasses.replace(
-        on_disk, checkpoint_dir=upload(run_dir, f"{ram}/run"), label_dir=upload(tmp_path / "maps", f"{ram}/maps"),
+        on_disk,
+        checkpoint_dir=upload(run_dir, f"{ram}/run"),
+        label_dir=upload(tmp_path / "maps", f"{ram}/maps"),
         results_dir=f"{ram}/out",
-    )  # fmt: skip
+    )
     return on_disk, there
 
 

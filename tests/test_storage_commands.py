@@ -135,9 +135,11 @@ def test_evaluate(tmp_path, ram, monkeypatch):  # noqa: F811
     upload(tmp_path, ram)
     for root in (str(tmp_path), ram):
         options = EvaluateOptions(
-            fake_dir=f"{root}/fake", real_dir=f"{root}/real", metrics="fid",
+            fake_dir=f"{root}/fake",
+            real_dir=f"{root}/real",
+            metrics="fid",
             save_real_stats=f"{root}/real.npz",
-        )  # fmt: skip
+        )
         assert evaluating.evaluate(options) == 0
         again = dataclasses.replace(
             options,
@@ -232,10 +234,14 @@ def test_every_command_is_here():
     from semantic_synthesis.__main__ import COMMANDS as ALL
 
     tried = {
-        "one": "test_storage", "train": "test_storage", "generate": "test_storage", "prepare shards": "test_storage",
-        "paint": "opens runs as `one`, exports as `serve`", "recipes": "reads files of the package alone",
+        "one": "test_storage",
+        "train": "test_storage",
+        "generate": "test_storage",
+        "prepare shards": "test_storage",
+        "paint": "opens runs as `one`, exports as `serve`",
+        "recipes": "reads files of the package alone",
         "prepare instances": "reads as `prepare describe`, writes as `prepare scenes`",
-    }  # fmt: skip
+    }
     here = {"describe", "publish", "convert", "export", "serve", "evaluate", "prepare check", "prepare describe",
             "prepare celeba", "prepare scenes", "prepare bank"}  # fmt: skip
     assert set(ALL) == here | set(tried)

@@ -55,11 +55,14 @@ def written(name, target, **options):
         path = Path(
             export(
                 ExportOptions(
-                    checkpoint_dir=opened(name)[0], export_dir=str(conformance.folder() / "targets"),
-                    model_name=name, target=target, **options,
+                    checkpoint_dir=opened(name)[0],
+                    export_dir=str(conformance.folder() / "targets"),
+                    model_name=name,
+                    target=target,
+                    **options,
                 )
             )
-        )  # fmt: skip
+        )
     if target in SUFFIXES:
         (path,) = path.glob(f"*{SUFFIXES[target]}")
     return path
@@ -79,9 +82,11 @@ def case(name):
         cv2.imwrite(instance, scene.instance.astype(np.uint16))
     with building(name):
         options = OneOptions(
-            checkpoint_dir=run_dir, label_filename=str(folder / "map.png"), instance_filename=instance,
+            checkpoint_dir=run_dir,
+            label_filename=str(folder / "map.png"),
+            instance_filename=instance,
             results_dir=str(folder),
-        )  # fmt: skip
+        )
         picture = cv2.imread(make_pictures(options)[0])[None, ..., ::-1].astype(int)
     layout = run.layout(*data.read_layout(str(folder / "map.png"), run.table, instance))
     inputs = {"label": layout["label"].astype(np.uint8)}
@@ -175,9 +180,9 @@ def test_every_function_is_an_attribute_that_takes_a_dict():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize(
-    "target, weights, share, mean", [("lite", "float16", 0.55, 0.5), ("onnx", "float16", 0.55, 0.5),
-    ("lite", "int8", 0.35, 3.0)],
-)  # fmt: skip
+    "target, weights, share, mean",
+    [("lite", "float16", 0.55, 0.5), ("onnx", "float16", 0.55, 0.5), ("lite", "int8", 0.35, 3.0)],
+)
 def test_smaller_weights(name, target, weights, share, mean):
     """File size as a share of float32's, and the mean difference of 255."""
     path = written(name, target, weights=weights)

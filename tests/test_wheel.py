@@ -27,8 +27,9 @@ def contents(folder):
     """{file: size and time of the last change} below a folder."""
     return {
         str(path): (path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".pyc"
-    }  # fmt: skip
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".pyc"
+    }
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def installed(tmp_path_factory):
     def run(*words, **options):
         done = subprocess.run(
             [command, *words, *as_flags(options)], cwd=work, capture_output=True, text=True, timeout=300
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
@@ -100,9 +101,12 @@ def test_everything_works_from_an_empty_folder(installed, tmp_path):
     run("prepare", "scenes", out="scenes", count=2, width=64, height=64)
     assert "0 problems" in run("prepare", "check", dataset_mode="scenes/dataset.json")
     server = subprocess.Popen(
-        [run.command, "serve", "--rest_api_port=0"], cwd=work, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [run.command, "serve", "--rest_api_port=0"],
+        cwd=work,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     try:
         url = re.search(r"http\S+", wait_for(server.stdout.readline, server))[0]
         body = json.dumps({"instances": [{"label": np.zeros((32, 32), int).tolist(), "seed": 1}]}).encode()
@@ -113,8 +117,16 @@ def test_everything_works_from_an_empty_folder(installed, tmp_path):
         finish(server)
     assert contents(packages) == before  # nothing is written where the package lies
     made = {path.name for path in work.iterdir()}
-    assert made <= {"mine", "exports", "maps", "generated", "demo_spade_evaluation.json", "demo_spade_evaluation.md",
-                    "scenes", "pictures"}  # fmt: skip
+    assert made <= {
+        "mine",
+        "exports",
+        "maps",
+        "generated",
+        "demo_spade_evaluation.json",
+        "demo_spade_evaluation.md",
+        "scenes",
+        "pictures",
+    }
 
 
 def test_what_the_wheel_holds(installed):

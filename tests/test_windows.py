@@ -46,8 +46,12 @@ def test_every_distinct_window_once():
     tokens = tokens_of(12, 10, False)
     windows = find_windows(tokens, CLASSES)
     padded = np.pad(tokens, ((0, 0), (2, 2), (2, 2)), constant_values=CLASSES)
-    cut = np.array([[[padded[b, y : y + 4, x : x + 4] for x in range(0, 12, 2)] for y in range(0, 14, 2)]
-                    for b in range(2)])  # fmt: skip
+    cut = np.array(
+        [
+            [[padded[b, y : y + 4, x : x + 4] for x in range(0, 12, 2)] for y in range(0, 14, 2)]
+            for b in range(2)
+        ]
+    )
     found = windows.rows.numpy()[windows.members.numpy()][windows.index.numpy()]
     np.testing.assert_array_equal(found, cut)
     assert len(windows.members) == len(np.unique(cut.reshape(-1, 16), axis=0))

@@ -118,10 +118,16 @@ def changed_values(values, rng):
 def changed_bytes(body, rng):
     """The bytes cut, doubled, or with some of them replaced."""
     at, end = sorted(rng.randrange(len(body) + 1) for _ in range(2))
-    return rng.choice([
-        lambda: body[:at], lambda: body[at:], lambda: body[:at] + rng.choice(_BYTES) + body[end:],
-        lambda: body[:at] + rng.randbytes(3) + body[at + 3 :], lambda: body + body, lambda: body[:at] + body[end:],
-    ])()  # fmt: skip
+    return rng.choice(
+        [
+            lambda: body[:at],
+            lambda: body[at:],
+            lambda: body[:at] + rng.choice(_BYTES) + body[end:],
+            lambda: body[:at] + rng.randbytes(3) + body[at + 3 :],
+            lambda: body + body,
+            lambda: body[:at] + body[end:],
+        ]
+    )()
 
 
 def made_up(good, rng):
@@ -205,9 +211,12 @@ def main():
         command = [sys.executable, "-m", "semantic_synthesis", "serve", f"--export_dir={folder}/exports"]
         with open(f"{folder}/log.txt", "w") as log:
             process = subprocess.Popen(
-                [*command, "--rest_api_port=0", "--norequest_log"], stdout=subprocess.PIPE, stderr=log, text=True,
+                [*command, "--rest_api_port=0", "--norequest_log"],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
                 cwd=common.REPOSITORY,
-            )  # fmt: skip
+            )
         try:
             port = int(re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())[1])
             return campaign(options, process.pid, port, f"{folder}/log.txt")

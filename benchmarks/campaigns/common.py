@@ -24,9 +24,16 @@ TINY = [
 def preload():
     """Imports everything once, so that forked commands start at once. Nothing is computed: forks share no threads."""
     for module in (
-        "command_line", "methods", "train", "convert", "evaluation", "serving.export", "data.prepare", "one_picture",
+        "command_line",
+        "methods",
+        "train",
+        "convert",
+        "evaluation",
+        "serving.export",
+        "data.prepare",
+        "one_picture",
         "inference",
-    ):  # fmt: skip
+    ):
         importlib.import_module(f"semantic_synthesis.{module}")
 
 

@@ -103,12 +103,17 @@ class Labels:
         alpha = np.full((12, 10, 1), 255)
         palette = self.table.colors[[0, 2, 1, 0, 0, 0, 0, 1]]
         self.good = [
-            encode_png(ids, 0, 8), encode_png(np.minimum(ids, 1), 0, 1), encode_png(np.minimum(ids, 2), 0, 2),
-            encode_png(np.minimum(ids, 7), 0, 4), encode_png(np.where(ids == 7, 300, ids), 0, 16),
-            encode_png(colors, 2, 8), encode_png(np.concatenate([colors, alpha], -1), 6, 8),
-            encode_png(np.stack([ids, alpha[..., 0]], -1), 4, 8), encode_png(ids, 3, 8, palette=palette),
+            encode_png(ids, 0, 8),
+            encode_png(np.minimum(ids, 1), 0, 1),
+            encode_png(np.minimum(ids, 2), 0, 2),
+            encode_png(np.minimum(ids, 7), 0, 4),
+            encode_png(np.where(ids == 7, 300, ids), 0, 16),
+            encode_png(colors, 2, 8),
+            encode_png(np.concatenate([colors, alpha], -1), 6, 8),
+            encode_png(np.stack([ids, alpha[..., 0]], -1), 4, 8),
+            encode_png(ids, 3, 8, palette=palette),
             encode_png(np.minimum(ids, 7), 3, 4, palette=palette),
-        ]  # fmt: skip
+        ]
 
     def trial(self, rng):
         """Reads one changed map."""

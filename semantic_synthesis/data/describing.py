@@ -48,9 +48,11 @@ def describe(options: DescribeOptions) -> int:
             f"{options.out}: exists already, and names edited in it would be lost; give another --out or remove it"
         )
     config = Config(
-        dataset_mode=catalogue.CUSTOM, image_dir=options.image_dir, label_dir=options.label_dir,
+        dataset_mode=catalogue.CUSTOM,
+        image_dir=options.image_dir,
+        label_dir=options.label_dir,
         instance_dir=options.instance_dir,
-    )  # fmt: skip
+    )
     samples, left_out = _labelled_samples(config)
     maps, name = [sample.label for sample in samples], Path(options.out).stem
     given = options.semantic_label_path
@@ -67,10 +69,14 @@ def describe(options: DescribeOptions) -> int:
         )
     unknown = next((entry["id"] for entry in classes if entry["name"] == "unknown"), None)
     description = {
-        "name": name, "classes": classes, "unknown_id": unknown, "instance_none_id": 0,
+        "name": name,
+        "classes": classes,
+        "unknown_id": unknown,
+        "instance_none_id": 0,
         "options": {"crop_size": 256, "no_instance": not options.instance_dir},
-        "dataroot": ".", "splits": {"train": layout, "val": "train", "test": "val"},
-    }  # fmt: skip
+        "dataroot": ".",
+        "splits": {"train": layout, "val": "train", "test": "val"},
+    }
     write_text(options.out, description_text(description))
     tqdm.write(
         f"{options.out}: {len(classes)} classes; edit the names, then train with --dataset_mode {options.out}"

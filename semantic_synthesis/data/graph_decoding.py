@@ -126,8 +126,13 @@ def _require_size(size, source, most_pixels):
     """Refuses a picture of height, width int64 [2] that is empty or too large."""
     fits = tf.reduce_all(size > 0) & tf.reduce_all(size < 2**31) & (tf.reduce_prod(size) <= most_pixels)
     return require(
-        fits, f"{source}: ", size[1], "x", size[0], f" pixels; at most {most_pixels} are read; send a smaller one"
-    )  # fmt: skip
+        fits,
+        f"{source}: ",
+        size[1],
+        "x",
+        size[0],
+        f" pixels; at most {most_pixels} are read; send a smaller one",
+    )
 
 
 def _unscaled(samples, depth):
@@ -173,9 +178,10 @@ def _ids(samples, table, source):
     listed = tf.strings.reduce_join(tf.strings.as_string(found[:64]), separator=", ")
     check = require(
         tf.reduce_all(classes != NO_CLASS),
-        f"{source}: label ids {{", listed, f"}} found, allowed are {describe_ids(table.ids_of_classes[0])}"
-        f" (class table '{table.name}')",
-    )  # fmt: skip
+        f"{source}: label ids {{",
+        listed,
+        f"}} found, allowed are {describe_ids(table.ids_of_classes[0])} (class table '{table.name}')",
+    )
     with tf.control_dependencies([check]):
         return tf.identity(classes)
 
@@ -187,8 +193,10 @@ def _colors(rgb, table, source):
     first = tf.strings.reduce_join(tf.strings.as_string(wrong[:1]), separator=", ")
     check = require(
         tf.shape(wrong)[0] == 0,
-        f"{source}: colour (", first, f") is not one of {table.num_classes} in class table '{table.name}'",
-    )  # fmt: skip
+        f"{source}: colour (",
+        first,
+        f") is not one of {table.num_classes} in class table '{table.name}'",
+    )
     with tf.control_dependencies([check]):
         return tf.identity(classes)
 
@@ -199,13 +207,16 @@ def _palette(png, depth, table, source):
     checksum = tf.bitwise.bitwise_xor(checksum, _checksum_change().astype(np.int32))
     at, length = _find_palette(png, source)
     behind = at + 12 + length
-    grey = tf.strings.join([
-        tf.strings.substr(png, 0, _COLOR_TYPE_AT), _BYTES[_GREY],
-        tf.strings.substr(png, _COLOR_TYPE_AT + 1, _CHECKSUM_AT - _COLOR_TYPE_AT - 1),
-        tf.strings.reduce_join(tf.gather(_BYTES, checksum)),
-        tf.strings.substr(png, _HEADER_END, at - _HEADER_END),
-        tf.strings.substr(png, behind, tf.strings.length(png) - behind),
-    ])  # fmt: skip
+    grey = tf.strings.join(
+        [
+            tf.strings.substr(png, 0, _COLOR_TYPE_AT),
+            _BYTES[_GREY],
+            tf.strings.substr(png, _COLOR_TYPE_AT + 1, _CHECKSUM_AT - _COLOR_TYPE_AT - 1),
+            tf.strings.reduce_join(tf.gather(_BYTES, checksum)),
+            tf.strings.substr(png, _HEADER_END, at - _HEADER_END),
+            tf.strings.substr(png, behind, tf.strings.length(png) - behind),
+        ]
+    )
     indices = _within(_unscaled(tf.io.decode_png(grey, 1), depth), length // 3, source)  # [H, W]
     by_index = _find_ids(indices, table)
     by_color = _find_colors(tf.io.decode_png(png, 3), table)
@@ -251,7 +262,7 @@ def _within(indices, colors, source):
     largest = tf.reduce_max(indices)
     check = require(
         largest < colors, f"{source}: damaged PNG, palette index ", largest, " of ", colors, " colours"
-    )  # fmt: skip
+    )
     with tf.control_dependencies([check]):
         return tf.identity(indices)
 

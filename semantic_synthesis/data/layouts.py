@@ -75,9 +75,13 @@ class Report:
             for index in range(self.table.num_classes)
         ]
         return {
-            "split": self.split, "samples": self.samples, "problems": self.problems, "notes": self.notes,
-            "sizes": self.sizes, "classes": classes,
-        }  # fmt: skip
+            "split": self.split,
+            "samples": self.samples,
+            "problems": self.problems,
+            "notes": self.notes,
+            "sizes": self.sizes,
+            "classes": classes,
+        }
 
     def lines(self, shown: int = 20) -> Iterator[str]:
         """The report as text for a terminal, at most `shown` problems."""

@@ -131,8 +131,9 @@ def find_places(
         return _custom_places(config), None
     root = root_of(config, description)
     layout = _present_layout(description, split, root)
-    places = {kind: [(root, pattern) for pattern in patterns_of(layout, kind)]
-              for kind in (*MAPS, *EXTRA_MAPS)}  # fmt: skip
+    places = {
+        kind: [(root, pattern) for pattern in patterns_of(layout, kind)] for kind in (*MAPS, *EXTRA_MAPS)
+    }
     for kind, folder in (("instance", config.instance_dir), ("disparity", config.disparity_dir)):
         if folder:
             places[kind] = [(_folder(kind, folder), _ANY)]
@@ -141,8 +142,12 @@ def find_places(
 
 def _custom_places(config):
     """{kind: [(folder, pattern)]} of --image_dir, --label_dir and --instance_dir."""
-    folders = {"image": config.image_dir, "label": config.label_dir, "instance": config.instance_dir,
-               "disparity": config.disparity_dir}  # fmt: skip
+    folders = {
+        "image": config.image_dir,
+        "label": config.label_dir,
+        "instance": config.instance_dir,
+        "disparity": config.disparity_dir,
+    }
     for kind, folder in folders.items():
         if not folder and kind in ("image", "label"):
             raise DataError(f"--{kind}_dir is missing; your own dataset needs --image_dir and --label_dir")

@@ -119,9 +119,12 @@ def make_instances(options: Any) -> int:
     if target:
         storage.make_folder(target)
     config = Config(
-        dataroot=options.dataroot, image_dir=options.image_dir, label_dir=options.label_dir,
-        instance_dir=target, no_instance=True,
-    )  # fmt: skip
+        dataroot=options.dataroot,
+        image_dir=options.image_dir,
+        label_dir=options.label_dir,
+        instance_dir=target,
+        no_instance=True,
+    )
     rule = _instance_rule(description, options)
     samples = find_samples(config, description, options.split)
     places, _ = find_places(config, description, options.split)
@@ -293,12 +296,16 @@ def write_scenes(options: Any) -> int:
         "classes": [{"id": i, "name": name, "color": colors[i]} for i, name in enumerate(CLASSES)],
         "instance_none_id": 0,
         "options": {
-            "preprocess_mode": "fixed", "crop_size": options.width, "img_width": options.width,
-            "img_height": options.height, "aspect_ratio": options.width / options.height,
+            "preprocess_mode": "fixed",
+            "crop_size": options.width,
+            "img_width": options.width,
+            "img_height": options.height,
+            "aspect_ratio": options.width / options.height,
             "no_instance": False,
         },
-        "dataroot": ".", "splits": {"train": layout, "val": "train", "test": "val"},
-    }  # fmt: skip
+        "dataroot": ".",
+        "splits": {"train": layout, "val": "train", "test": "val"},
+    }
     file = os.path.join(out, "dataset.json")
     write_text(file, description_text(description))
     tqdm.write(f"{options.count} landscapes in {out}; train with --dataset_mode {file}")

@@ -52,8 +52,11 @@ def scan_classes(paths: Sequence[str], name: str, report: Callable[[str], Any]) 
         )
     logging.info(
         "%s: %d classes from the label ids %s%s",
-        name, len(raw_ids), describe_ids(ids), "; 255 is unknown" if unknown is not None else "",
-    )  # fmt: skip
+        name,
+        len(raw_ids),
+        describe_ids(ids),
+        "; 255 is unknown" if unknown is not None else "",
+    )
     return ClassTable.create(name, raw_ids, names, unknown=unknown)
 
 

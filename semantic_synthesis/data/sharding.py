@@ -62,8 +62,16 @@ def make_shards(options: Any) -> int:
     """
     if not options.out:
         raise DataError("prepare shards needs --out FOLDER")
-    names = ("dataroot", "image_dir", "label_dir", "instance_dir", "disparity_dir", "semantic_label_path",
-             "pairing_check", "no_instance")  # fmt: skip
+    names = (
+        "dataroot",
+        "image_dir",
+        "label_dir",
+        "instance_dir",
+        "disparity_dir",
+        "semantic_label_path",
+        "pairing_check",
+        "no_instance",
+    )
     custom = options.image_dir or options.label_dir
     mode = options.dataset_mode or (catalogue.CUSTOM if custom else catalogue.SCENES)
     description = catalogue.describe(mode)
@@ -172,8 +180,14 @@ class _Job:
                 pixels += [counts, counts > 0]
                 advance(1)
         stems = [sample.stem for sample in samples]
-        return {"samples": len(samples), "bytes": place, "pixels": pixels[0].tolist(),
-                "files": pixels[1].tolist(), "records": records, "stems": stems}  # fmt: skip
+        return {
+            "samples": len(samples),
+            "bytes": place,
+            "pixels": pixels[0].tolist(),
+            "files": pixels[1].tolist(),
+            "records": records,
+            "stems": stems,
+        }
 
     def _record(self, sample):
         """(bytes of the Example of a sample, int64 [C] pixels of each class), after all checks."""
@@ -227,9 +241,13 @@ def _write_index(folder, split, kinds, table, made):
     ]
     shards = [{name: shard[name] for name in ("file", "samples", "bytes", "sha256")} for shard in made]
     values = {
-        "format": FORMAT, "split": split, "samples": sum(shard["samples"] for shard in made), "maps": kinds,
-        "shards": shards, "classes": classes,
-    }  # fmt: skip
+        "format": FORMAT,
+        "split": split,
+        "samples": sum(shard["samples"] for shard in made),
+        "maps": kinds,
+        "shards": shards,
+        "classes": classes,
+    }
     write_json(os.path.join(folder, _index_name(split)), values)
 
 
@@ -243,11 +261,17 @@ def _description(config, description, table, out):
     if name == catalogue.CUSTOM:
         name = os.path.basename(storage.normal(out))
     return {
-        "name": name, "title": description.title, "source": description.source, "class_table": table.to_dict(),
-        "instance_none_id": description.instance_none_id, "instances": description.instances,
-        "resize_maps": description.resize_maps, "exif": description.exif,
-        "options": {**description.options, "no_instance": bool(config.no_instance)}, "dataroot": ".",
-    }  # fmt: skip
+        "name": name,
+        "title": description.title,
+        "source": description.source,
+        "class_table": table.to_dict(),
+        "instance_none_id": description.instance_none_id,
+        "instances": description.instances,
+        "resize_maps": description.resize_maps,
+        "exif": description.exif,
+        "options": {**description.options, "no_instance": bool(config.no_instance)},
+        "dataroot": ".",
+    }
 
 
 def _check_description(folder, values):

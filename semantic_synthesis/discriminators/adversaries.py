@@ -47,10 +47,14 @@ class MultiscaleAdversary:
     def __init__(self, config: Any, num_classes: int, semantic_channels: int, init: Initializer) -> None:
         self.config = config
         self.discriminator = MultiscaleDiscriminator(
-            semantic_channels, config.num_discriminator_filters, scales=config.num_discriminators,
-            layers=config.num_discriminator_layers, norm=parse_norm(config.norm_D, "norm_D"),
-            edges=semantic_channels > num_classes, init=init,
-        )  # fmt: skip
+            semantic_channels,
+            config.num_discriminator_filters,
+            scales=config.num_discriminators,
+            layers=config.num_discriminator_layers,
+            norm=parse_norm(config.norm_D, "norm_D"),
+            edges=semantic_channels > num_classes,
+            init=init,
+        )
 
     def terms(self, shown: Shown) -> dict[str, dict[str, tf.Tensor]]:
         """{objective: {loss: weighted scalar}}, fakes and reals judged by one call."""
@@ -94,9 +98,11 @@ class PyramidAdversary(MultiscaleAdversary):
                 "--netD multiscale"
             )
         self.discriminator = pyramid.PyramidDiscriminator(
-            semantic_channels, config.num_discriminator_filters, norm=parse_norm(config.norm_D, "norm_D"),
+            semantic_channels,
+            config.num_discriminator_filters,
+            norm=parse_norm(config.norm_D, "norm_D"),
             init=init,
-        )  # fmt: skip
+        )
 
     def labels(self, shown: Shown) -> dict[str, Any]:
         """Nothing: it averages labels."""
@@ -114,9 +120,11 @@ class SegmentationAdversary:
         self.config, self.num_classes = config, num_classes
         self.ignored = _ignored(config)
         self.discriminator = SegmentationDiscriminator(
-            num_classes, config.num_discriminator_filters,
-            depth=halvings(config.crop_height, config.crop_size), init=init,
-        )  # fmt: skip
+            num_classes,
+            config.num_discriminator_filters,
+            depth=halvings(config.crop_height, config.crop_size),
+            init=init,
+        )
 
     def terms(self, shown: Shown) -> dict[str, dict[str, tf.Tensor]]:
         """{objective: {loss: weighted scalar}}."""

@@ -7,9 +7,13 @@ from semantic_synthesis.options import Command
 
 COMMANDS = {
     "generate": Command(
-        GenerateOptions, generate, "generate --checkpoint_dir demo_spade --label_dir maps --results_dir pictures",
+        GenerateOptions,
+        generate,
+        "generate --checkpoint_dir demo_spade --label_dir maps --results_dir pictures",
     ),
     "evaluate": Command(
-        EvaluateOptions, evaluate, "evaluate --checkpoint_dir checkpoints/mine --metrics fid,miou",
+        EvaluateOptions,
+        evaluate,
+        "evaluate --checkpoint_dir checkpoints/mine --metrics fid,miou",
     ),
-}  # fmt: skip
+}

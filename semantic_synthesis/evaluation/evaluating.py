@@ -36,9 +36,10 @@ class EvaluateOptions:
     """Options of `evaluate`."""
 
     metrics: str = option(
-        "", "Comma-separated: fid, kid, lpips (diversity), miou (and pixel accuracy), judge (Frechet "
+        "",
+        "Comma-separated: fid, kid, lpips (diversity), miou (and pixel accuracy), judge (Frechet "
         "distance in features of the judge for scenes). Default: miou,judge for scenes runs, else fid,kid.",
-    )  # fmt: skip
+    )
     fake_dir: str = option("", "Folder of synthesised pictures.")
     fake_stats: str = option("", "Statistics (.npz) instead of --fake_dir; several, with commas, are merged.")
     real_dir: str = option("", "Folder of real pictures.")
@@ -74,9 +75,10 @@ class EvaluateOptions:
     precision: str = option("float32", "Arithmetic of the run.", choices=("float32", "bfloat16"))
     seed: int = option(0, "Seed of the styles and of KID's subsets.", least=0)
     report: str = option(
-        "", "JSON file for figures and protocol, with a .md table beside it; default evaluation.json in the "
+        "",
+        "JSON file for figures and protocol, with a .md table beside it; default evaluation.json in the "
         "run folder (of a shipped run: <name>_evaluation.json here), or <fake_dir>_evaluation.json.",
-    )  # fmt: skip
+    )
 
 
 def evaluate(options: EvaluateOptions) -> int:

@@ -29,9 +29,10 @@ class GenerateOptions:
         "", "Folder of style photos of the same names, or of a single photo for all; empty: random styles."
     )
     style_label_dir: str = option(
-        "", "Folder of the style photos' own label maps, named as these, for runs that read styles by class or region; "
+        "",
+        "Folder of the style photos' own label maps, named as these, for runs that read styles by class or region; "
         "empty: each photo shows the layout of its name.",
-    )  # fmt: skip
+    )
     results_dir: str = option("results", "Where the pictures go, named as the label maps.")
     num_samples: int = option(1, "Random styles per layout; with more than one, files end in _0, _1, ...")
     seed: int = option(
@@ -116,9 +117,13 @@ def settings(options: Any, weights: str) -> dict[str, Any]:
     lossy = {} if options.format == "png" else {"quality": options.quality}
     return {
         **{name: storage.absolute(folder) if folder else "" for name, folder in found.items()},
-        "weights_sha256": weights, "num_samples": options.num_samples,
-        "seed": options.seed, "precision": options.precision, "format": options.format, **lossy,
-    }  # fmt: skip
+        "weights_sha256": weights,
+        "num_samples": options.num_samples,
+        "seed": options.seed,
+        "precision": options.precision,
+        "format": options.format,
+        **lossy,
+    }
 
 
 @dataclass(frozen=True)

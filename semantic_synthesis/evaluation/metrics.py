@@ -86,8 +86,10 @@ class FeatureMetric:
         if few and few <= self.network.dims:
             logging.warning(
                 "%s: %d images for %d dimensions; biased upwards, compare it only at equal numbers",
-                self.name, few, self.network.dims,
-            )  # fmt: skip
+                self.name,
+                few,
+                self.network.dims,
+            )
         found = []
         if self.frechet:
             value = statistics.frechet_distance(real, fake)
@@ -172,8 +174,12 @@ class DiversityMetric:
             return []
         return [
             {
-                "metric": "lpips diversity", "value": float(np.mean(self.values)), "images": len(self.values),
-                "samples per layout": "/".join(map(str, sorted(self.samples))), "network": self.network.name,
-                "network resize": self.network.resize, "network sha256": self.network.sha256,
+                "metric": "lpips diversity",
+                "value": float(np.mean(self.values)),
+                "images": len(self.values),
+                "samples per layout": "/".join(map(str, sorted(self.samples))),
+                "network": self.network.name,
+                "network resize": self.network.resize,
+                "network sha256": self.network.sha256,
             }
-        ]  # fmt: skip
+        ]

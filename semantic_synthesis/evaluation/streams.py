@@ -167,8 +167,9 @@ class RunStream:
             logging.warning(
                 "split %s of %s is the training set: figures of it say nothing of other photos; give the description "
                 "a split of its own, or evaluate with --image_dir and --label_dir",
-                self.options.split, config.dataset_mode,
-            )  # fmt: skip
+                self.options.split,
+                config.dataset_mode,
+            )
 
     def _beyond(self, config):
         """Names the layouts of the split that --max_images does not count."""

@@ -108,8 +108,9 @@ def modulation_form(asked: str, kernel_size: int) -> str:
             "patches": "computed once for each distinct label patch",
             "auto": "computed once for each distinct label patch where at most "
             f"{MOST_DISTINCT:.0%} of them are distinct, else at every pixel",
-        }[form], asked,
-    )  # fmt: skip
+        }[form],
+        asked,
+    )
     return form
 
 

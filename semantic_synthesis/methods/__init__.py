@@ -22,8 +22,14 @@ from semantic_synthesis.methods.spade import SPADE
 
 PLUGINS = "semantic_synthesis.methods"
 METHODS: dict[str, type[Method]] = {
-    "spade": SPADE, "clade": CLADE, "inade": INADE, "clvae": CLVAE, "scgan": SCGAN, "oasis": OASIS, "sims": SIMS,
-}  # fmt: skip
+    "spade": SPADE,
+    "clade": CLADE,
+    "inade": INADE,
+    "clvae": CLVAE,
+    "scgan": SCGAN,
+    "oasis": OASIS,
+    "sims": SIMS,
+}
 
 
 def _add_plugins():

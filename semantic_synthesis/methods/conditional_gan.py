@@ -61,21 +61,25 @@ class ConditionalGANConfig(Config):
         64, "Width of the encoder's first layer; it does not follow --num_generator_filters."
     )
     prior_factors: int = _networks(
-        0, "Factors, common to all parts of a style, of a Gaussian of the training photos' styles from which random "
+        0,
+        "Factors, common to all parts of a style, of a Gaussian of the training photos' styles from which random "
         "styles are drawn; 0: the standard normal, as in the papers.",
-    )  # fmt: skip
+    )
     encoder_size: int = _networks(256, "Pictures are resized to this square for the encoder.")
     netD: str = _networks(
-        "multiscale", "What judges pictures: patches on several scales, a feature pyramid, or a segmentation network.",
+        "multiscale",
+        "What judges pictures: patches on several scales, a feature pyramid, or a segmentation network.",
         choices=tuple(ADVERSARIES),
-    )  # fmt: skip
+    )
     num_discriminators: int = _networks(2, "Number of discriminator scales (netD multiscale).")
     num_discriminator_layers: int = _networks(4, "Layers of each discriminator (netD multiscale).")
     num_discriminator_filters: int = _networks(64, "Width of the discriminators' first layer.")
     init_type: str = _networks(
-        "xavier", "Kernel initialiser.", role="training",
+        "xavier",
+        "Kernel initialiser.",
+        role="training",
         choices=("normal", "xavier", "xavier_uniform", "kaiming", "orthogonal", "none"),
-    )  # fmt: skip
+    )
     init_variance: float = _networks(
         0.02, "Gain (standard deviation for normal) of the initialiser.", role="training"
     )
@@ -103,9 +107,10 @@ class ConditionalGANConfig(Config):
     )
     no_vgg_loss: bool = _losses(False, "Leave the VGG loss out.")
     vgg_weights: str = _losses(
-        "imagenet", "imagenet (Keras downloads them), a file (Keras .h5 or torchvision .pth), or random.",
+        "imagenet",
+        "imagenet (Keras downloads them), a file (Keras .h5 or torchvision .pth), or random.",
         role="run",
-    )  # fmt: skip
+    )
     lambda_kld: float = _losses(0.05, "Weight of the KL term (sum over z, mean over the batch).")
     prior_share: float = _losses(
         0.0, "Share of the samples that train with random styles, without a photo to match (use_vae)."
@@ -125,9 +130,11 @@ class ModulatedGANConfig(ConditionalGANConfig):
 
     num_hidden_filters: int = _networks(128, "Width of the hidden layer in every SPADE normaliser.")
     modulation: str = _networks(
-        "auto", "How scale and shift are computed: on distinct label patches, by dense convolutions, or by rule.",
-        choices=("auto", "patches", "dense"), role="run",
-    )  # fmt: skip
+        "auto",
+        "How scale and shift are computed: on distinct label patches, by dense convolutions, or by rule.",
+        choices=("auto", "patches", "dense"),
+        role="run",
+    )
 
 
 class ConditionalGAN(Method):
@@ -160,9 +167,11 @@ class ConditionalGAN(Method):
         super().__init__(name=name)
         self.config = config
         self.init = Initializer(
-            config.init_type if initial_weights else "zeros", config.init_variance, config.seed,
+            config.init_type if initial_weights else "zeros",
+            config.init_variance,
+            config.seed,
             self.spectral_init,
-        )  # fmt: skip
+        )
         self.num_classes = config.num_classes
         self.edges = self.uses_edges(config)
         self.semantic_channels = self.num_classes + int(self.edges)
@@ -171,8 +180,10 @@ class ConditionalGAN(Method):
         self._check_size()
         stride = self.strides[0]
         self.initial_shape = (
-            config.crop_height // stride, config.crop_size // stride, layout[0].channels_in,
-        )  # fmt: skip
+            config.crop_height // stride,
+            config.crop_size // stride,
+            layout[0].channels_in,
+        )
         self.fc = self.make_entry()
         self.generator = Generator(layout, self.make_block, finish=self.finish, init=self.init)
         self.encoder = self.make_encoder() if config.use_vae else None
@@ -308,9 +319,14 @@ class ConditionalGAN(Method):
         """What discriminators get to see (`discriminators.Shown`)."""
         tokens = self.tokens(layout)
         return Shown(
-            fake, real, layout["label"], lambda: self.semantics(tokens), unpaired, rows,
+            fake,
+            real,
+            layout["label"],
+            lambda: self.semantics(tokens),
+            unpaired,
+            rows,
             lambda: find_windows(tokens, self.num_tokens) if self.counts_windows else None,
-        )  # fmt: skip
+        )
 
     @property
     def counts_windows(self) -> bool:
@@ -381,9 +397,12 @@ class GlobalStyleGAN(ConditionalGAN):
         """The encoder of photos (Park et al., figure 14)."""
         config = self.config
         return Encoder(
-            config.num_encoder_filters, config.z_dim, size=config.encoder_size,
-            norm=parse_norm(config.norm_E, "norm_E"), init=self.init,
-        )  # fmt: skip
+            config.num_encoder_filters,
+            config.z_dim,
+            size=config.encoder_size,
+            norm=parse_norm(config.norm_E, "norm_E"),
+            init=self.init,
+        )
 
     @property
     def style_shapes(self) -> dict[str, StyleSpec]:

@@ -156,9 +156,11 @@ class Method(keras.Model):
         trained and the running statistics; not the vectors of power iterations, which belong to one kernel."""
         chosen = {
             id(v)
-            for objective in self.objectives().values() if objective.averaged
-            for layer in objective.layers for v in layer.variables
-        }  # fmt: skip
+            for objective in self.objectives().values()
+            if objective.averaged
+            for layer in objective.layers
+            for v in layer.variables
+        }
         iterated = {id(v) for layer in self.spectral_layers() for v in (layer.u, layer.v)}
         return {n: v for n, v in named_variables(self).items() if id(v) in chosen - iterated}
 

@@ -58,8 +58,11 @@ class StylePrior(keras.layers.Layer):
         mean, axes, looks, rest = fitted(means, variances, present, self.axes.shape[0])
         evenly = np.arange(_LOOKS) * len(looks) // _LOOKS
         for variable, value in (
-            (self.mean, mean), (self.axes, axes), (self.looks, looks[evenly]), (self.rest, rest)
-        ):  # fmt: skip
+            (self.mean, mean),
+            (self.axes, axes),
+            (self.looks, looks[evenly]),
+            (self.rest, rest),
+        ):
             variable.assign(value)
 
 

@@ -44,9 +44,16 @@ class NormedConv(keras.layers.Layer):
     ) -> None:
         super().__init__(name=name, autocast=False)
         self.conv = Conv(
-            in_channels, filters, kernel_size, strides=strides, padding=padding, use_bias=kind == "none",
-            spectral=True, init=init, name="conv",
-        )  # fmt: skip
+            in_channels,
+            filters,
+            kernel_size,
+            strides=strides,
+            padding=padding,
+            use_bias=kind == "none",
+            spectral=True,
+            init=init,
+            name="conv",
+        )
         self.norm = None
         if kind == "instance":
             self.norm = InstanceNorm(filters, name="norm")

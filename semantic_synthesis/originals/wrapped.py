@@ -57,8 +57,11 @@ def choose(found: list[Found], path: str, entry: str = "") -> Found:
     if single.name or others:
         logging.info(
             "%s: taken is %s (%d tensors)%s",
-            path, single.name or "the top", len(single.tensors), f"; left out: {others}" if others else "",
-        )  # fmt: skip
+            path,
+            single.name or "the top",
+            len(single.tensors),
+            f"; left out: {others}" if others else "",
+        )
     return single
 
 

@@ -45,17 +45,20 @@ class _Common:
         None, "Type of label ids; default uint8 up to 256 classes.", choices=("uint8", "int32"), kind=str
     )
     target: str = option(
-        "serving", "Who runs it: TF Serving and TensorFlow, TensorFlow Lite, ONNX Runtime, or TensorFlow with XLA.",
+        "serving",
+        "Who runs it: TF Serving and TensorFlow, TensorFlow Lite, ONNX Runtime, or TensorFlow with XLA.",
         choices=("serving", *targets.CALLS),
-    )  # fmt: skip
+    )
     weights: str = option(
-        "float32", "How lite and onnx store weights; the arithmetic stays float32 (int8: lite alone).",
+        "float32",
+        "How lite and onnx store weights; the arithmetic stays float32 (int8: lite alone).",
         choices=targets.WEIGHTS,
-    )  # fmt: skip
+    )
     image_dtype: str = option(
-        "uint8", "What the bare signature (picture) gives: uint8, or float32 in [-1,1].",
+        "uint8",
+        "What the bare signature (picture) gives: uint8, or float32 in [-1,1].",
         choices=("uint8", "float32"),
-    )  # fmt: skip
+    )
     batch_rows: bool = option(
         False,
         "Compute the rows of a request together: faster on GPUs; pixels may differ by 1 between batch sizes.",
@@ -75,9 +78,12 @@ def _inference_fields():
 
 
 ExportOptions = make_dataclass(
-    "ExportOptions", _inference_fields(), bases=(_Common,), frozen=True,
+    "ExportOptions",
+    _inference_fields(),
+    bases=(_Common,),
+    frozen=True,
     namespace={"__doc__": "Options of export.py; the run knows all others."},
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -128,9 +134,16 @@ def _export(options):
     image_dtype = tf.as_dtype(options.image_dtype)
     graph = ServingGraph(config, method, size, dtype, options.batch_rows, image_dtype)
     done = Export(
-        name, version, config, graph.table, size, graph.stride, options.batch_rows, graph.signatures(),
+        name,
+        version,
+        config,
+        graph.table,
+        size,
+        graph.stride,
+        options.batch_rows,
+        graph.signatures(),
         method.style_shapes,
-    )  # fmt: skip
+    )
     place = _version(folder, version)
     with folder_beside(place) as part, as_os_errors(place):
         _save(done.signatures, part)
@@ -190,9 +203,17 @@ def _export_target(options, config, method, size, dtype, run_dir, name, place):
         image = tf.TensorSpec([1, *size, 3], options.image_dtype)
         shown = "." if options.target == "xla" else file.name
         card = target_card(
-            options.target, name, shown, run_dir, config, specs, method.style_shapes, image, options.weights,
+            options.target,
+            name,
+            shown,
+            run_dir,
+            config,
+            specs,
+            method.style_shapes,
+            image,
+            options.weights,
             difference,
-        )  # fmt: skip
+        )
         serving_files.write_described(data.ClassTable.from_dict(config.class_table), card, part)
     return place, line
 
@@ -287,5 +308,7 @@ def _run(options):
 
 
 COMMAND = Command(
-    ExportOptions, _run, "export --checkpoint_dir checkpoints/mine --export_dir exports",
-)  # fmt: skip
+    ExportOptions,
+    _run,
+    "export --checkpoint_dir checkpoints/mine --export_dir exports",
+)

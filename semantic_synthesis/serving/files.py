@@ -150,12 +150,16 @@ def example_inputs(export: Any) -> dict[str, dict[str, np.ndarray]]:
     raw = np.array(export.table.raw_ids, np.uint16)[label[0]][..., None]
     png = np.array([tf.io.encode_png(raw).numpy()], object)
     values = {
-        "label": label, "instance": np.zeros_like(label), "region": np.zeros_like(label),
-        "seed": np.zeros(1), "image": grey,
-        "label_png_bytes": png, "style_label_png_bytes": png,
+        "label": label,
+        "instance": np.zeros_like(label),
+        "region": np.zeros_like(label),
+        "seed": np.zeros(1),
+        "image": grey,
+        "label_png_bytes": png,
+        "style_label_png_bytes": png,
         "style_image_bytes": np.array([tf.io.encode_jpeg(grey[0]).numpy()], object),
         "instance_png_bytes": np.array([tf.io.encode_png(np.zeros_like(raw)).numpy()], object),
-    }  # fmt: skip
+    }
     regions = int(data_regions(label[0]).max()) + 1  # what a style by regions needs a row for
     found = {}
     for signature, function in export.signatures.items():

@@ -199,9 +199,12 @@ class ServingGraph:
             return self._map_rows(self._tensors_of, inputs, output)
         spec = tf.TensorSpec([], tf.int32)
         counts = tf.map_fn(
-            lambda row: tf.reduce_max(self._layout(tf.nest.map_structure(lambda x: x[None], row))["instance"]),
-            {name: inputs[name] for name in ("label", "instance") if name in inputs}, fn_output_signature=spec,
-        )  # fmt: skip
+            lambda row: tf.reduce_max(
+                self._layout(tf.nest.map_structure(lambda x: x[None], row))["instance"]
+            ),
+            {name: inputs[name] for name in ("label", "instance") if name in inputs},
+            fn_output_signature=spec,
+        )
         most = tf.reduce_max(counts) + 1
 
         def filled(rows):
@@ -327,8 +330,12 @@ class ServingGraph:
         needed = tf.reduce_max(layout["instance"]) + 1
         check = require(
             tf.shape(x)[1] >= needed,
-            f"{name}: ", tf.shape(x)[1], " rows; the layout has ", needed, " regions (signature regions)",
-        )  # fmt: skip
+            f"{name}: ",
+            tf.shape(x)[1],
+            " rows; the layout has ",
+            needed,
+            " regions (signature regions)",
+        )
         with tf.control_dependencies([check]):
             return tf.identity(x)
 
@@ -357,9 +364,11 @@ class ServingGraph:
         found = tf.sort(tf.unique(tf.boolean_mask(label, wrong))[0])[:_SHOWN_IDS]
         listed = tf.strings.reduce_join(tf.strings.as_string(found), separator=", ")
         check = require(
-            tf.size(found) == 0, "label: class ids ", listed,
+            tf.size(found) == 0,
+            "label: class ids ",
+            listed,
             f" unknown; allowed are 0 to {self.table.num_classes - 1} (class_table.json lists them)",
-        )  # fmt: skip
+        )
         with tf.control_dependencies([check]):
             return tf.identity(label)
 
@@ -374,8 +383,13 @@ class ServingGraph:
 def _require_pixels(size, name):
     fits = tf.reduce_all(size > 0) & (tf.reduce_prod(tf.cast(size, tf.int64)) <= MOST_PIXELS)
     return require(
-        fits, f"{name}: ", size[1], "x", size[0], f" pixels; expected at least 1 and at most {MOST_PIXELS} pixels"
-    )  # fmt: skip
+        fits,
+        f"{name}: ",
+        size[1],
+        "x",
+        size[0],
+        f" pixels; expected at least 1 and at most {MOST_PIXELS} pixels",
+    )
 
 
 def _cropped(x, maps):

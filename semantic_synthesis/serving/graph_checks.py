@@ -55,9 +55,16 @@ def check_files_alike(files: dict[str, tf.Tensor], first: str, second: str) -> d
         (height, width), (other_height, other_width) = (tf.unstack(size) for size in sizes)
         check = require(
             tf.reduce_all(sizes[0] == sizes[1]) | (height == 0) | (other_height == 0),
-            f"{second}: ", other_width, "x", other_height, f" pixels; {first} has ", width, "x", height,
+            f"{second}: ",
+            other_width,
+            "x",
+            other_height,
+            f" pixels; {first} has ",
+            width,
+            "x",
+            height,
             "; expected maps of one picture",
-        )  # fmt: skip
+        )
         with tf.control_dependencies([check]):
             return tf.identity(pair[1])
 
@@ -70,8 +77,15 @@ def check_like(instance: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
     found, expected = tf.shape(instance)[1:], tf.shape(label)[1:]
     check = require(
         tf.reduce_all(found == expected),
-        "instance: ", found[1], "x", found[0], " pixels; the label map has ", expected[1], "x", expected[0],
-    )  # fmt: skip
+        "instance: ",
+        found[1],
+        "x",
+        found[0],
+        " pixels; the label map has ",
+        expected[1],
+        "x",
+        expected[0],
+    )
     with tf.control_dependencies([check]):
         return tf.identity(instance)
 
@@ -81,8 +95,12 @@ def check_exact(x: tf.Tensor, name: str, height: int, width: int) -> tf.Tensor:
     size = tf.shape(x)[1:3]
     check = require(
         tf.reduce_all(size == [height, width]),
-        f"{name}: ", size[1], "x", size[0], f" pixels; this model takes {width}x{height} (width x height)",
-    )  # fmt: skip
+        f"{name}: ",
+        size[1],
+        "x",
+        size[0],
+        f" pixels; this model takes {width}x{height} (width x height)",
+    )
     with tf.control_dependencies([check]):
         x = tf.identity(x)
     channels = [3] if x.shape.rank == 4 else []

@@ -22,9 +22,13 @@ class LiveRun(ServedModel):
     """One run folder as version 1 of a model; `run_dir` as given, `name` for URLs."""
 
     def __init__(
-        self, name: str, run_dir: str | Path, precision: str = "float32", most_rows: int | None = None,
+        self,
+        name: str,
+        run_dir: str | Path,
+        precision: str = "float32",
+        most_rows: int | None = None,
         turn_rows: int = 1,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.run_dir = find_run(run_dir)
         self.config = load_config(self.run_dir)  # a mistake in the folder is told before anything slow
         self.precision, self.most_rows, self.turn_rows = precision, most_rows, turn_rows

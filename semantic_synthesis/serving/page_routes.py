@@ -28,9 +28,11 @@ from semantic_synthesis.serving.service import Service
 
 _PAGE = Path(__file__).parent / "page"
 _TYPES = {
-    ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
-}  # fmt: skip
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -171,23 +173,34 @@ def describe(run: LiveRun) -> bytes:
     ]
     styles = [
         {
-            "name": name, "shape": list(spec.shape), "axes": list(spec.axes),
-            "encoded": spec.encoded, "present": spec.present,
+            "name": name,
+            "shape": list(spec.shape),
+            "axes": list(spec.axes),
+            "encoded": spec.encoded,
+            "present": spec.present,
         }
         for name, spec in graph.specs.items()
-    ]  # fmt: skip
+    ]
     suits = _scenes_table().names == table.names and _scenes_table().raw_ids == table.raw_ids
     return json.dumps(
         {
-            "name": run.name, "run": run.run_dir, "table": table.name, "classes": classes,
-            "unknown": table.unknown, "size": [graph.height, graph.width] if graph.height else None,
-            "native": list(graph.native), "most_pixels": MOST_PIXELS,
-            "instances": graph.takes_instances, "regions": graph.by_region, "styles": styles,
-            "signatures": list(run.signatures), "layouts": sorted(shipped_layouts()) if suits else [],
+            "name": run.name,
+            "run": run.run_dir,
+            "table": table.name,
+            "classes": classes,
+            "unknown": table.unknown,
+            "size": [graph.height, graph.width] if graph.height else None,
+            "native": list(graph.native),
+            "most_pixels": MOST_PIXELS,
+            "instances": graph.takes_instances,
+            "regions": graph.by_region,
+            "styles": styles,
+            "signatures": list(run.signatures),
+            "layouts": sorted(shipped_layouts()) if suits else [],
             "photos": sorted(shipped_photos(), key=_by_light) if suits else [],
             "provenance": type(method).provenance is not Method.provenance,
         }
-    ).encode()  # fmt: skip
+    ).encode()
 
 
 @functools.cache

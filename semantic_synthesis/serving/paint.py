@@ -113,9 +113,13 @@ def paint(options: PaintOptions) -> int:
     from semantic_synthesis.serving.page_routes import add_page
 
     served = ServeOptions(
-        host=options.host, rest_api_port=options.rest_api_port, num_threads=options.num_threads,
-        request_log=options.request_log, api_token="", drain_s=5.0,
-    )  # fmt: skip
+        host=options.host,
+        rest_api_port=options.rest_api_port,
+        num_threads=options.num_threads,
+        request_log=options.request_log,
+        api_token="",
+        drain_s=5.0,
+    )
     check(served)
     access = page_access(options, served)
     access.token = b""  # of the environment, for `serve`
@@ -154,6 +158,4 @@ def _open(address):
         return
 
 
-COMMAND = Command(
-    PaintOptions, paint, "paint --checkpoint_dir checkpoints/mine --checkpoint_dir demo_spade"
-)  # fmt: skip
+COMMAND = Command(PaintOptions, paint, "paint --checkpoint_dir checkpoints/mine --checkpoint_dir demo_spade")

@@ -221,10 +221,17 @@ def joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     for name in parts[0]:
         arrays = [part[name] for part in parts]
         sizes = np.max([array.shape[1:] for array in arrays], axis=0) if arrays[0].ndim > 1 else []
-        found[name] = np.concatenate([
-            np.pad(a, [(0, 0), *[(0, int(most) - size) for most, size in zip(sizes, a.shape[1:], strict=True)]])
-            if a.shape[1:] != tuple(sizes) else a for a in arrays
-        ])  # fmt: skip
+        found[name] = np.concatenate(
+            [
+                np.pad(
+                    a,
+                    [(0, 0), *[(0, int(most) - size) for most, size in zip(sizes, a.shape[1:], strict=True)]],
+                )
+                if a.shape[1:] != tuple(sizes)
+                else a
+                for a in arrays
+            ]
+        )
     return found
 
 

@@ -105,7 +105,7 @@ def make_app(
     if access.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=access.origins, allow_methods=["GET", "POST"], allow_headers=["*"]
-        )  # fmt: skip
+        )
     return Gate(app, access, log)
 
 
@@ -150,9 +150,13 @@ def need_uvicorn(command: str = "serve") -> None:
 
 
 def run_server(
-    options: ServeOptions, listening: socket.socket, service: Service, access: Access,
-    announce: Callable[[str], None], add_pages: Callable[[Any], None] | None = None,
-) -> int:  # fmt: skip
+    options: ServeOptions,
+    listening: socket.socket,
+    service: Service,
+    access: Access,
+    announce: Callable[[str], None],
+    add_pages: Callable[[Any], None] | None = None,
+) -> int:
     """Answers on a bound socket until SIGTERM or SIGINT; the exit code.
 
     announce: function of "http://host:port", called when clients may come; add_pages: see `make_app`.
@@ -163,10 +167,16 @@ def run_server(
 
     log, lines = open_log(options.request_log)
     config = uvicorn.Config(
-        make_app(service, access, log, add_pages), timeout_graceful_shutdown=options.drain_s + _END_S,
-        http=partial(Connection, most_connections(options.max_connections)), ws="none", lifespan="off",
-        backlog=ACCEPTED_AT_ONCE, log_level="critical", access_log=False, server_header=False,
-    )  # fmt: skip
+        make_app(service, access, log, add_pages),
+        timeout_graceful_shutdown=options.drain_s + _END_S,
+        http=partial(Connection, most_connections(options.max_connections)),
+        ws="none",
+        lifespan="off",
+        backlog=ACCEPTED_AT_ONCE,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+    )
     server = Server(config, options.drain_s, service.end, log.error)
     for number in (signal.SIGTERM, signal.SIGINT):
         # From now on, as whoever reads the address may end it at once; uvicorn raises them again when it has drained.
@@ -216,5 +226,7 @@ def listen(options: ServeOptions) -> socket.socket:
 
 
 COMMAND = Command(
-    ServeOptions, serve, "serve --export_dir exports --rest_api_port 8501",
-)  # fmt: skip
+    ServeOptions,
+    serve,
+    "serve --export_dir exports --rest_api_port 8501",
+)

@@ -99,12 +99,20 @@ def target_card(
     rows = [f"| in `{key}` | {describe(key, spec, styles, rows=1)} |" for key, spec in specs.items()]
     rows.append(f"| out `image` | {describe('image', image, styles, rows=1)} |")
     return _CARD.format(
-        name=name, program=_PROGRAMS[target], method=config.method, package=__version__,
-        run=storage.name_of(run_dir), weights=weights, difference=difference,
+        name=name,
+        program=_PROGRAMS[target],
+        method=config.method,
+        package=__version__,
+        run=storage.name_of(run_dir),
+        weights=weights,
+        difference=difference,
         call=_CALLS[target].format(file=file, signature=SIGNATURE, arguments=arguments, items=items),
-        rows="\n".join(rows), last=config.num_classes - 1,
+        rows="\n".join(rows),
+        last=config.num_classes - 1,
         maps=(_REGIONS if REGION_INPUT in specs else "") + (_INSTANCE if "instance" in specs else ""),
         style=(_STYLE if styles else "") + style_axes_rules(styles, regions=False),
         image="uint8 RGB." if image.dtype.name == "uint8" else "float32 RGB in [-1,1].",
-        data=data_of(config), licence=licence_of(config), options=json.dumps(options_of_run(config), indent=1),
-    )  # fmt: skip
+        data=data_of(config),
+        licence=licence_of(config),
+        options=json.dumps(options_of_run(config), indent=1),
+    )

@@ -29,11 +29,17 @@ class Adam(keras.optimizers.Adam):
         index = self._get_variable_index(variable)
         beta2_power = tf.pow(self.beta_2, step)
         tf.raw_ops.ResourceApplyAdam(
-            var=_handle(variable), m=_handle(self._momentums[index]), v=_handle(self._velocities[index]),
-            beta1_power=tf.pow(self.beta_1, step), beta2_power=beta2_power,
-            lr=tf.cast(learning_rate, tf.float32), beta1=self.beta_1, beta2=self.beta_2,
-            epsilon=self.epsilon * tf.sqrt(1 - beta2_power), grad=tf.convert_to_tensor(gradient),
-        )  # fmt: skip
+            var=_handle(variable),
+            m=_handle(self._momentums[index]),
+            v=_handle(self._velocities[index]),
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=beta2_power,
+            lr=tf.cast(learning_rate, tf.float32),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon * tf.sqrt(1 - beta2_power),
+            grad=tf.convert_to_tensor(gradient),
+        )
 
     def named_state(self, names: Sequence[str]) -> dict[str, tf.Variable]:
         """{name: tf.Variable} of the step counter and both moments, for checkpoints.

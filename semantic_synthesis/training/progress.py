@@ -19,9 +19,12 @@ class Progress:
     def __init__(self, total: int, first: int, active: bool) -> None:
         self.active, self.total = active, total
         self.bar = tqdm(
-            total=total, initial=first, bar_format=_LINE, dynamic_ncols=True,
+            total=total,
+            initial=first,
+            bar_format=_LINE,
+            dynamic_ncols=True,
             disable=not active or not sys.stderr.isatty(),
-        )  # fmt: skip
+        )
         self._said = time.monotonic()
         handler = logging.get_absl_handler()
         self._cleaner = _LineCleaner(self.bar)

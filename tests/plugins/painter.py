@@ -145,8 +145,11 @@ class PainterFiles:
         """Where each tensor goes."""
         dense = [Rule(rf"({n})\.weight", r"\1/kernel", linear) for n in ("brush", "reader")]
         return [
-            *dense, *[Rule(rf"({n})\.bias", r"\1/bias") for n in ("brush", "reader")],
-            *spectral_convolution("mix", "mix", 3), Rule(r"paints\.table", "table"),
-            Rule(r"norm\.running_mean", "norm/moving_mean"), Rule(r"norm\.running_var", "norm/moving_variance"),
+            *dense,
+            *[Rule(rf"({n})\.bias", r"\1/bias") for n in ("brush", "reader")],
+            *spectral_convolution("mix", "mix", 3),
+            Rule(r"paints\.table", "table"),
+            Rule(r"norm\.running_mean", "norm/moving_mean"),
+            Rule(r"norm\.running_var", "norm/moving_variance"),
             Ignored(r"norm\.num_batches_tracked", "a count"),
-        ]  # fmt: skip
+        ]

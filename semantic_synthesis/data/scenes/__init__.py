@@ -76,12 +76,15 @@ def _coast(c: Canvas) -> None:
         mountains(c, int(c.rng.integers(1, 3)), c.rng.uniform(0.12, 0.26), 0.75)
     sea(c)
     warm = c.rng.random() < 0.5
-    place(c, [
-        Crowd("palm" if warm else "conifer", 9, (SAND, GRASS), 0.50, gap=0.3),
-        Crowd("round", 6, (GRASS,), 0.40, gap=0.3),
-        Crowd("rock", 9, (SAND, WATER), 0.09, gap=1.0),
-        Crowd("house", 3, (GRASS, SAND), 0.36, (0.1, 0.7), 1.2),
-    ])  # fmt: skip
+    place(
+        c,
+        [
+            Crowd("palm" if warm else "conifer", 9, (SAND, GRASS), 0.50, gap=0.3),
+            Crowd("round", 6, (GRASS,), 0.40, gap=0.3),
+            Crowd("rock", 9, (SAND, WATER), 0.09, gap=1.0),
+            Crowd("house", 3, (GRASS, SAND), 0.36, (0.1, 0.7), 1.2),
+        ],
+    )
 
 
 def _lakeside(c: Canvas) -> None:
@@ -91,12 +94,15 @@ def _lakeside(c: Canvas) -> None:
     x, y, rx, ry = c.rng.random(4).tolist()
     lake(c, 0.25 + 0.5 * x, c.horizon + 0.16 + 0.12 * y, 0.3 + 0.3 * rx, 0.09 + 0.09 * ry)
     kinds = ("conifer", "round", "poplar")
-    place(c, [
-        Crowd(kinds[int(c.rng.integers(3))], 16, (GRASS,), 0.54, gap=0.2),
-        Crowd("conifer", 9, (GRASS,), 0.54, (0.02, 0.4), 0.2),
-        Crowd("rock", 10, (SAND, GRASS, WATER), 0.08, gap=1.0),
-        Crowd("house", 3, (GRASS,), 0.34, (0.05, 0.6), 1.3),
-    ])  # fmt: skip
+    place(
+        c,
+        [
+            Crowd(kinds[int(c.rng.integers(3))], 16, (GRASS,), 0.54, gap=0.2),
+            Crowd("conifer", 9, (GRASS,), 0.54, (0.02, 0.4), 0.2),
+            Crowd("rock", 10, (SAND, GRASS, WATER), 0.08, gap=1.0),
+            Crowd("house", 3, (GRASS,), 0.34, (0.05, 0.6), 1.3),
+        ],
+    )
 
 
 def _valley(c: Canvas) -> None:
@@ -104,12 +110,15 @@ def _valley(c: Canvas) -> None:
     meadows(c)
     forest(c, c.horizon + 0.025, c.rng.uniform(0.06, 0.13), True)
     river(c)
-    place(c, [
-        Crowd("conifer", 16, (GRASS,), 0.54, gap=0.2),
-        Crowd("round", 8, (GRASS,), 0.5, gap=0.2),
-        Crowd("rock", 12, (SAND, GRASS, WATER), 0.085, gap=1.0),
-        Crowd("house", 2, (GRASS,), 0.36, (0.05, 0.6), 1.3),
-    ])  # fmt: skip
+    place(
+        c,
+        [
+            Crowd("conifer", 16, (GRASS,), 0.54, gap=0.2),
+            Crowd("round", 8, (GRASS,), 0.5, gap=0.2),
+            Crowd("rock", 12, (SAND, GRASS, WATER), 0.085, gap=1.0),
+            Crowd("house", 2, (GRASS,), 0.36, (0.05, 0.6), 1.3),
+        ],
+    )
 
 
 def _alps(c: Canvas) -> None:
@@ -118,11 +127,14 @@ def _alps(c: Canvas) -> None:
     forest(c, c.horizon + 0.03, c.rng.uniform(0.07, 0.14), c.rng.random() < 0.5)
     if c.rng.random() < 0.4:
         lake(c, c.rng.uniform(0.2, 0.8), c.horizon + 0.15, 0.3, 0.07)
-    place(c, [
-        Crowd("conifer", 22, (GRASS, FOREST), 0.58, gap=0.15),
-        Crowd("rock", 14, (GRASS, SAND), 0.12, gap=1.0),
-        Crowd("house", 2, (GRASS,), 0.36, (0.05, 0.5), 1.3),
-    ])  # fmt: skip
+    place(
+        c,
+        [
+            Crowd("conifer", 22, (GRASS, FOREST), 0.58, gap=0.15),
+            Crowd("rock", 14, (GRASS, SAND), 0.12, gap=1.0),
+            Crowd("house", 2, (GRASS,), 0.36, (0.05, 0.5), 1.3),
+        ],
+    )
 
 
 def _farmland(c: Canvas) -> None:
@@ -132,12 +144,15 @@ def _farmland(c: Canvas) -> None:
     fields(c, int(c.rng.integers(3, 6)))
     if c.rng.random() < 0.75:
         road(c)
-    place(c, [
-        Crowd("round", 10, (GRASS,), 0.46, gap=0.3),
-        Crowd("poplar", 12, (GRASS, FIELD), 0.54, (0.03, 0.5), 0.25),
-        Crowd("house", 4, (GRASS, FIELD), 0.40, (0.04, 0.5), 1.3),
-        Crowd("rock", 3, (GRASS,), 0.06, gap=1.0),
-    ])  # fmt: skip
+    place(
+        c,
+        [
+            Crowd("round", 10, (GRASS,), 0.46, gap=0.3),
+            Crowd("poplar", 12, (GRASS, FIELD), 0.54, (0.03, 0.5), 0.25),
+            Crowd("house", 4, (GRASS, FIELD), 0.40, (0.04, 0.5), 1.3),
+            Crowd("rock", 3, (GRASS,), 0.06, gap=1.0),
+        ],
+    )
 
 
 def _village(c: Canvas) -> None:
@@ -147,11 +162,14 @@ def _village(c: Canvas) -> None:
     if c.rng.random() < 0.6:
         fields(c, 3)
     road(c)
-    place(c, [
-        Crowd("house", 16, (GRASS, FIELD), 0.50, (0.05, 0.75), 0.95),
-        Crowd("round", 12, (GRASS,), 0.46, gap=0.3),
-        Crowd("conifer", 5, (GRASS,), 0.5, gap=0.3),
-    ])  # fmt: skip
+    place(
+        c,
+        [
+            Crowd("house", 16, (GRASS, FIELD), 0.50, (0.05, 0.75), 0.95),
+            Crowd("round", 12, (GRASS,), 0.46, gap=0.3),
+            Crowd("conifer", 5, (GRASS,), 0.5, gap=0.3),
+        ],
+    )
 
 
 def _desert(c: Canvas) -> None:
@@ -161,11 +179,14 @@ def _desert(c: Canvas) -> None:
         lake(c, c.rng.uniform(0.2, 0.8), c.horizon + c.rng.uniform(0.12, 0.25), 0.22, 0.06)
     if c.rng.random() < 0.3:
         road(c)
-    place(c, [
-        Crowd("palm", 10, (SAND,), 0.52, gap=0.3),
-        Crowd("rock", 10, (SAND,), 0.12, gap=1.0),
-        Crowd("house", 3, (SAND,), 0.34, (0.05, 0.5), 1.3),
-    ])  # fmt: skip
+    place(
+        c,
+        [
+            Crowd("palm", 10, (SAND,), 0.52, gap=0.3),
+            Crowd("rock", 10, (SAND,), 0.12, gap=1.0),
+            Crowd("house", 3, (SAND,), 0.34, (0.05, 0.5), 1.3),
+        ],
+    )
 
 
 _COMPOSITIONS = (_coast, _lakeside, _valley, _alps, _farmland, _village, _desert)

@@ -12,25 +12,37 @@ _TONES = {"dark": 0.20, "middle": 0.52, "light": 0.92, "trunk": 0.30, "bark": 0.
 _LEAVES = {
     "conifer": ((0.18, 0.38, 0.22), (0.26, 0.44, 0.20), (0.16, 0.36, 0.30)),
     "round": (
-        (0.30, 0.46, 0.16), (0.42, 0.50, 0.16), (0.72, 0.46, 0.14),
-        (0.22, 0.40, 0.18), (0.66, 0.30, 0.16), (0.80, 0.52, 0.58),
+        (0.30, 0.46, 0.16),
+        (0.42, 0.50, 0.16),
+        (0.72, 0.46, 0.14),
+        (0.22, 0.40, 0.18),
+        (0.66, 0.30, 0.16),
+        (0.80, 0.52, 0.58),
     ),
     "poplar": ((0.34, 0.48, 0.18), (0.56, 0.54, 0.18), (0.20, 0.36, 0.18)),
     "palm": ((0.34, 0.50, 0.18), (0.28, 0.44, 0.20)),
-}  # fmt: skip
+}
 _BARK = {
-    "conifer": (0.36, 0.25, 0.18), "round": (0.40, 0.30, 0.22),
-    "poplar": (0.62, 0.58, 0.52), "palm": (0.52, 0.40, 0.28),
-}  # fmt: skip
+    "conifer": (0.36, 0.25, 0.18),
+    "round": (0.40, 0.30, 0.22),
+    "poplar": (0.62, 0.58, 0.52),
+    "palm": (0.52, 0.40, 0.28),
+}
 _STONE = ((0.52, 0.50, 0.50), (0.56, 0.48, 0.40), (0.44, 0.46, 0.50), (0.60, 0.54, 0.46))
 _ROOFS = (
-    (0.68, 0.26, 0.18), (0.46, 0.28, 0.20), (0.36, 0.40, 0.46), (0.76, 0.50, 0.24),
+    (0.68, 0.26, 0.18),
+    (0.46, 0.28, 0.20),
+    (0.36, 0.40, 0.46),
+    (0.76, 0.50, 0.24),
     (0.52, 0.20, 0.22),
-)  # fmt: skip
+)
 _WALLS = (
-    (0.94, 0.90, 0.80), (0.90, 0.78, 0.60), (0.84, 0.86, 0.88), (0.80, 0.58, 0.46),
+    (0.94, 0.90, 0.80),
+    (0.90, 0.78, 0.60),
+    (0.84, 0.86, 0.88),
+    (0.80, 0.58, 0.46),
     (0.72, 0.80, 0.82),
-)  # fmt: skip
+)
 
 
 _BRICK, _GLASS, _FRAME = (0.55, 0.36, 0.30), (0.26, 0.32, 0.40), (0.96, 0.94, 0.90)
@@ -66,11 +78,15 @@ def _tree(c: Canvas, kind: str, x: float, y: float, size: float, draw: np.ndarra
     snow = {"light": 0.75, "middle": 0.45}
     paints = {
         part: c.piece(
-            TREE, _BARK[kind] if part in ("trunk", "bark") else leaves, tone, instance, haze,
+            TREE,
+            _BARK[kind] if part in ("trunk", "bark") else leaves,
+            tone,
+            instance,
+            haze,
             cover=snow.get(part, 0.12),
         )
         for part, tone in _TONES.items()
-    }  # fmt: skip
+    }
     shape = _pick(shapes.shapes()[kind], draw[4])
     c.stamp(shape, x, y, (size * c.side, size), paints)
 
@@ -92,20 +108,29 @@ def _house(c: Canvas, x: float, y: float, size: float, draw: np.ndarray) -> None
     _shadow(c, x, y, size * 0.9, size * 0.9)
     roof, wall = _tint(_pick(_ROOFS, draw[5]), draw[1:4]), _tint(_pick(_WALLS, draw[6]), draw[2:5])
     looks = {  # part -> colour, light on it, snow that stays, lamp
-        "wall": (wall, 0.34, 0.03, 0), "front": (wall, 0.88, 0.03, 0), "eave": (wall, 0.05, 0, 0),
-        "roof": (roof, 0.62, 0.85, 0), "ridge": (roof, 0.95, 0.95, 0),
-        "door": (tuple(0.45 * v for v in roof), 0.6, 0, 0), "chimney": (_BRICK, 0.5, 0.1, 0),
-        "window": (_GLASS, 0.45, 0, 1), "frame": (_FRAME, 0.5, 0, 0),
-    }  # fmt: skip
+        "wall": (wall, 0.34, 0.03, 0),
+        "front": (wall, 0.88, 0.03, 0),
+        "eave": (wall, 0.05, 0, 0),
+        "roof": (roof, 0.62, 0.85, 0),
+        "ridge": (roof, 0.95, 0.95, 0),
+        "door": (tuple(0.45 * v for v in roof), 0.6, 0, 0),
+        "chimney": (_BRICK, 0.5, 0.1, 0),
+        "window": (_GLASS, 0.45, 0, 1),
+        "frame": (_FRAME, 0.5, 0, 0),
+    }
     haze, instance = c.haze_at(y), c.instance()
     paints = {
         part: c.piece(HOUSE, colour, shade, instance, haze, lamp, cover)
         for part, (colour, shade, cover, lamp) in looks.items()
     }
     shape = shapes.house(
-        gable=0.34 + 0.14 * draw[0], wall=0.30 + 0.12 * draw[1], roof=0.24 + 0.14 * draw[2],
-        count=2 + int(draw[3] * 2), tower=bool(draw[7] < 0.06), chimney=bool(draw[4] < 0.6),
-    )  # fmt: skip
+        gable=0.34 + 0.14 * draw[0],
+        wall=0.30 + 0.12 * draw[1],
+        roof=0.24 + 0.14 * draw[2],
+        count=2 + int(draw[3] * 2),
+        tower=bool(draw[7] < 0.06),
+        chimney=bool(draw[4] < 0.6),
+    )
     shape = [(part, outline - (0.5, 0)) for part, outline in shape]
     c.stamp(shape, x, y, (size * c.side, size), paints)
 

@@ -34,9 +34,11 @@ class CLADEConfig(ConditionalGANConfig):
 
     method: str = redeclared(Config, "method", "clade")
     class_positions: bool = option(
-        False, "CLADE-ICPE: scale and shift also depend on the place in a region.", role="network",
+        False,
+        "CLADE-ICPE: scale and shift also depend on the place in a region.",
+        role="network",
         group="Generator, encoder, discriminator",
-    )  # fmt: skip
+    )
 
 
 class CLADE(GlobalStyleGAN):
@@ -57,9 +59,14 @@ class CLADE(GlobalStyleGAN):
     def make_norm(self, channels: int, name: str) -> keras.layers.Layer:
         """The normaliser of one place in the generator."""
         return CLADENorm(
-            channels, self.num_classes, edges=self.edges, positions=self.config.class_positions,
-            statistics=parse_norm_G(self.config.norm_G).statistics, init=self.init, name=name,
-        )  # fmt: skip
+            channels,
+            self.num_classes,
+            edges=self.edges,
+            positions=self.config.class_positions,
+            statistics=parse_norm_G(self.config.norm_G).statistics,
+            init=self.init,
+            name=name,
+        )
 
     def plan(self, layout: dict[str, tf.Tensor]) -> Any:
         """What depends on the layout alone: {stride: LabelCells}. Any number of styles can share it."""

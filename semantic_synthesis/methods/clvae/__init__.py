@@ -148,9 +148,15 @@ class CLVAE(ConditionalGAN):
         """The normaliser of one place in the generator; size: of the vectors it sees at the pixels."""
         grammar = parse_norm_G(self.config.norm_G)
         return SPADENorm(
-            channels, size, hidden=self.config.num_hidden_filters, edges=edges,
-            kernel_size=grammar.kernel_size, statistics=grammar.statistics, init=self.init, name=name,
-        )  # fmt: skip
+            channels,
+            size,
+            hidden=self.config.num_hidden_filters,
+            edges=edges,
+            kernel_size=grammar.kernel_size,
+            statistics=grammar.statistics,
+            init=self.init,
+            name=name,
+        )
 
     def make_entry(self) -> keras.layers.Layer:
         """z to the first features."""
@@ -160,9 +166,14 @@ class CLVAE(ConditionalGAN):
         """The encoder of photos and their label maps."""
         config = self.config
         return ClassEncoder(
-            config.num_encoder_filters or config.num_generator_filters, config.z_dim, self.num_classes,
-            self.latent_dim, size=config.encoder_size, norm=parse_norm(config.norm_E, "norm_E"), init=self.init,
-        )  # fmt: skip
+            config.num_encoder_filters or config.num_generator_filters,
+            config.z_dim,
+            self.num_classes,
+            self.latent_dim,
+            size=config.encoder_size,
+            norm=parse_norm(config.norm_E, "norm_E"),
+            init=self.init,
+        )
 
     # Styles
 

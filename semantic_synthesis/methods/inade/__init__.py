@@ -43,9 +43,11 @@ class INADEConfig(ConditionalGANConfig):
 
     method: str = redeclared(Config, "method", "inade")
     noise_dim: int = option(
-        64, "Length of the noise of each instance, for scale and for shift.", role="network",
+        64,
+        "Length of the noise of each instance, for scale and for shift.",
+        role="network",
         group="Generator, encoder, discriminator",
-    )  # fmt: skip
+    )
     feature_layers: str = redeclared(ConditionalGANConfig, "feature_layers", "deep")
     vgg_layers: str = redeclared(ConditionalGANConfig, "vgg_layers", "deep")
 
@@ -84,9 +86,13 @@ class INADE(ConditionalGAN):
     def make_norm(self, channels: int, name: str) -> keras.layers.Layer:
         """The normaliser of one place in the generator."""
         return INADENorm(
-            channels, self.num_classes, noise_dim=self.config.noise_dim,
-            statistics=parse_norm_G(self.config.norm_G).statistics, init=self.init, name=name,
-        )  # fmt: skip
+            channels,
+            self.num_classes,
+            noise_dim=self.config.noise_dim,
+            statistics=parse_norm_G(self.config.norm_G).statistics,
+            init=self.init,
+            name=name,
+        )
 
     def make_entry(self) -> keras.layers.Layer:
         """z to the first features."""
@@ -108,11 +114,13 @@ class INADE(ConditionalGAN):
         """{name: StyleSpec}; photos decide the noise of their instances, not z."""
         return {
             "noise": StyleSpec(
-                (None, 2, self.config.noise_dim), (REGION, "scale or shift", "latent"),
-                encoded=self.encoder is not None, present=1,
+                (None, 2, self.config.noise_dim),
+                (REGION, "scale or shift", "latent"),
+                encoded=self.encoder is not None,
+                present=1,
             ),
             "z": StyleSpec((self.config.z_dim,), ("latent",)),
-        }  # fmt: skip
+        }
 
     def sample_style(self, layout: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """One random style per seed: seed int64 [N] -> {"noise", "z"}; instance i has the same noise in

@@ -49,9 +49,11 @@ class OASISConfig(ModulatedGANConfig):
 
     method: str = redeclared(Config, "method", "oasis")
     no_3dnoise: bool = option(
-        False, "Leave the noise out: one picture per layout.", role="network",
+        False,
+        "Leave the noise out: one picture per layout.",
+        role="network",
         group="Generator, encoder, discriminator",
-    )  # fmt: skip
+    )
     z_dim: int = redeclared(ConditionalGANConfig, "z_dim", 64)
     num_upsampling_layers: str = redeclared(ConditionalGANConfig, "num_upsampling_layers", "normal")
     netD: str = redeclared(ConditionalGANConfig, "netD", "segmentation")
@@ -129,9 +131,14 @@ class OASIS(ConditionalGAN):
         """The normaliser of one place in the generator."""
         grammar = parse_norm_G(self.config.norm_G)
         return SPADENorm(
-            channels, self.row_length, hidden=self.config.num_hidden_filters, kernel_size=grammar.kernel_size,
-            statistics=grammar.statistics, init=self.init, name=name,
-        )  # fmt: skip
+            channels,
+            self.row_length,
+            hidden=self.config.num_hidden_filters,
+            kernel_size=grammar.kernel_size,
+            statistics=grammar.statistics,
+            init=self.init,
+            name=name,
+        )
 
     def make_entry(self) -> keras.layers.Layer:
         """The map of vectors to the first features."""

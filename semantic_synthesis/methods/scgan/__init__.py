@@ -85,22 +85,38 @@ class SCGAN(GlobalStyleGAN):
         """One block of the generator."""
         config = self.config
         return ComposedBlock(
-            channels_in, channels_out, self.num_classes, conv_experts=config.num_experts_conv,
-            norm_experts=config.num_experts_norm, grammar=self.grammar, edges=self.edges,
-            hidden=config.num_hidden_filters, init=self._generator_init, name=name,
-        )  # fmt: skip
+            channels_in,
+            channels_out,
+            self.num_classes,
+            conv_experts=config.num_experts_conv,
+            norm_experts=config.num_experts_norm,
+            grammar=self.grammar,
+            edges=self.edges,
+            hidden=config.num_hidden_filters,
+            init=self._generator_init,
+            name=name,
+        )
 
     def _make_vectors(self):
         config = self.config
         count = self.strides[0].bit_length()  # one level per doubling, and the coarsest
         blur = Blur(
-            config.label_blur, config.blur_levels, config.blur_size, config.blur_sigma, config.blur_iterations,
+            config.label_blur,
+            config.blur_levels,
+            config.blur_size,
+            config.blur_sigma,
+            config.blur_iterations,
             config.blur_relative,
-        )  # fmt: skip
+        )
         return SemanticVectors(
-            self.num_classes, config.num_routing_filters, count, edges=self.edges, blur=blur,
-            spectral=config.spectral_routing, init=self._generator_init,
-        )  # fmt: skip
+            self.num_classes,
+            config.num_routing_filters,
+            count,
+            edges=self.edges,
+            blur=blur,
+            spectral=config.spectral_routing,
+            init=self._generator_init,
+        )
 
     # Plan
 

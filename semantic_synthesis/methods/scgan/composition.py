@@ -220,9 +220,15 @@ class ComposedBlock(keras.layers.Layer):
         self.conv_s: Any = None
         if in_channels != filters:
             self.norm_s = SPADE(
-                in_channels, num_classes, hidden=hidden, edges=edges, kernel_size=grammar.kernel_size, **norm,
-                init=init, name="norm_s",
-            )  # fmt: skip
+                in_channels,
+                num_classes,
+                hidden=hidden,
+                edges=edges,
+                kernel_size=grammar.kernel_size,
+                **norm,
+                init=init,
+                name="norm_s",
+            )
             self.conv_s = Conv(in_channels, filters, 3, padding=1, spectral=True, init=init, name="conv_s")
         self.built = True
 

@@ -43,9 +43,10 @@ class SCGANConfig(ModulatedGANConfig):
         False, "The gates of convolutions do not train the semantic vectors.", role="training"
     )
     label_blur: str = _networks(
-        "none", "Labels of the semantic vectors blurred within classes: not, the full map, or the finest levels.",
+        "none",
+        "Labels of the semantic vectors blurred within classes: not, the full map, or the finest levels.",
         choices=KINDS,
-    )  # fmt: skip
+    )
     blur_levels: int = _networks(
         4, "label_blur pyramid: the blur_levels - 1 finest levels are blurred, and those below sample them."
     )

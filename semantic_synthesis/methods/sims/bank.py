@@ -70,10 +70,18 @@ class BankArrays:
         runs, first = runs_of(masks)
         pole_runs, pole_first = runs_of(poles)
         return cls(
-            grid[None].astype(np.uint16), chosen["kind"], np.full(len(masks), photo, np.int32),
-            chosen["number"], chosen["area"], chosen["box"], runs, first, pole_runs, pole_first,
+            grid[None].astype(np.uint16),
+            chosen["kind"],
+            np.full(len(masks), photo, np.int32),
+            chosen["number"],
+            chosen["area"],
+            chosen["box"],
+            runs,
+            first,
+            pole_runs,
+            pole_first,
             low_resolution(masks),
-        )  # fmt: skip
+        )
 
     @classmethod
     def merged(cls, parts: Sequence[BankArrays]) -> BankArrays:
@@ -200,12 +208,17 @@ class Bank(keras.layers.Layer):
         )  # row of each class's first
         held = {
             "grid": np.concatenate([blank, arrays.grid.astype(np.int32)]),
-            "kind": first(arrays.kind, _VOID), "photo": first(arrays.photo + 1),
-            "number": first(arrays.number), "area": first(arrays.area), "box": first(arrays.box),
-            "runs": arrays.runs, "run_first": np.concatenate([[0], arrays.run_first]),
-            "pole_runs": arrays.pole_runs, "pole_first": np.concatenate([[0], arrays.pole_first]),
+            "kind": first(arrays.kind, _VOID),
+            "photo": first(arrays.photo + 1),
+            "number": first(arrays.number),
+            "area": first(arrays.area),
+            "box": first(arrays.box),
+            "runs": arrays.runs,
+            "run_first": np.concatenate([[0], arrays.run_first]),
+            "pole_runs": arrays.pole_runs,
+            "pole_first": np.concatenate([[0], arrays.pole_first]),
             "shape": np.concatenate([np.zeros((1, 512), np.uint8), arrays.shape]),
-        }  # fmt: skip
+        }
         held["runs"] = np.concatenate([held["runs"], [[0, 0, 0]]]).astype(np.int32)
         held["pole_runs"] = np.concatenate([held["pole_runs"], [[0, 0, 0]]]).astype(np.int32)
         held["context"] = context_features(held["grid"], held["photo"], held["box"], base, count)

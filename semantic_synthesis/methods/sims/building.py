@@ -63,8 +63,11 @@ def prepare_bank(options: BankOptions) -> int:
     index = build_bank(config, options.out)
     logging.info(
         "%s: %d segments of %d photos; train with --method sims --bank_dir %s",
-        options.out, index["segments"], len(index["photos"]), options.out,
-    )  # fmt: skip
+        options.out,
+        index["segments"],
+        len(index["photos"]),
+        options.out,
+    )
     return 0
 
 
@@ -74,8 +77,10 @@ def description_of(config: Any) -> dict[str, Any]:
     names = np.array(config.class_table["names"])[groups.known < groups.count]
     size = (config.crop_height, config.crop_size)
     return {
-        "classes": names.tolist(), "size": list(size), "base": [side // config.scale for side in size],
-    }  # fmt: skip
+        "classes": names.tolist(),
+        "size": list(size),
+        "base": [side // config.scale for side in size],
+    }
 
 
 def build_bank(config: SIMSConfig, folder: str | Path) -> dict[str, Any]:
@@ -145,10 +150,13 @@ def _finish(folder, wanted, groups):
     whole.save(os.path.join(folder, SEGMENTS))
     shares = whole.shares(groups.count, wanted["base"])
     index = {
-        **wanted, "photos": photos, "dropped": len(rows) - len(kept), "segments": len(whole.kind),
+        **wanted,
+        "photos": photos,
+        "dropped": len(rows) - len(kept),
+        "segments": len(whole.kind),
         "shares": [None if np.isnan(share) else float(share) for share in shares],
         "sha256": digest(folder, photos),
-    }  # fmt: skip
+    }
     write_json(os.path.join(folder, INDEX), index)
     return index
 
@@ -193,5 +201,7 @@ def _check_same(index, wanted, folder):
 
 
 COMMAND = Command(
-    BankOptions, prepare_bank, "prepare bank --dataset_mode scenes --scenes_count 500 --out banks/scenes",
-)  # fmt: skip
+    BankOptions,
+    prepare_bank,
+    "prepare bank --dataset_mode scenes --scenes_count 500 --out banks/scenes",
+)

@@ -171,9 +171,10 @@ def around_objects(
     def grow(i, lost):
         part = parts == found[i]
         near = tf.cond(
-            tf.reduce_any(ground), lambda: _band(part, rims.outer) & _surroundings(part, rims.extension, legacy),
+            tf.reduce_any(ground),
+            lambda: _band(part, rims.outer) & _surroundings(part, rims.extension, legacy),
             lambda: tf.zeros_like(part),
-        )  # fmt: skip
+        )
         return i + 1, lost | near
 
     start = (0, tf.zeros_like(objects))
@@ -203,10 +204,14 @@ def legacy_cut(kinds: tf.Tensor, answers: tf.Tensor) -> Callable[[tf.Tensor, tf.
     """
 
     def cut(covered, owner):
-        there = tf.scatter_nd(
-            tf.maximum(tf.reshape(owner, [-1, 1]), 0),
-            tf.reshape(tf.cast(covered & (owner >= 0), tf.int32), [-1]), [tf.size(kinds)],
-        ) > 0  # fmt: skip
+        there = (
+            tf.scatter_nd(
+                tf.maximum(tf.reshape(owner, [-1, 1]), 0),
+                tf.reshape(tf.cast(covered & (owner >= 0), tf.int32), [-1]),
+                [tf.size(kinds)],
+            )
+            > 0
+        )
         in_front = tf.cast(answers & there, tf.int32)
         mine = tf.gather(in_front, tf.maximum(owner, 0))
         cuts = tf.reduce_sum(in_front) - mine

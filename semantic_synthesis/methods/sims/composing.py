@@ -67,9 +67,13 @@ class Composer:
         strength = ordering.verdicts(logits, tf.gather(segments.kind, pairs))
         place = key if self.config.legacy else ordering.resolve(total, key, pairs, strength)
         return {
-            "kind": kind, "segments": segments._asdict(), "place": place, "pairs": pairs, "logits": logits,
+            "kind": kind,
+            "segments": segments._asdict(),
+            "place": place,
+            "pairs": pairs,
+            "logits": logits,
             **found._asdict(),
-        }  # fmt: skip
+        }
 
     def segments(self, layout: dict[str, tf.Tensor]) -> tuple[tf.Tensor, Segments]:
         """(known classes int32 [B,H,W], Segments at the trunk's size)."""
@@ -93,9 +97,12 @@ class Composer:
             found = retrieval.legacy_search(self.bank, asked, config.candidates)
         else:
             found = retrieval.search(
-                self.bank, asked, candidates=config.candidates, shortlist=config.shortlist,
+                self.bank,
+                asked,
+                candidates=config.candidates,
+                shortlist=config.shortlist,
                 context_weight=config.context_weight,
-            )  # fmt: skip
+            )
         total = tf.size(segments.sample)
         shape = [total, config.candidates]
         return retrieval.Found(*(tf.scatter_nd(rows[:, None], x, shape) for x in found))
@@ -111,9 +118,11 @@ class Composer:
         padded = tf.pad(found, [[0, rounds * _PAIRS_AT_ONCE - count], [0, 0]])
         chunks = tf.reshape(padded, [-1, _PAIRS_AT_ONCE, 2])  # [rounds,10,2]
         logits = tf.map_fn(
-            lambda chunk: self.order(self.order_input(kind, segments, chunk)), chunks,
-            fn_output_signature=tf.float32, parallel_iterations=1,
-        )  # fmt: skip
+            lambda chunk: self.order(self.order_input(kind, segments, chunk)),
+            chunks,
+            fn_output_signature=tf.float32,
+            parallel_iterations=1,
+        )
         return found, tf.reshape(logits, [-1, self.groups.count + 1])[:count]
 
     def order_input(self, kind: tf.Tensor, segments: Segments, pairs: tf.Tensor) -> tf.Tensor:

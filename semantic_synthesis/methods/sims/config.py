@@ -20,9 +20,12 @@ class SIMSConfig(Config):
 
     method: str = redeclared(Config, "method", "sims")
     lr: float = option(
-        1e-4, "Rate of the synthesis network after its ramp; those of the others go with it (1e-5 at 1e-4).",
-        role="training", resume=True, group="Optimisation",
-    )  # fmt: skip
+        1e-4,
+        "Rate of the synthesis network after its ramp; those of the others go with it (1e-5 at 1e-4).",
+        role="training",
+        resume=True,
+        group="Optimisation",
+    )
     scale: int = _networks(
         1,
         "Picture over the layout that segments, order and the trunks work on: 1, 2 (512 rows) or 4 (1024 rows).",
@@ -32,23 +35,33 @@ class SIMSConfig(Config):
         True, "Have a transformation network; else segments stay where they are."
     )
     use_order: bool = _networks(
-        None, "Have an order network; else classes lie in their coarse order. It needs depth to be trained.",
-        kind=bool, fallback=False,
-    )  # fmt: skip
+        None,
+        "Have an order network; else classes lie in their coarse order. It needs depth to be trained.",
+        kind=bool,
+        fallback=False,
+    )
     order_pooling: str = _networks(
-        "all", "What the order network's classifier sees: all cells, or the original's windows of 8x12.",
+        "all",
+        "What the order network's classifier sees: all cells, or the original's windows of 8x12.",
         choices=("all", "windows"),
-    )  # fmt: skip
+    )
     class_groups: str = _networks(
-        None, "Which classes lie behind, are thin, ...: 'order: sky, road; thin: pole; ...' (docs/methods/sims.md).",
-        kind=str, fallback="",
-    )  # fmt: skip
+        None,
+        "Which classes lie behind, are thin, ...: 'order: sky, road; thin: pole; ...' (docs/methods/sims.md).",
+        kind=str,
+        fallback="",
+    )
     legacy: bool = _networks(False, "Do everything as the original's code does, its mistakes included.")
     # Memory
     bank_dir: str = option(
-        None, "Folder of the memory (prepare bank), or none; empty: <checkpoint_dir>/bank, made from the dataset.",
-        kind=str, role="network", resume=True, group="Memory of SIMS", fallback="",
-    )  # fmt: skip
+        None,
+        "Folder of the memory (prepare bank), or none; empty: <checkpoint_dir>/bank, made from the dataset.",
+        kind=str,
+        role="network",
+        resume=True,
+        group="Memory of SIMS",
+        fallback="",
+    )
     bank_images: int = _memory(0, "Use only the first N photos of the memory; 0 means all.")
     segment_area: float = _memory(
         1000 / 2**17, "Share of the picture above which a segment gets a candidate."
@@ -79,9 +92,10 @@ class SIMSConfig(Config):
     lambda_vgg: float = _losses(1.0, "Weight of the VGG terms.")
     no_vgg_loss: bool = _losses(False, "Leave the VGG terms out.")
     vgg_weights: str = _losses(
-        "imagenet", "imagenet (Keras downloads them), a file (Keras .h5 or torchvision .pth), or random.",
+        "imagenet",
+        "imagenet (Keras downloads them), a file (Keras .h5 or torchvision .pth), or random.",
         role="run",
-    )  # fmt: skip
+    )
     transformation_period: int = _losses(1, "Steps per step of the transformation network; 0 never.")
     order_period: int = _losses(1, "Steps per step of the order network; 0 never.")
     synthesis_period: int = _losses(1, "Steps per step of the synthesis network; 0 never.")

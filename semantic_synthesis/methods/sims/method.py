@@ -195,9 +195,11 @@ class SIMS(Method):
                 period=config.order_period,
             )
         found["synthesis"] = Objective(
-            [self.synthesis], lambda epoch: unit * synthesis_rate(epoch, config.scale),
-            period=config.synthesis_period, averaged=True,
-        )  # fmt: skip
+            [self.synthesis],
+            lambda epoch: unit * synthesis_rate(epoch, config.scale),
+            period=config.synthesis_period,
+            averaged=True,
+        )
         return found
 
     def compute_losses(self, batch: dict[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
@@ -205,9 +207,10 @@ class SIMS(Method):
         layout = {key: batch[key] for key in ("label", "instance")}
         kind, segments = self.composer.segments(layout)
         made = {
-            "transformation": self._transformation_losses, "order": self._order_losses,
+            "transformation": self._transformation_losses,
+            "order": self._order_losses,
             "synthesis": self._synthesis_losses,
-        }  # fmt: skip
+        }
         return {
             name: made[name](batch, kind, segments) if objective.period else {}
             for name, objective in self.objectives().items()

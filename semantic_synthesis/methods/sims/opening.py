@@ -56,8 +56,12 @@ def open_bank(config: SIMSConfig, training: bool) -> tuple[Bank, list[float] | N
     files = sum(os.path.getsize(path) for path in paths)
     logging.info(
         "%s: %d segments of %d photos, %.1f MB and %.1f MB of photos",
-        place, len(arrays.kind), len(photos), bank.bytes / 1e6, files / 1e6,
-    )  # fmt: skip
+        place,
+        len(arrays.kind),
+        len(photos),
+        bank.bytes / 1e6,
+        files / 1e6,
+    )
     return bank, [float("nan") if share is None else share for share in index["shares"]]
 
 

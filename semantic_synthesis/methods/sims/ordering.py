@@ -41,8 +41,12 @@ def pairs(segments: Segments, rows: tf.Tensor, rank: np.ndarray, neighbours: boo
     count = tf.size(rows)
     first, second = found[:, 0], found[:, 1]
     key = tf.gather(sample, first)
-    for part, base in ((tf.gather(place, first), len(rank)), (tf.gather(place, second), len(rank)),
-                       (first, count), (second, count)):  # fmt: skip
+    for part, base in (
+        (tf.gather(place, first), len(rank)),
+        (tf.gather(place, second), len(rank)),
+        (first, count),
+        (second, count),
+    ):
         key = tf.cast(key, tf.int64) * tf.cast(base, tf.int64) + tf.cast(part, tf.int64)
     return tf.gather(rows, tf.gather(found, tf.argsort(key, stable=True)))
 

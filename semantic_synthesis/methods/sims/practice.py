@@ -152,9 +152,14 @@ class Practice:
                     stencil = tf.where(found > 0, stencil, before)
                 box = box_masks(self.config.scale * segments.box[row][None], *size)[0]
                 segment = simulation.stencilled(
-                    photo, place, stencil & (found > 0), self.bank.picture(self.bank["photo"][found]), box,
-                    (draws[i, 0] < self.config.recolor_share) & (found > 0), self.config.legacy,
-                )  # fmt: skip
+                    photo,
+                    place,
+                    stencil & (found > 0),
+                    self.bank.picture(self.bank["photo"][found]),
+                    box,
+                    (draws[i, 0] < self.config.recolor_share) & (found > 0),
+                    self.config.legacy,
+                )
                 key = tf.stack([tf.cast(i, tf.int64), number])
                 white = tf.random.stateless_uniform(size, key, alg="philox") < self.config.elision_share
                 done = simulation.add_to_canvas(picture, segment, white, self.composer.rims.training)
@@ -162,9 +167,12 @@ class Practice:
 
             done, jittered, stencil = tf.cond(large[row], full, lambda: (picture, nothing, before))
             own = tf.where(large[row], stencil, nothing)
-            return i + 1, done, simulation.add_noise(
-                label, segments.kind[row], place, jittered, own, self.groups.count
-            ), stencil  # fmt: skip
+            return (
+                i + 1,
+                done,
+                simulation.add_noise(label, segments.kind[row], place, jittered, own, self.groups.count),
+                stencil,
+            )
 
         start = (0, tf.zeros([*size, 3]), kind, tf.zeros(size, tf.bool))
         done = tf.while_loop(lambda i, *_: i < tf.size(order), step, start, parallel_iterations=1)

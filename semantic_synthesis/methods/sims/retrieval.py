@@ -45,9 +45,12 @@ class Queries(NamedTuple):
         step = grid_step(kind.shape[1])
         sample = tf.gather(segments.sample, rows)
         return cls(
-            segments.masks(rows), tf.gather(segments.kind, rows), tf.gather(segments.box, rows),
-            tf.gather(kind[:, ::step, ::step], sample), tf.gather(allowed, sample),
-        )  # fmt: skip
+            segments.masks(rows),
+            tf.gather(segments.kind, rows),
+            tf.gather(segments.box, rows),
+            tf.gather(kind[:, ::step, ::step], sample),
+            tf.gather(allowed, sample),
+        )
 
 
 class Found(NamedTuple):

@@ -58,9 +58,15 @@ class SPADE(GlobalStyleGAN):
         """The normaliser of one place in the generator."""
         grammar = parse_norm_G(self.config.norm_G)
         return SPADENorm(
-            channels, self.num_classes, hidden=self.config.num_hidden_filters, edges=self.edges,
-            kernel_size=grammar.kernel_size, statistics=grammar.statistics, init=self.init, name=name,
-        )  # fmt: skip
+            channels,
+            self.num_classes,
+            hidden=self.config.num_hidden_filters,
+            edges=self.edges,
+            kernel_size=grammar.kernel_size,
+            statistics=grammar.statistics,
+            init=self.init,
+            name=name,
+        )
 
     def plan(self, layout: dict[str, tf.Tensor]) -> Any:
         """What depends on the layout alone: {stride: LabelPlan}. Any number of styles can share it."""

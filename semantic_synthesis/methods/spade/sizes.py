@@ -89,8 +89,12 @@ def settle_depth(evidence: Evidence, flags: Mapping[str, Any], sizes: Any, known
         others = " or ".join(depth for depth in possible if depth != chosen)
         logging.info(
             "%s: depths %s have the same tensors; taken is %s, as usual for the dataset; the other with "
-            "--num_upsampling_layers %s", path, " and ".join(possible), chosen, others,
-        )  # fmt: skip
+            "--num_upsampling_layers %s",
+            path,
+            " and ".join(possible),
+            chosen,
+            others,
+        )
     say_choice(path, cells, open_depths, flags, Size(chosen, sizes.crop_size, sizes.crop_height))
     evidence.add("num_upsampling_layers", chosen, path, how)
 
@@ -115,8 +119,14 @@ def say_choice(
     if others:
         logging.info(
             "%s: the first features have %d cells; taken is %dx%d at depth %s (by flags, else as usual "
-            "for the dataset); they also fit %s", path, cells, taken.width, taken.height, taken.depth, _listed(others),
-        )  # fmt: skip
+            "for the dataset); they also fit %s",
+            path,
+            cells,
+            taken.width,
+            taken.height,
+            taken.depth,
+            _listed(others),
+        )
 
 
 def refuse_size(path: str, cells: int, depths: Sequence[str], sizes: Any) -> None:
