@@ -19,7 +19,7 @@ from semantic_synthesis.config import Config
 from semantic_synthesis.convert import ConvertOptions, convert, convert_tensors
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.losses import kl_divergence
-from semantic_synthesis.methods import conditional_gan
+from semantic_synthesis.methods import global_style
 from semantic_synthesis.networks import edge_map
 from semantic_synthesis.pth import read_pth
 
@@ -150,7 +150,7 @@ def noise(monkeypatch):
     """Lets a test choose the noise of the reparameterisation: noise(array)."""
 
     def choose(array):
-        monkeypatch.setattr(conditional_gan, "row_normal", lambda rows, size, seed=0: tf.constant(array))
+        monkeypatch.setattr(global_style, "row_normal", lambda rows, size, seed=0: tf.constant(array))
 
     return choose
 

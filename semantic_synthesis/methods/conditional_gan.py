@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis import losses
 from semantic_synthesis.config import Config
 from semantic_synthesis.discriminators import ADVERSARIES, Shown
 from semantic_synthesis.layers import (
-    Conv,
     Dense,
     Initializer,
     ResidualBlock,
@@ -22,119 +17,17 @@ from semantic_synthesis.layers import (
     one_hot_semantics,
 )
 from semantic_synthesis.layers.windows import find_windows
-from semantic_synthesis.methods.method import Method, Objective, decaying_rate, row_normal
+from semantic_synthesis.methods.gan_options import ConditionalGANConfig
+from semantic_synthesis.methods.method import Method, Objective, decaying_rate
 from semantic_synthesis.methods.style_prior import make_prior
-from semantic_synthesis.networks import DOUBLINGS, Encoder, Generator, edge_map, parse_norm, spade_layout
+from semantic_synthesis.networks import Generator, edge_map, spade_layout
 from semantic_synthesis.networks.vgg import VGG19Features
 from semantic_synthesis.normalization import parse_norm_G
-from semantic_synthesis.options import option
-from semantic_synthesis.styles import Encoded, StyleSpec
 
 if TYPE_CHECKING:
     import keras
 
     from semantic_synthesis.networks.generator import Block
-
-_networks = functools.partial(option, group="Generator, encoder, discriminator", role="network")
-_losses = functools.partial(option, group="Losses", role="training")
-_optimisation = functools.partial(option, group="Optimisation", role="training")
-
-
-@dataclass(frozen=True)
-class ConditionalGANConfig(Config):
-    """Options of the GANs that grew from SPADE."""
-
-    num_generator_filters: int = _networks(64, "Width of the generator's last block.")
-    num_upsampling_layers: str = _networks(
-        None, "Depth: 5, 6 or 7 doublings.", choices=tuple(DOUBLINGS), kind=str, fallback="normal"
-    )
-    norm_G: str = _networks(
-        "spectralspadesyncbatch3x3", "Generator normalisation: [spectral]spade<type><k>x<k>."
-    )
-    norm_E: str = _networks(
-        "spectralinstance", "Encoder normalisation: spectral<none|batch|sync_batch|instance>."
-    )
-    norm_D: str = _networks("spectralinstance", "Discriminator normalisation, as norm_E (netD multiscale).")
-    use_vae: bool = _networks(False, "Train an image encoder, which reads styles from photos.")
-    z_dim: int = _networks(256, "Length of the style vector z.")
-    num_encoder_filters: int = _networks(
-        64, "Width of the encoder's first layer; it does not follow --num_generator_filters."
-    )
-    prior_factors: int = _networks(
-        0,
-        "Factors, common to all parts of a style, of a Gaussian of the training photos' styles from which random "
-        "styles are drawn; 0: the standard normal, as in the papers.",
-    )
-    encoder_size: int = _networks(256, "Pictures are resized to this square for the encoder.")
-    netD: str = _networks(
-        "multiscale",
-        "What judges pictures: patches on several scales, a feature pyramid, or a segmentation network.",
-        choices=tuple(ADVERSARIES),
-    )
-    num_discriminators: int = _networks(2, "Number of discriminator scales (netD multiscale).")
-    num_discriminator_layers: int = _networks(4, "Layers of each discriminator (netD multiscale).")
-    num_discriminator_filters: int = _networks(64, "Width of the discriminators' first layer.")
-    init_type: str = _networks(
-        "xavier",
-        "Kernel initialiser.",
-        role="training",
-        choices=("normal", "xavier", "xavier_uniform", "kaiming", "orthogonal", "none"),
-    )
-    init_variance: float = _networks(
-        0.02, "Gain (standard deviation for normal) of the initialiser.", role="training"
-    )
-    gan_mode: str = _losses(
-        "hinge", "Adversarial loss (netD multiscale).", choices=("hinge", "ls", "original", "w")
-    )
-    lambda_features: float = _losses(10.0, "Weight of feature matching (netD multiscale).")
-    no_feature_loss: bool = _losses(False, "Leave feature matching out.")
-    feature_layers: str = _losses(
-        "all", "Feature matching on all layers or the last before the judgement.", choices=("all", "deep")
-    )
-    no_balancing_inloss: bool = _losses(
-        False, "Weigh all classes alike, unknown pixels included (netD segmentation)."
-    )
-    ignored_class: str = _losses(
-        "", "Class that balanced losses leave out; default: the unknown class (netD segmentation)."
-    )
-    no_labelmix: bool = _losses(False, "Leave LabelMix out (netD segmentation).")
-    lambda_labelmix: float = _losses(10.0, "Weight of LabelMix (netD segmentation).")
-    vgg_layers: str = _losses("all", "VGG loss on all five taps or the two deepest.", choices=("all", "deep"))
-    lambda_vgg: float = _losses(
-        None,
-        "Weight of the VGG loss; default 0.06 for Keras weights, 10 for torchvision weights.",
-        kind=float,
-    )
-    no_vgg_loss: bool = _losses(False, "Leave the VGG loss out.")
-    vgg_weights: str = _losses(
-        "imagenet",
-        "imagenet (Keras downloads them), a file (Keras .h5 or torchvision .pth), or random.",
-        role="run",
-    )
-    lambda_kld: float = _losses(0.05, "Weight of the KL term (sum over z, mean over the batch).")
-    prior_share: float = _losses(
-        0.0, "Share of the samples that train with random styles, without a photo to match (use_vae)."
-    )
-    no_TTUR: bool = _optimisation(
-        False,
-        "Same learning rate and betas (0.5, 0.999) for both networks; else G trains at half of --lr, D at twice.",
-    )
-    beta1: float = _optimisation(None, "Adam beta1; default 0 (0.5 with no_TTUR).", kind=float)
-    beta2: float = _optimisation(None, "Adam beta2; default 0.9 (0.999 with no_TTUR).", kind=float)
-    D_steps_per_G: int = _optimisation(1, "Discriminator steps per generator step.")
-
-
-@dataclass(frozen=True)
-class ModulatedGANConfig(ConditionalGANConfig):
-    """The same with label convolutions (`layers.LabelModulation`)."""
-
-    num_hidden_filters: int = _networks(128, "Width of the hidden layer in every SPADE normaliser.")
-    modulation: str = _networks(
-        "auto",
-        "How scale and shift are computed: on distinct label patches, by dense convolutions, or by rule.",
-        choices=("auto", "patches", "dense"),
-        role="run",
-    )
 
 
 class ConditionalGAN(Method):
@@ -372,88 +265,3 @@ def random_rows(rows: tf.Tensor, share: float) -> tf.Tensor:
     """
     number = tf.cast(rows % 1_000_000, tf.float64)
     return tf.floor((number + 1) * share) > tf.floor(number * share)
-
-
-class GlobalStyleGAN(ConditionalGAN):
-    """SPADE's ways of a style: with use_vae one vector z for the whole picture, else none.
-
-    Style: {"z": float32 [N,Z]} with use_vae, else {}. A layout of batch 1 serves N styles. A subclass gives
-    make_norm, plan(layout) -> {stride: condition} and tokens_of(condition), its tokens [B,h,w].
-    The KL term is a mean over the batch, where the authors' code sums.
-    """
-
-    @classmethod
-    def fixed_size(cls, config: Any) -> bool:
-        """The dense layer after z decides the size; without z the networks are convolutional throughout."""
-        return config.use_vae
-
-    def make_entry(self) -> keras.layers.Layer:
-        """z, or the label map itself, to the first features."""
-        if self.config.use_vae:
-            return self.dense_entry()
-        return Conv(self.semantic_channels, self.initial_shape[-1], 3, padding=1, init=self.init, name="fc")
-
-    def make_encoder(self) -> keras.layers.Layer | None:
-        """The encoder of photos (Park et al., figure 14)."""
-        config = self.config
-        return Encoder(
-            config.num_encoder_filters,
-            config.z_dim,
-            size=config.encoder_size,
-            norm=parse_norm(config.norm_E, "norm_E"),
-            init=self.init,
-        )
-
-    @property
-    def style_shapes(self) -> dict[str, StyleSpec]:
-        """{name: StyleSpec}."""
-        return {"z": StyleSpec((self.config.z_dim,), ("latent",), encoded=True)} if self.encoder else {}
-
-    def sample_style(self, layout: dict[str, tf.Tensor] | None, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One random style per seed: seed int64 [N] -> {"z": [N,Z]} ({} without an encoder)."""
-        if self.encoder is None:
-            return {}
-        numbers = row_normal(seed, self.config.z_dim)
-        return {"z": numbers if self.prior is None else self.prior(numbers, seed)}
-
-    def style_size(self) -> int:
-        """z alone."""
-        return self.config.z_dim
-
-    def fit(self, batches: Iterable[dict[str, tf.Tensor]]) -> None:
-        """Fits the prior to the styles of photos."""
-        if self.prior is None:
-            return
-        read = tf.function(self.encoder, autograph=False)
-        photos = [[part.numpy().astype(float) for part in read(batch["image"])] for batch in batches]
-        means, logs = (np.concatenate(parts) for parts in zip(*photos, strict=True))
-        self.prior.fit(means, np.exp(logs), np.ones(means.shape, bool))
-
-    def encode_style(self, image: tf.Tensor, layout: dict[str, tf.Tensor] | None = None) -> Encoded:
-        """The mean style of photos: image float32 [N,H,W,3] in [-1,1] -> Encoded {"z": [N,Z]} (or empty)."""
-        return Encoded({"z": self.encoder(image)[0]} if self.encoder else {})
-
-    def synthesize_planned(self, plan: Any, style: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        """Pictures float32 [N,H,W,3] in [-1,1] for a plan of batch 1 or N and a style of batch N."""
-        conditions = [plan[stride] for stride in self.strides]
-        if self.encoder:
-            initial = self.enter(style["z"])
-        else:
-            initial = self.fc(self.semantics(self.tokens_of(conditions[0])))
-        return self.generator(initial, conditions, training=training)
-
-    def training_style(
-        self, batch: dict[str, tf.Tensor]
-    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], tf.Tensor | None]:
-        """(style to train with, {"KLD": weighted term}, which samples are unpaired: bool [B] or None)."""
-        if self.encoder is None:
-            return {}, {}, None
-        config, unpaired = self.config, None
-        mean, log_variance = self.encoder(batch["image"], training=True)
-        noise = row_normal(batch["row"], config.z_dim, config.seed)
-        z = mean + tf.exp(0.5 * log_variance) * noise
-        if config.prior_share:
-            unpaired = random_rows(batch["row"], config.prior_share)
-            z = tf.where(unpaired[:, None], noise, z)
-        divergence = config.lambda_kld * losses.kl_divergence(mean, log_variance)
-        return {"z": z}, {"KLD": divergence}, unpaired

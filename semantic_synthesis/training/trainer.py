@@ -210,7 +210,7 @@ class Trainer:
         # Symbolic gradients, not a tape: two objectives over one forward pass would need a persistent
         # tape, and under one TensorFlow cannot differentiate tf.cond around a custom gradient.
         count = self.config.gradient_accumulation
-        found: list[Any] = []
+        found = []
         for part in range(count):
             with tf.control_dependencies(
                 tf.nest.flatten(found[-1:])

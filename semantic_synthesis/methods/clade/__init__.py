@@ -19,7 +19,8 @@ from semantic_synthesis.config import Config
 from semantic_synthesis.layers import label_tokens
 from semantic_synthesis.layers.cells import Cells
 from semantic_synthesis.layers.connected import region_offsets
-from semantic_synthesis.methods.conditional_gan import ConditionalGANConfig, GlobalStyleGAN
+from semantic_synthesis.methods.gan_options import ConditionalGANConfig
+from semantic_synthesis.methods.global_style import GlobalStyleGAN
 from semantic_synthesis.normalization import CLADE as CLADENorm
 from semantic_synthesis.normalization import LabelCells, parse_norm_G
 from semantic_synthesis.options import option, redeclared

@@ -31,12 +31,8 @@ from semantic_synthesis.layers import ResidualBlock, add_array, modulation_form,
 from semantic_synthesis.layers.cells import class_cells, number_cells, sample_numbers
 from semantic_synthesis.layers.spreading import gather
 from semantic_synthesis.methods.clvae.encoder import LEVELS, ClassEncoder, PhotoStyle
-from semantic_synthesis.methods.conditional_gan import (
-    ConditionalGAN,
-    ConditionalGANConfig,
-    ModulatedGANConfig,
-    random_rows,
-)
+from semantic_synthesis.methods.conditional_gan import ConditionalGAN, random_rows
+from semantic_synthesis.methods.gan_options import ConditionalGANConfig, ModulatedGANConfig
 from semantic_synthesis.methods.method import Objective, row_normal
 from semantic_synthesis.networks import parse_norm
 from semantic_synthesis.normalization import SPADE as SPADENorm

@@ -22,7 +22,8 @@ import tensorflow as tf
 from semantic_synthesis import losses
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers.cells import Cells, number_cells, sample_numbers
-from semantic_synthesis.methods.conditional_gan import ConditionalGAN, ConditionalGANConfig, random_rows
+from semantic_synthesis.methods.conditional_gan import ConditionalGAN, random_rows
+from semantic_synthesis.methods.gan_options import ConditionalGANConfig
 from semantic_synthesis.methods.inade.encoder import InstanceEncoder
 from semantic_synthesis.methods.method import row_normal
 from semantic_synthesis.networks import parse_norm

@@ -25,11 +25,8 @@ from semantic_synthesis.config import Config
 from semantic_synthesis.layers import Conv, LabelPlan, modulation_form, plan_label
 from semantic_synthesis.layers.cells import number_cells, pixel_cells, sample_numbers
 from semantic_synthesis.layers.spreading import gather
-from semantic_synthesis.methods.conditional_gan import (
-    ConditionalGAN,
-    ConditionalGANConfig,
-    ModulatedGANConfig,
-)
+from semantic_synthesis.methods.conditional_gan import ConditionalGAN
+from semantic_synthesis.methods.gan_options import ConditionalGANConfig, ModulatedGANConfig
 from semantic_synthesis.methods.method import row_normal
 from semantic_synthesis.networks import Block
 from semantic_synthesis.normalization import SPADE as SPADENorm

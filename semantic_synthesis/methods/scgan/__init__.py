@@ -19,7 +19,7 @@ import tensorflow as tf
 from semantic_synthesis import losses
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers import LabelPlan, modulation_form, plan_label
-from semantic_synthesis.methods.conditional_gan import GlobalStyleGAN
+from semantic_synthesis.methods.global_style import GlobalStyleGAN
 from semantic_synthesis.methods.scgan.composition import (
     ACTIVATIONS,
     ComposedBlock,

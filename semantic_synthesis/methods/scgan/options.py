@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass
 
 from semantic_synthesis.config import Config
-from semantic_synthesis.methods.conditional_gan import ConditionalGANConfig, ModulatedGANConfig
+from semantic_synthesis.methods.gan_options import ConditionalGANConfig, ModulatedGANConfig
 from semantic_synthesis.methods.scgan.composition import ACTIVATIONS
 from semantic_synthesis.methods.scgan.label_pyramid import KINDS
 from semantic_synthesis.options import option, redeclared

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers import modulation_form, plan_label
-from semantic_synthesis.methods.conditional_gan import GlobalStyleGAN, ModulatedGANConfig
+from semantic_synthesis.methods.gan_options import ModulatedGANConfig
+from semantic_synthesis.methods.global_style import GlobalStyleGAN
 from semantic_synthesis.normalization import SPADE as SPADENorm
 from semantic_synthesis.normalization import parse_norm_G
 from semantic_synthesis.options import redeclared
