@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import subprocess
+import sys
 from pathlib import Path
 
 import conformance
@@ -12,7 +14,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conformance import networks
-from helpers import run_script
 
 from semantic_synthesis import data
 from semantic_synthesis.data.scenes import render_scene
@@ -199,10 +200,15 @@ def test_plain_tf2onnx_on_the_default_export(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("tf2onnx")
     file = tmp_path / "x.onnx"
-    done = run_script(
-        "-m", "tf2onnx.convert", "--saved-model", served("demo_spade"), "--tag", "serve", "--signature_def", "picture",
-        "--opset", "17", "--output", str(file),
-    )  # fmt: skip
+    asked = {
+        "saved-model": served("demo_spade"),
+        "tag": "serve",
+        "signature_def": "picture",
+        "opset": 17,
+        "output": file,
+    }
+    flags = [str(word) for name, value in asked.items() for word in (f"--{name}", value)]
+    done = subprocess.run([sys.executable, "-m", "tf2onnx.convert", *flags], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     assert_same(session.run(["image"], case("demo_spade")[0])[0], "demo_spade")
