@@ -2,15 +2,16 @@
 
     python benchmarks/beam.py [--count 10000] [--size 64] [--workers 2]
 
-Layouts are rendered scenes; the run is a narrow SPADE with random weights, so that time goes into what Beam adds. Needs
-`pip install "semantic-synthesis[beam]"`. Three folders are made: by this process alone, by Beam's DirectRunner with
-some processes, and by the same where one process is killed (SIGKILL) when a third of the pictures are there and the
-command is then given again. Printed: which folders are byte for byte the first, files without a line in the manifest or
-with two, the largest difference of the statistics from those of `evaluate` relative to their largest number, and rates.
-The exit code is 0 where pictures are equal and statistics within 1e-6.
+Layouts are rendered scenes; the run is a narrow SPADE with random weights, so that time goes into what Beam adds.
+Needs `pip install "semantic-synthesis[beam]"`. Three folders are made: by `generate` without an engine, by Beam's
+DirectRunner with some processes, and by the same where one process is killed (SIGKILL) when a third of the pictures are
+there and the command is then given again. Printed: pictures unlike the first folder's, files that the manifest names
+not once, the largest difference of the statistics from those of `evaluate` relative to their largest number, and rates.
+The exit code is 0 where pictures are equal, each has one line, and statistics are within 1e-6.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -80,10 +81,11 @@ def killed_in_between(folder, count, beam):
     process = started(folder, "killed", *beam)
     while process.poll() is None and sum(1 for _ in (folder / "killed").rglob("*.png")) < count // 3:
         time.sleep(0.2)
-    for number, worker in enumerate(workers_of(process.pid)):
-        if number == 0:
-            os.kill(worker, signal.SIGKILL)
-            print(f"a worker killed at {sum(1 for _ in (folder / 'killed').rglob('*.png'))} pictures")
+    workers = workers_of(process.pid)
+    if process.poll() is not None or not workers:
+        sys.exit("no worker was killed: the command ended first")
+    os.kill(workers[0], signal.SIGKILL)
+    print(f"a worker killed at {sum(1 for _ in (folder / 'killed').rglob('*.png'))} pictures", flush=True)
     try:
         process.wait(30)
     except subprocess.TimeoutExpired:
@@ -91,7 +93,8 @@ def killed_in_between(folder, count, beam):
         process.kill()
         process.wait()
         for worker in left:
-            os.kill(worker, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # ended with its parent
+                os.kill(worker, signal.SIGKILL)
     seconds(started(folder, "killed", *beam), "beam after a kill")
 
 
@@ -153,7 +156,7 @@ def main():
         for out in ("beam", "killed"):
             unlike, lines = compared(folder, out)
             print(f"{out}: {unlike} of {options.count} pictures unlike plain's, {lines} without one line")
-            worst += unlike
+            worst += unlike + lines
         apart = difference(folder / "killed.npz", folder / "plain.npz")
         print(f"statistics: {apart:.1e} from evaluate's")
     return int(worst > 0 or apart > 1e-6)

@@ -3,8 +3,8 @@
 python benchmarks/study.py [--minutes 24] [--cells spade:multiscale oasis:segmentation ...] [--seeds 1] [--folder study]
 A cell trains with train.py at a constant rate until its minutes are over and is then told to save and stop. Minutes are
 of processor time (24 are 12 on the clock of two cores with nothing else to do), so that other work on the machine
-makes a study longer and not its figures worse. They count from the first step and are kept in FOLDER/study.json: a
-study that was interrupted goes on where it stood, one with more --minutes goes on training.
+makes a study longer and its figures hardly worse. They count from the first step in the log, a minute in, and are kept
+in FOLDER/study.json: a study that was interrupted goes on where it stood, one with more --minutes goes on training.
 Then the judge of benchmarks/scenes.py scores every cell; the table is printed and kept in FOLDER/study.json, the
 chart in FOLDER/study.png. Without --cells: every method that reads scenes by every discriminator.
 Time per picture is measured for all cells at the end, one after the other; it alone is changed by other work.
@@ -95,10 +95,19 @@ def flags_of(cell, seed, folder):
 
 def train(cell, seed, folder, state, minutes, keep):
     """Trains one cell until `minutes` of steps are over; keep() stores state after every few seconds."""
-    mine = state.setdefault(folder.name, {"seconds": 0.0, "step": 0})
-    if mine["seconds"] >= 60 * minutes:
-        return
+    mine = state.setdefault(folder.name, {"processor_seconds": 0.0, "step": 0, "finished": 0.0})
     folder.mkdir(parents=True, exist_ok=True)
+    if mine["processor_seconds"] < 60 * minutes:
+        go_on(cell, seed, folder, mine, minutes, keep)
+    if mine["finished"] != mine["processor_seconds"]:
+        finish(cell, seed, folder)
+        mine.update(finished=mine["processor_seconds"], step=last_step(folder))
+        keep()
+
+
+def go_on(cell, seed, folder, mine, minutes, keep):
+    """Trains until the minutes are over."""
+    known = last_step(folder)
     with open(folder / "log.txt", "a", encoding="utf-8") as log:
         process = subprocess.Popen(
             [sys.executable, "train.py", *flags_of(cell, seed, folder)],
@@ -111,13 +120,14 @@ def train(cell, seed, folder, state, minutes, keep):
             while process.poll() is None:
                 time.sleep(1)
                 if began is None:  # what an earlier part logged ends before this process began
-                    began = processor_seconds(process.pid) if last_step(folder) > mine["step"] else None
+                    began = processor_seconds(process.pid) if last_step(folder) > known else None
                     continue
                 now = processor_seconds(process.pid)
-                mine["seconds"], began = mine["seconds"] + now - began, now
+                mine["processor_seconds"] += now - began
+                began = now
                 mine["step"] = last_step(folder)
                 keep()
-                if mine["seconds"] >= 60 * minutes:
+                if mine["processor_seconds"] >= 60 * minutes:
                     process.send_signal(signal.SIGTERM)
                     process.wait()
         finally:
@@ -126,7 +136,6 @@ def train(cell, seed, folder, state, minutes, keep):
                 process.wait()
     if process.returncode not in (0, 128 + signal.SIGTERM):
         sys.exit(f"{folder.name}: train.py ended with {process.returncode}; see {folder / 'log.txt'}")
-    finish(cell, seed, folder)
     keep()
 
 
@@ -148,6 +157,8 @@ def processor_seconds(pid):
 
 def last_step(folder):
     """The step of the last line of progress in a cell's log, 0 before the first."""
+    if not (folder / "log.txt").exists():
+        return 0
     lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
     steps = [line.partition("] step ")[2] for line in lines if "] step " in line]
     return int(steps[-1].split("/")[0]) if steps else 0
@@ -202,7 +213,7 @@ def main():
             folder = whole / f"{cell.replace(':', '_')}_{seed}"
             train(cell, seed, folder, state["cells"], options.minutes, lambda: write_json(path, state))
             trained = state["cells"][folder.name]
-            if state["rows"].get(folder.name, {}).get("seconds") != trained["seconds"]:
+            if state["rows"].get(folder.name, {}).get("finished") != trained["finished"]:
                 state["rows"][folder.name] = trained | score(folder, judge, reals, options.count)
                 write_json(path, state)
     rows = state["rows"]

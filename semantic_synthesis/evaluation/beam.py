@@ -10,6 +10,7 @@ included: `Moments` of each batch, which Beam adds up in any order.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -87,31 +88,27 @@ class Write(beam.DoFn):
         self._manifest.close()
 
 
-Seen = tuple[Moments, frozenset[str]]  # of pictures' features, and the pictures' sizes
+Features = tuple[np.ndarray, frozenset[str]]  # float32 [N,F] of pictures, and the pictures' sizes
+Seen = tuple[Moments, frozenset[str]]
 
 
 class Measure(beam.DoFn):
-    """Names of a batch's files to what is Seen in them."""
+    """Names of a batch's files to their features."""
 
     def __init__(self, options: Any) -> None:
         self._options = options
 
-    def setup(self) -> None:
-        """Loads the network, once per worker."""
-        self._network = _network_of(self._options)
-
-    def process(self, files: list[str]) -> Iterator[Seen]:
-        """Reads and measures one batch."""
+    def process(self, files: list[str]) -> Iterator[Features]:
+        """Reads and measures one batch; none of its pictures if their sizes differ, which is refused in the end."""
+        network = measuring_network(self._options.inception_weights, self._options.eval_dims)
         pictures = [read_image(os.path.join(self._options.results_dir, file)) for file in files]
         sizes = frozenset(f"{picture.shape[1]}x{picture.shape[0]}" for picture in pictures)
-        moments = Moments(self._network.dims)
-        if len(sizes) == 1:  # others are refused in the end
-            moments.update(self._network(np.stack(pictures)))
-        yield moments, sizes
+        alike = np.stack(pictures) if len(sizes) == 1 else None
+        yield np.zeros((0, network.dims), np.float32) if alike is None else network(alike), sizes
 
 
 class Together(beam.CombineFn):
-    """All that is Seen as one."""
+    """Features to the Moments of all."""
 
     def __init__(self, dims: int) -> None:
         self._dims = dims
@@ -120,25 +117,28 @@ class Together(beam.CombineFn):
         """Of no picture."""
         return Moments(self._dims), frozenset()
 
-    def add_input(self, accumulator: Seen, element: Seen) -> Seen:
+    def add_input(self, accumulator: Seen, element: Features) -> Seen:
         """With one batch more."""
-        accumulator[0].merge(element[0])
+        accumulator[0].update(element[0])
         return accumulator[0], accumulator[1] | element[1]
 
     def merge_accumulators(self, accumulators: Iterable[Seen]) -> Seen:
         """Several as one."""
-        total = self.create_accumulator()
-        for part in accumulators:
-            total = self.add_input(total, part)
-        return total
+        moments, sizes = self.create_accumulator()
+        for part, more in accumulators:
+            moments.merge(part)
+            sizes |= more
+        return moments, sizes
 
     def extract_output(self, accumulator: Seen) -> Seen:
         """The sum itself."""
         return accumulator
 
 
-def _network_of(options):
-    return InceptionFeatures(options.inception_weights, int(options.eval_dims))
+@functools.cache
+def measuring_network(weights: str, dims: str) -> InceptionFeatures:
+    """The network of --inception_weights and --eval_dims, once per process."""
+    return InceptionFeatures(weights, int(dims))
 
 
 def write_all_with_beam(
@@ -151,7 +151,9 @@ def write_all_with_beam(
     ValueError, one line, for what is wrong with a file or for a pipeline that failed.
     """
     size = options.batch_size
-    network = _network_of(options) if options.save_fake_stats else None  # mistakes are told before any work
+    network = (
+        measuring_network(options.inception_weights, options.eval_dims) if options.save_fake_stats else None
+    )
     flags = PipelineOptions([f"--runner={options.runner}", *options.beam_option])
     painter = Painter(options.checkpoint_dir, options.precision, size)
     try:
@@ -187,6 +189,7 @@ def _saved(seen, path, network):
     moments, sizes = seen
     if len(sizes) > 1:
         raise ValueError(
-            f"--save_fake_stats: pictures of {', '.join(sorted(sizes))} pixels; expected one size (they are there)"
+            f"--save_fake_stats: pictures of {', '.join(sorted(sizes))} pixels, all made; "
+            "evaluate --fake_dir DIR --eval_size WxH --save_fake_stats FILE gives them one size"
         )
     save_statistics(path, moments, network)

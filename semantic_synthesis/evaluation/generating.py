@@ -92,8 +92,10 @@ def _engine(options):
     """The function that makes the pictures by --engine, None for this process."""
     if options.engine != "beam":
         return None
-    from semantic_synthesis.evaluation.beam import write_all_with_beam
+    from semantic_synthesis.evaluation.beam import measuring_network, write_all_with_beam
 
+    if options.save_fake_stats:  # mistakes in its file are told before any work
+        measuring_network(options.inception_weights, options.eval_dims)
     return write_all_with_beam
 
 

@@ -88,6 +88,10 @@ def checked(options: Any) -> tuple[int, int]:
         raise ValueError(
             "--save_fake_stats needs --engine beam; without, evaluate --fake_dir DIR --save_fake_stats FILE writes them"
         )
+    if (options.inception_weights or options.eval_dims != str(DIMS[-1])) and not options.save_fake_stats:
+        raise ValueError(
+            "--inception_weights and --eval_dims are for --save_fake_stats FILE; give it or leave them out"
+        )
     if not 1 <= options.quality <= 100:
         raise ValueError(f"--quality {options.quality}; expected 1 to 100")
     if options.png_compression is not None and not 0 <= options.png_compression <= 9:

@@ -62,7 +62,7 @@ def _download(url, path, flag):
     except (OSError, urllib.error.URLError) as error:
         raise FileNotFoundError(
             f"{path}: missing, and {url} could not be downloaded ({error}); fetch that file elsewhere and "
-            f"put it there or name it with --{flag}; or leave the metric out of --metrics; or --{flag} "
+            f"put it there or name it with --{flag}; or leave the metric or statistics out; or --{flag} "
             "random for figures that compare with nothing but each other"
         ) from None
     finally:

@@ -102,7 +102,8 @@ class BatchNorm(keras.layers.Layer):
         if x.shape.is_fully_defined() and math.prod(x.shape[:-1]) * replicas < 2:
             raise ValueError(
                 "batch norm over one value per channel (one sample, features of 1x1 cells) would leave "
-                "nothing of it; expected more: a larger --batch_size or --crop_size, or another norm"
+                "nothing of it; expected more: a larger --batch_size or --crop_size, less --gradient_accumulation, or "
+                "another norm"
             )
         if replicas > 1:  # replicas hold equally many values, so means of means are exact
             local = mean

@@ -1,4 +1,4 @@
-"""SPADE's and CLADE's style: one vector for the whole picture, random or from a photo's encoder."""
+"""The style of SPADE, CLADE and SCGAN: one vector for the whole picture, random or from a photo's encoder."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ class Trainer:
         count, layers = self.config.recalibration_batches if self.ema else 0, self.method.fitted_layers()
         if not (count or layers) or self._recalibrated == step:
             return
-        named = named_variables(self.method)
+        parts, named = self.config.gradient_accumulation, named_variables(self.method)
         fitted = {id(variable) for layer in layers for variable in layer.variables}
         before = {name: v.numpy() for name, v in named.items() if id(v) not in fitted}
         for name, average in self.ema.items():
@@ -189,20 +189,25 @@ class Trainer:
         if count:
             moving = [name for name in self.ema if not named[name].trainable]
             batches = itertools.islice(iter(self.batches()), count)
-            measure_statistics([named[name].value for name in moving], self._forward, batches)
+            each = ((batch, tf.constant(part)) for batch in batches for part in range(parts))
+            measure_statistics(
+                [named[name].value for name in moving], lambda item: self._forward(*item), each
+            )
             for name in moving:
                 self.ema[name].assign(named[name].numpy())
         if layers:
-            size = min(self.config.batch_size, self.dataset.size)
-            self.method.fit(itertools.islice(self.dataset.batches(size, training=False), FITTED_BATCHES))
+            size = max(1, min(self.config.batch_size, self.dataset.size) // parts)
+            photos = self.dataset.batches(size, training=False)
+            self.method.fit(itertools.islice(photos, FITTED_BATCHES * parts))
         for name, value in before.items():
             named[name].assign(value)
         self._recalibrated = step
 
     @tf.function(autograph=False)
-    def _forward(self, batch):
-        """A forward pass for its running statistics alone; what else the losses take is not run."""
-        self.strategy.run(self.method.compute_losses, (batch,))
+    def _forward(self, batch, number):
+        """A forward pass of a part of a batch for its running statistics; what else the losses take is not run."""
+        count = self.config.gradient_accumulation
+        self.strategy.run(lambda rows: self.method.compute_losses(_part(rows, number, count)), (batch,))
 
     # One step
 
@@ -210,13 +215,13 @@ class Trainer:
         # Symbolic gradients, not a tape: two objectives over one forward pass would need a persistent
         # tape, and under one TensorFlow cannot differentiate tf.cond around a custom gradient.
         count = self.config.gradient_accumulation
-        found = []
-        for part in range(count):
-            with tf.control_dependencies(
-                tf.nest.flatten(found[-1:])
-            ):  # so that one part at a time is in memory
-                found.append(self._gradients(_part(batch, part, count), objectives))
-        losses, gradients = found[0] if count == 1 else tf.nest.map_structure(_sum, *found)
+        total = self._gradients(_part(batch, 0, count), objectives)
+        for number in range(1, count):
+            done = [value for value in tf.nest.flatten(total) if value is not None]
+            with tf.control_dependencies(done):  # so that one part at a time is in memory
+                part = self._gradients(_part(batch, number, count), objectives)
+                total = tf.nest.map_structure(_sum, total, part)
+        losses, gradients = total
         losses = tf.nest.map_structure(lambda loss: loss / count, losses)
         norms = {}
         for objective in objectives:
@@ -383,11 +388,12 @@ class Trainer:
 
 
 def _part(batch, number, count):
-    """Part `number` of `count` of a batch; the batch itself where it is the only one."""
+    """Part `number` (int or scalar tensor) of `count` of a batch; the batch itself where it is the only one."""
     if count == 1:
         return batch
-    return tf.nest.map_structure(lambda rows: tf.split(rows, count)[number], batch)
+    return tf.nest.map_structure(lambda rows: tf.stack(tf.split(rows, count))[number], batch)
 
 
-def _sum(*parts):
-    return tf.add_n(parts)
+def _sum(first, second):
+    """Of two losses or gradients; None for variables that no loss depends on."""
+    return None if first is None else tf.add_n([first, second])

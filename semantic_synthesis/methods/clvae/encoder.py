@@ -88,7 +88,7 @@ class ClassEncoder(Encoder):
 
     def _read(self, level, features, label):
         """(mean, log-variance, presence): [B,C,Z], [B,C,Z], [B,C] of features [B,h,w,F] after their leaky ReLU
-        (which grows, so that its maximum is the maximum's) and label [B,h,w]."""
+        (monotonic, so it commutes with the maximum) and label [B,h,w]."""
         present = tf.reshape(self._seen(label), [-1, 1])  # [B*C,1]
         rows = tf.reshape(tf.cast(features, tf.float32), [-1, features.shape[-1]])  # [B*h*w,F]
         largest = tf.math.unsorted_segment_max(rows, self._segments(label), tf.shape(present)[0])  # [B*C,F]
