@@ -75,7 +75,8 @@ def main():
         fed = {name: tf.constant(values) for name, values in inputs.items()}
         seeded = {"label": fed["label"], "seed": tf.zeros([1], tf.int64)}
         for name in model.signatures["serving_default"].structured_input_signature[1].keys() - seeded.keys():
-            seeded[name] = tf.zeros_like(fed["label"], tf.int32)
+            objects = fed.get(name, 1 + tf.cast(fed["label"], tf.int32))  # those of the example
+            seeded[name] = tf.cast(objects, tf.int32)
         calls = {"serving_default": seeded, "picture": fed}
         for name, values in calls.items():
             function = model.signatures[name]
