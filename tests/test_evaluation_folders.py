@@ -20,6 +20,7 @@ from semantic_synthesis.evaluation import COMMANDS, EvaluateOptions, GenerateOpt
 from semantic_synthesis.evaluation.evaluating import evaluate, score
 from semantic_synthesis.evaluation.generating import generate
 from semantic_synthesis.evaluation.segmentation import Confusion, open_segmenter, score_batch
+from semantic_synthesis.inference import load_run
 
 
 class MeanColour:
@@ -387,6 +388,37 @@ def test_the_style_of_the_real_pictures(run_dir):
         score(dataclasses.replace(options, style=style))[0]["value"] for style in ("real", "real", "random")
     )
     assert real == again != drawn and np.isfinite([real, drawn]).all()
+
+
+class Spread:
+    """In place of LPIPS, which needs larger pictures: the standard deviation over samples. Keeps what it was shown."""
+
+    name, resize, sha256 = "spread", "none", "0"
+    shown = ()
+
+    def __init__(self, *_):
+        Spread.shown = []
+
+    def diversity(self, samples):
+        Spread.shown.append(samples)
+        return float(samples.std(0).mean())
+
+
+def test_lpips_of_a_run_is_of_samples_of_one_layout(run_dir, monkeypatch):
+    """The mean over layouts; the seeds of a layout's samples follow from its number."""
+    monkeypatch.setattr(evaluating, "LPIPS", Spread)
+    options = EvaluateOptions(
+        checkpoint_dir=run_dir, max_images=3, batch_size=2, metrics="lpips", num_samples=4, seed=5
+    )
+    (figure,) = score(options)
+    run, dataset = load_run(run_dir), open_dataset(Config.load(run_dir), "val")
+    for row, found in enumerate(Spread.shown):
+        layout = run.layout(fit_label(dataset.source.load(row)[1], 16, 16))
+        expected = run.synthesize(layout, run.sample_style([5 + 4 * row + i for i in range(4)], layout))
+        np.testing.assert_array_equal(found, expected)
+    assert figure["samples per layout"] == "4" and figure["images"] == len(Spread.shown) == 3
+    assert figure["value"] == pytest.approx(np.mean([shown.std(0).mean() for shown in Spread.shown]))
+    assert figure["value"] > 0.5
 
 
 def test_the_shipped_judge_knows_the_scenes():

@@ -23,7 +23,14 @@ from semantic_synthesis.one_picture import OneOptions, make_pictures
 from semantic_synthesis.serving import targets
 from semantic_synthesis.serving.export import ExportOptions, export
 
-SHIPPED = ("demo_spade", "demo_inade")
+SHIPPED = (
+    "demo_spade",
+    "demo_inade",
+    "demo_clade",
+    "demo_clvae",
+    "demo_oasis",
+    "demo_scgan",
+)  # SIMS has none
 STATIC = [name for name in METHODS if not METHODS[name].why_not_static]
 SUFFIXES = {"lite": ".tflite", "onnx": ".onnx"}
 VARIANTS = [name for name in exports.RUNS if name not in ("styled",)]
