@@ -49,7 +49,9 @@ def profiled(call):
                     name, _, operation = plane.event_metadata[event.metadata_id].name.rpartition(":")
                     if name and not name.startswith("end") and not name.endswith(":"):
                         found[operation] += event.duration_ps / 1e9 / PICTURES
-    return found
+    return Counter(
+        {name: time for name, time in found.items() if not name.startswith("__")}
+    )  # calls of functions
 
 
 def by_kind(operations):

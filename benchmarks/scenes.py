@@ -7,8 +7,9 @@ picture per run). Layouts are the scenes 1,000,000, 1,000,001, ... which no gene
 
 Columns: mIoU ratio = the judge's mIoU on the run's pictures / on real pictures of the same layouts.
 Distance = Frechet distance to the real pictures in the judge's features; the row "real" is the distance of
-the real pictures to those of as many other layouts, the floor at this number of images. "photo": the same
-with the styles that the run's encoder reads from the layouts' real pictures, instead of random ones.
+the real pictures to those of as many other layouts, the floor at this number of images; "random looks":
+to those of the same layouts, each in the look of another layout, which is all that a random style can be. "photo": the
+same with the styles that the run's encoder reads from the layouts' real pictures, instead of random ones.
 Diversity = mean over pairs of styles of the squared difference of the judge's unit-length features, mean
 over its four maps: over the picture, and averaged within each instance first (every object counts alike, large
 or small, and every class without objects). It is no LPIPS. Own colour = standard deviation over styles, in
@@ -84,6 +85,14 @@ class RealScores(Scores):
         for _, images, _, _ in scene_batches(count, size, first=count):
             others.update(judge.features(images))
         self.floor = frechet_distance(Gaussian.of(self.moments), Gaussian.of(others))
+        relit = Moments(judge.dims)
+        for rows, *_ in scene_batches(count, size):
+            looks = [render_scene(HELD_OUT_SEED + count + int(row), 16, 16).look for row in rows]
+            scenes = [
+                render_scene(HELD_OUT_SEED + int(r), *size, look) for r, look in zip(rows, looks, strict=True)
+            ]
+            relit.update(judge.features(np.stack([scene.image for scene in scenes])))
+        self.relit = frechet_distance(Gaussian.of(self.moments), Gaussian.of(relit))
 
     def row(self, size, count):
         return {
@@ -95,6 +104,7 @@ class RealScores(Scores):
             "mIoU ratio": 1.0,
             "pixel accuracy": self.confusion.pixel_accuracy,
             "distance": self.floor,
+            "distance, random looks": self.relit,
         }
 
 
