@@ -50,7 +50,7 @@ def profiled(call):
                     if name and not name.startswith("end") and not name.endswith(":"):
                         found[operation] += event.duration_ps / 1e9 / PICTURES
     return Counter(
-        {name: time for name, time in found.items() if not name.startswith("__")}
+        {name: time for name, time in found.items() if "__inference" not in name}
     )  # calls of functions
 
 

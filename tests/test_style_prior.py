@@ -70,7 +70,10 @@ def test_styles_have_the_looks_of_photos():
     )
 
 
-@pytest.fixture(scope="module", params=METHODS)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("clvae", "scgan")]
+
+
+@pytest.fixture(scope="module", params=["clade", "inade", *SLOW])
 def trainer(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("prior") / "run"
     options = {"prior_factors": 3, "total_steps": 2, "save_model_freq": 2, "recalibration_batches": 1}
