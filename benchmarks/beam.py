@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import numpy as np
-from helpers import random_arrays, tiny_config
+from helpers import beam_workers, random_arrays, tiny_config
 
 from semantic_synthesis import runs
 from semantic_synthesis.data.scenes import render_scene
@@ -62,25 +62,12 @@ def seconds(process, what):
     return time.perf_counter() - begun
 
 
-def workers_of(parent):
-    """Processes of Beam's workers below a process."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            command, stat = (path / "cmdline").read_bytes(), (path / "stat").read_text()
-        except OSError:
-            continue
-        if b"sdk_worker_main" in command and int(stat.rpartition(")")[2].split()[1]) == parent:
-            found.append(int(path.name))
-    return found
-
-
 def killed_in_between(folder, count, beam):
     """Makes folder/killed: a worker is killed, the command is ended where it waits, and given again."""
     process = started(folder, "killed", *beam)
     while process.poll() is None and sum(1 for _ in (folder / "killed").rglob("*.png")) < count // 3:
         time.sleep(0.2)
-    workers = workers_of(process.pid)
+    workers = beam_workers(process.pid)
     if process.poll() is not None or not workers:
         sys.exit("no worker was killed: the command ended first")
     os.kill(workers[0], signal.SIGKILL)
@@ -88,7 +75,7 @@ def killed_in_between(folder, count, beam):
     try:
         process.wait(30)
     except subprocess.TimeoutExpired:
-        left = workers_of(process.pid)
+        left = beam_workers(process.pid)
         process.kill()
         process.wait()
         for worker in left:

@@ -118,6 +118,20 @@ def run_script(script, arguments, **environment):
     return finish(start_script(script, arguments, **environment))
 
 
+def beam_workers(parent):
+    """Processes of Beam's workers below a process."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (path / "cmdline").read_bytes()
+            above = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if b"sdk_worker_main" in command and above == parent:
+            found.append(int(path.name))
+    return found
+
+
 def assert_user_error(result, *parts):
     """A script ended with exit code 2 and one line on standard error that holds every part.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import assert_user_error, finish, random_arrays, start_script, tiny_config
+from helpers import assert_user_error, beam_workers, finish, random_arrays, start_script, tiny_config
 from test_generating import draw, lines
 
 from semantic_synthesis import runs
@@ -67,31 +67,17 @@ def test_a_killed_worker_costs_no_picture_and_makes_none_twice(inputs, plain, tm
     end = time.monotonic() + 200
     while len(pictures(tmp_path / "out")) < 4 and time.monotonic() < end:
         time.sleep(0.05)
-    victim = workers_of(process.pid)[0]
+    victim = beam_workers(process.pid)[0]
     os.kill(victim, signal.SIGKILL)
     try:
         finish(process, timeout=60)
     except Exception:
         process.kill()
-    for worker in workers_of(process.pid):
+    for worker in beam_workers(process.pid):
         os.kill(worker, signal.SIGKILL)
     code, _, err = finish(start(inputs, tmp_path / "out", *PROCESSES))
     assert code == 0, err[-3000:]
     assert pictures(tmp_path / "out") == plain and lines(tmp_path / "out") == lines(inputs / "plain")
-
-
-def workers_of(parent):
-    """Processes of Beam's workers below a process."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (path / "cmdline").read_bytes()
-            above = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if b"sdk_worker_main" in command and above == parent:
-            found.append(int(path.name))
-    return found
 
 
 @needs_beam

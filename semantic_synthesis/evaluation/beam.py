@@ -5,7 +5,7 @@ A worker that Beam starts loads the run once (`Painter`); what it makes it write
 batch that is retried writes the same files again, whole or not at all: each picture is there once.
 
 Statistics for FID (`--save_fake_stats`) are computed in the same pipeline from the files, those that were there before
-included: `Moments` of each batch, which Beam adds up in any order.
+included: features of each batch, whose `Moments` Beam adds up in any order.
 """
 
 from __future__ import annotations

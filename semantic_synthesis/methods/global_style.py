@@ -9,17 +9,14 @@ import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis import losses
-from semantic_synthesis.layers import (
-    Conv,
-)
+from semantic_synthesis.layers import Conv
+from semantic_synthesis.methods.conditional_gan import ConditionalGAN, random_rows
 from semantic_synthesis.methods.method import row_normal
 from semantic_synthesis.networks import Encoder, parse_norm
 from semantic_synthesis.styles import Encoded, StyleSpec
 
 if TYPE_CHECKING:
     import keras
-
-from semantic_synthesis.methods.conditional_gan import ConditionalGAN, random_rows
 
 
 class GlobalStyleGAN(ConditionalGAN):
