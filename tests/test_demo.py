@@ -52,7 +52,3 @@ def test_looks_differ_in_brightness_and_warmth(followed):
     assert sky["night"].mean() < 0.6 * sky["day"].mean()
     warmth = {look: color[0] - color[2] for look, color in sky.items()}  # red minus blue
     assert warmth["sunset"] > warmth["day"] + 40
-
-
-def test_shipped_run_is_small():
-    assert sum(path.stat().st_size for path in DEMO.iterdir()) < 10e6

@@ -1,4 +1,4 @@
-"""The shipped clVAE run: levels of a class change that class, photos give their look, random styles are of a piece."""
+"""The shipped clVAE run: levels of a class change that class, random styles are of a piece."""
 
 import subprocess
 import sys
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shipped_checks import right_looks
 
 from semantic_synthesis import data
 from semantic_synthesis.inference import load_run
@@ -71,12 +70,6 @@ def test_coarse_levels_of_a_class_change_the_class(run, name, label):
     assert change[inside].mean() > 3
 
 
-def test_photos_give_their_look(run):
-    """In the style of one look of a scene, the picture's colours are nearer to that look than to the others."""
-    right, total = right_looks(run)
-    assert right >= total - 1, f"{right} of {total}"
-
-
 def test_random_styles_are_those_of_photos(run):
     """The shipped prior is a fitted one: classes vary together."""
     prior = run.method.prior
@@ -85,7 +78,3 @@ def test_random_styles_are_those_of_photos(run):
     sky, water = (styles[:, 3, run.table.names.index(name)] for name in ("sky", "water"))
     correlation = np.corrcoef(sky.T, water.T)[: sky.shape[1], sky.shape[1] :]
     assert np.abs(correlation).max() > 0.5
-
-
-def test_shipped_run_is_small():
-    assert sum(path.stat().st_size for path in DEMO.iterdir()) <= 8e6

@@ -1,10 +1,9 @@
-"""The shipped OASIS run: pictures show what the map says, and the noise of one object stays in it."""
+"""The shipped OASIS run: the noise of one object stays in it."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from shipped_checks import judged
 
 from semantic_synthesis import data
 from semantic_synthesis.inference import load_run
@@ -22,12 +21,6 @@ def run():
     return load_run(str(DEMO))
 
 
-def test_the_judge_finds_what_the_map_says(run):
-    """As much of it as in real pictures of the same layouts, less a tenth: 12 layouts are few."""
-    found = judged(run)
-    assert found["made"] > found["real"] - 0.1, found
-
-
 def test_the_noise_of_one_house_stays_in_it(run):
     label = data.read_label(SCENES / "village_label.png", run.table)
     instance = data.read_instance(SCENES / "village_instance.png")
@@ -40,7 +33,3 @@ def test_the_noise_of_one_house_stays_in_it(run):
     )
     inside, change = instance == 25, np.abs(after - before).mean(-1)
     assert inside.any() and change[inside].mean() > 4 * change[~inside].mean() > 0
-
-
-def test_shipped_run_is_small():
-    assert sum(path.stat().st_size for path in DEMO.iterdir()) < 6_000_000

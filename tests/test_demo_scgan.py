@@ -1,10 +1,9 @@
-"""The shipped SCGAN run: pictures show what the map says, photos give their look, gates follow the classes."""
+"""The shipped SCGAN run: gates follow the classes."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from shipped_checks import judged, right_looks
 
 from semantic_synthesis import data
 from semantic_synthesis.inference import load_run
@@ -22,18 +21,6 @@ def run():
     return load_run(str(DEMO))
 
 
-def test_the_judge_finds_what_the_map_says(run):
-    """As much of it as in real pictures of the same layouts, less a sixth: 12 layouts are few."""
-    found = judged(run)
-    assert found["made"] > found["real"] - 0.16, found
-
-
-def test_photos_give_their_look(run):
-    """In the style of one look of a scene, the picture's colours are nearer to that look than to the others."""
-    right, total = right_looks(run)
-    assert right >= total - 1, f"{right} of {total}"
-
-
 def test_gates_follow_the_classes(run):
     """At the finest level the experts' shares differ between classes, and pictures need what differs anywhere."""
     label = data.read_label(SCENES / "village_label.png", run.table)
@@ -47,7 +34,3 @@ def test_gates_follow_the_classes(run):
         for p in (plan, with_mean_gates(plan))
     ]
     assert np.abs(pictures[0] - pictures[1]).mean() > 10
-
-
-def test_shipped_run_is_small():
-    assert sum(path.stat().st_size for path in DEMO.iterdir()) < 5_000_000
