@@ -40,12 +40,12 @@ def feature_matching(
     """Sum over layers, mean over groups, of mean |fake - real|; real is a constant.
 
     Both: list over groups (scales) of lists of [B,h,w,f] (Wang et al., pix2pixHD, equation 4).
-    layers: all, or deep for the last of each group alone.
+    layers: all, or deep for those of each group from the fourth on, and at least its last.
     """
     total = 0.0
-    chosen = slice(-1, None) if layers == "deep" else slice(None)
     for fakes, reals in zip(fake_features, real_features, strict=True):
-        for fake, real in zip(fakes[chosen], reals[chosen], strict=True):
+        first = min(3, len(fakes) - 1) if layers == "deep" else 0
+        for fake, real in zip(fakes[first:], reals[first:], strict=True):
             total += mean_absolute(fake, tf.stop_gradient(real))
     return total / len(fake_features)
 

@@ -45,7 +45,9 @@ def test_feature_matching_sums_layers_averages_groups_and_holds_real_constant():
     fake, real = tf.Variable([[[[1.0, 3.0]]]]), tf.Variable([[[[0.0, 1.0]]]])
     far = tf.constant([[[[100.0]]]])
     deep = losses.feature_matching([[far, fake], [-far, fake]], [[-far, real], [far, real]], "deep")
-    np.testing.assert_allclose(deep, 1.5)  # the last layer of each group alone
+    np.testing.assert_allclose(deep, 1.5)  # of shallow groups the last layer alone
+    deep = losses.feature_matching([[far, far, far, fake, fake]], [[-far, -far, -far, real, real]], "deep")
+    np.testing.assert_allclose(deep, 3.0)  # from the fourth layer on
     np.testing.assert_allclose(losses.feature_matching([[fake, far]], [[real, -far]]), 201.5)
     with tf.GradientTape() as tape:
         value = losses.feature_matching([[fake], [fake]], [[real], [real]])

@@ -64,7 +64,7 @@ class ConditionalGANConfig(Config):
     lambda_features: float = _losses(10.0, "Weight of feature matching (netD multiscale).")
     no_feature_loss: bool = _losses(False, "Leave feature matching out.")
     feature_layers: str = _losses(
-        "all", "Feature matching on all layers or the last before the judgement.", choices=("all", "deep")
+        "all", "Feature matching on all layers, or from the fourth on.", choices=("all", "deep")
     )
     no_balancing_inloss: bool = _losses(
         False, "Weigh all classes alike, unknown pixels included (netD segmentation)."
