@@ -62,6 +62,7 @@ def test_all_three_networks(tmp_path):
     config, method = runs.open_run(run_dir)
     assert (config.scale, config.crop_size, config.crop_height, config.num_filters) == (1, 512, 256, WIDTH)
     assert config.bank_dir == "none" and config.use_order and config.use_transformation
+    assert config.no_instance  # the original has no instances
     assert config.order_pooling == "windows" and config.num_classes == 35 and method.groups.count == 19
     theirs = narrow("synthesis_256")
     np.testing.assert_array_equal(

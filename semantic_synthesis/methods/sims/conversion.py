@@ -124,7 +124,7 @@ def infer(files: Mapping[str, tuple[str, dict[str, np.ndarray]]], asked: Callabl
         evidence.add(
             "num_classes", first[2] - 5, path, "of its first convolution, less canvas, mask and void"
         )
-        evidence.add("no_instance", True, path, "as the original has no instances")
+    evidence.add("no_instance", True, path, "as the original has no instances")
     evidence.add("order_pooling", "windows", path, "as the original pools")
     for role, option in (("transformation", "use_transformation"), ("order", "use_order")):
         evidence.add(option, role in files, files.get(role, files["synthesis"])[0], f"by --{role}")
