@@ -29,7 +29,10 @@ class ConditionalGANConfig(Config):
     norm_E: str = _networks(
         "spectralinstance", "Encoder normalisation: spectral<none|batch|sync_batch|instance>."
     )
-    norm_D: str = _networks("spectralinstance", "Discriminator normalisation, as norm_E (netD multiscale).")
+    norm_D: str = _networks(
+        "spectralinstance",
+        "Discriminator normalisation, as norm_E; netD segmentation has spectral norm alone, with none not even that.",
+    )
     use_vae: bool = _networks(False, "Train an image encoder, which reads styles from photos.")
     z_dim: int = _networks(256, "Length of the style vector z.")
     num_encoder_filters: int = _networks(
