@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from semantic_synthesis import losses
 from semantic_synthesis.networks.vgg import _TORCH_INDEX, VGG19Features, _shapes
+from semantic_synthesis.safetensors_files import write_safetensors
 
 RNG = np.random.default_rng(0)
 JUDGED = [RNG.normal(size=(2, 4, 5, 1)).astype(np.float32), RNG.normal(size=(2, 2, 3, 1)).astype(np.float32)]
@@ -103,6 +104,11 @@ def test_vgg_from_a_torchvision_file(tmp_path, image):
     assert ours.default_weight == 10.0
     for a, b in zip(ours(image), tap, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+    write_safetensors(tmp_path / "vgg19.safetensors", {n: t.numpy() for n, t in state.items()}, {})
+    same = VGG19Features(str(tmp_path / "vgg19.safetensors"))
+    assert same.default_weight == 10.0
+    for a, b in zip(same(image), ours(image), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_vgg_loss_moves_the_fake_only_and_weighs_the_taps(image):
