@@ -95,9 +95,9 @@ def class_weights(label: tf.Tensor, num_classes: int, ignored: int | None = None
     in K, its pixels do (Schönfeld et al., ICLR 2021, equation 2): the mean weight over all pixels is 1, or 0 where
     all are ignored.
     """
-    counts = tf.math.bincount(
-        tf.reshape(label, [-1]), minlength=num_classes, maxlength=num_classes, dtype=tf.float32
-    )
+    # Counted as integers: float32 stays at 2^24 when one is added.
+    counts = tf.math.bincount(tf.reshape(label, [-1]), minlength=num_classes, maxlength=num_classes)
+    counts = tf.cast(counts, tf.float32)
     replica = tf.distribute.get_replica_context()
     if replica and replica.num_replicas_in_sync > 1:
         counts = replica.all_reduce(tf.distribute.ReduceOp.SUM, counts)

@@ -111,6 +111,12 @@ def test_vgg_from_a_torchvision_file(tmp_path, image):
         np.testing.assert_array_equal(a, b)
 
 
+def test_class_weights_of_many_pixels():
+    """More of one class than float32 can count by ones."""
+    label = tf.concat([tf.zeros([1, 4500, 4096], tf.int32), tf.ones([1, 500, 4096], tf.int32)], 1)
+    np.testing.assert_allclose(losses.class_weights(label, 3), [5 / 9, 5, 0], rtol=1e-6)
+
+
 def test_vgg_loss_moves_the_fake_only_and_weighs_the_taps(image):
     vgg = VGG19Features("random")
     fake, real = tf.Variable(image), tf.Variable(-image)
