@@ -1,5 +1,7 @@
 """Reading PyTorch's .pth files without running anything they contain."""
 
+import argparse
+import contextlib
 import pickle
 import re
 import warnings
@@ -104,7 +106,7 @@ def _load(torch, path):
             "by torch.save"
         )
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _allowed(torch):
             warnings.simplefilter("ignore", UserWarning)  # about pickles that are refused below
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
@@ -115,6 +117,18 @@ def _load(torch, path):
             f"{path}: truncated, damaged or no PyTorch checkpoint "
             f"({text[0] if text else type(error).__name__}); get the file again"
         ) from None
+
+
+def _allowed(torch):
+    """The context in which loading takes what trainers put beside tensors and is data alone: scores as NumPy scalars,
+    options as a Namespace. PyTorch has it from 2.5 on."""
+    if not hasattr(torch.serialization, "safe_globals"):
+        return contextlib.nullcontext()
+    kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
+    scalar = np.float64(0).__reduce__()[0]
+    modules = ("numpy.core.multiarray", "numpy._core.multiarray")  # before NumPy 2, and since
+    named = [(scalar, f"{module}.scalar") for module in modules]
+    return torch.serialization.safe_globals([argparse.Namespace, np.dtype, *kinds, *named])
 
 
 def _explain_unpickling(path, text):

@@ -1,5 +1,6 @@
 """Checkpoints of other trainers: networks under prefixes and inside of dicts, safetensors, and files that are none."""
 
+import argparse
 import io
 import json
 import tarfile
@@ -14,6 +15,7 @@ from semantic_synthesis.convert import ConvertOptions, convert
 from semantic_synthesis.foreign_files import foreign_kind
 from semantic_synthesis.methods.spade.conversion import ROLES
 from semantic_synthesis.originals.wrapped import choose, networks
+from semantic_synthesis.pth import read_content
 from semantic_synthesis.safetensors_files import read_safetensors, write_safetensors
 
 MARK = ROLES["source"][1]
@@ -54,6 +56,23 @@ def test_the_network_is_found(name):
     assert all(
         chosen.tensors[key] is expected[key] or (chosen.tensors[key] == expected[key]).all() for key in PLAIN
     )
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_scores_and_options_beside_the_tensors(tmp_path, zipped):
+    """They are data alone; what could run is refused (test_conversion_errors)."""
+    torch = pytest.importorskip("torch")
+    tensors = {name: torch.from_numpy(array) for name, array in PLAIN.items()}
+    beside = {
+        "best": np.float64(0.5),
+        "epoch": np.int64(3),
+        "opt": argparse.Namespace(lr=1e-4, phases=["train"]),
+    }
+    torch.save({**tensors, **beside}, tmp_path / "last.pth", _use_new_zipfile_serialization=zipped)
+    content = read_content(tmp_path / "last.pth")
+    assert content["best"] == 0.5 and content["opt"].phases == ["train"]
+    chosen = choose(networks(content, MARK, "file"), "file")
+    assert chosen.tensors.keys() == PLAIN.keys()
 
 
 @pytest.mark.parametrize(

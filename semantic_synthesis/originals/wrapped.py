@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import logging
 
 from semantic_synthesis.originals.evidence import tensor_names
@@ -68,13 +69,20 @@ def choose(found: list[Found], path: str, entry: str = "") -> Found:
 def _state_dicts(content: Mapping, entry: str = "", depth: int = 4) -> Iterator[tuple[str, dict]]:
     """(entry, {name: tensor}) of every dict that holds tensors, the outer before the inner."""
     tensors = {
-        name: value for name, value in content.items() if isinstance(name, str) and hasattr(value, "shape")
+        name: value
+        for name, value in content.items()
+        if isinstance(name, str) and hasattr(value, "shape") and not _is_score(name, value)
     }
     if tensors:
         yield entry, tensors
     for name, value in content.items():
         if isinstance(value, Mapping) and depth:
             yield from _state_dicts(value, "/".join(filter(None, (entry, str(name)))), depth - 1)
+
+
+def _is_score(name, value):
+    """Whether a NumPy scalar stands beside the tensors, as {"best_fid": ...}, rather than being a layer's counter."""
+    return isinstance(value, np.generic) and "." not in name
 
 
 def _networks(entry: str, tensors: dict, mark: str, path: str) -> Iterator[Found]:
