@@ -62,7 +62,7 @@ def test_the_network_is_found(name):
 def test_scores_and_options_beside_the_tensors(tmp_path, zipped):
     """They are data alone; what could run is refused (test_conversion_errors)."""
     torch = pytest.importorskip("torch")
-    tensors = {name: torch.from_numpy(array) for name, array in PLAIN.items()}
+    tensors = {name: torch.from_numpy(np.asarray(array)) for name, array in PLAIN.items()}
     beside = {
         "best": np.float64(0.5),
         "epoch": np.int64(3),
