@@ -303,8 +303,9 @@ def _infer_config(options, flags, converter, files):
 
     evidence = converter.infer(files, asked)
     settle = getattr(converter, "settle", lambda *_: None)
+    complete = getattr(converter, "complete", lambda config: config)
     config = METHODS[options.method].config_class()
-    return complete_config(config, evidence, flags, description, options, settle)
+    return complete(complete_config(config, evidence, flags, description, options, settle))
 
 
 def _report(files, ignored):

@@ -40,12 +40,12 @@ def feature_matching(
     """Sum over layers, mean over groups, of mean |fake - real|; real is a constant.
 
     Both: list over groups (scales) of lists of [B,h,w,f] (Wang et al., pix2pixHD, equation 4).
-    layers: all, or deep for the last of each group alone.
+    layers: all, or deep for those of each group from the fourth on, and at least its last.
     """
     total = 0.0
-    chosen = slice(-1, None) if layers == "deep" else slice(None)
     for fakes, reals in zip(fake_features, real_features, strict=True):
-        for fake, real in zip(fakes[chosen], reals[chosen], strict=True):
+        first = min(3, len(fakes) - 1) if layers == "deep" else 0
+        for fake, real in zip(fakes[first:], reals[first:], strict=True):
             total += mean_absolute(fake, tf.stop_gradient(real))
     return total / len(fake_features)
 
@@ -95,9 +95,9 @@ def class_weights(label: tf.Tensor, num_classes: int, ignored: int | None = None
     in K, its pixels do (Schönfeld et al., ICLR 2021, equation 2): the mean weight over all pixels is 1, or 0 where
     all are ignored.
     """
-    counts = tf.math.bincount(
-        tf.reshape(label, [-1]), minlength=num_classes, maxlength=num_classes, dtype=tf.float32
-    )
+    # Counted as integers: float32 stays at 2^24 when one is added.
+    counts = tf.math.bincount(tf.reshape(label, [-1]), minlength=num_classes, maxlength=num_classes)
+    counts = tf.cast(counts, tf.float32)
     replica = tf.distribute.get_replica_context()
     if replica and replica.num_replicas_in_sync > 1:
         counts = replica.all_reduce(tf.distribute.ReduceOp.SUM, counts)

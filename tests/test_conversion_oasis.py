@@ -10,6 +10,7 @@ from test_golden_oasis import close, convert_fixture, layout_of, style_of
 
 from semantic_synthesis import runs
 from semantic_synthesis.config import Config
+from semantic_synthesis.convert import ConvertOptions, convert
 from semantic_synthesis.data import ClassTable
 from semantic_synthesis.methods import make_config
 from semantic_synthesis.methods.oasis import conversion
@@ -74,6 +75,37 @@ def test_instance_norm_and_no_spectral_norm(tmp_path):
 
     run_dir, _ = convert_fixture(tmp_path / "run", source=saved(tmp_path / "net_G.pth", change))
     assert Config.load(run_dir).norm_G == "spadeinstance3x3"
+
+
+def test_discriminator_without_spectral_norm(tmp_path):
+    """Kernels divided by their sigma beforehand give the same logits."""
+    tensors, plain = torch.load(fixture("oasis_ade")[0] / "net_D.pth", weights_only=True), {}
+    for name, tensor in tensors.items():
+        if name.endswith(("_u", "_v")):
+            continue
+        if name.endswith("weight_orig"):
+            u, v = (tensors[name.replace("_orig", end)] for end in ("_u", "_v"))
+            tensor = tensor / (u @ tensor.flatten(1) @ v)
+        plain[name.removesuffix("_orig")] = tensor
+    torch.save(plain, tmp_path / "net_D.pth")
+    run_dir, arrays = convert_fixture(tmp_path / "run", discriminator=str(tmp_path / "net_D.pth"))
+    config = Config.load(run_dir)
+    assert config.norm_D == "none"
+    model = runs.build_method(config, initial_weights=False)
+    runs.load_weights(model, run_dir)
+    close(model.discriminator(arrays["real_image"]), arrays["d_real"], atol=1e-4)
+
+
+def test_no_instance_maps_are_asked_for(tmp_path):
+    """Though the dataset has some: the original reads none."""
+    tensors = torch.load(fixture("oasis_ade")[0] / "net_G.pth", weights_only=True)
+    for name, tensor in tensors.items():
+        if name.endswith(("fc.weight", "mlp_shared.0.weight")):
+            tensors[name] = torch.zeros([len(tensor), 64 + 35, 3, 3])
+    torch.save(tensors, tmp_path / "net_G.pth")
+    options = {"method": "oasis", "source": str(tmp_path / "net_G.pth"), "dataset_mode": "cityscapes"}
+    config = Config.load(convert(ConvertOptions(checkpoint_dir=str(tmp_path / "run"), **options)))
+    assert config.no_instance and config.ignored_class == "unlabeled"
 
 
 @pytest.mark.parametrize("unknown, order", [(0, [0, 1, 2, 3]), (3, [1, 2, 3, 0]), (None, [0, 1, 2, 3])])

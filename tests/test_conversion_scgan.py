@@ -45,6 +45,19 @@ def test_conversion_asks_for_what_tensors_do_not_tell(original, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_blurring_discriminator_is_refused(original, tmp_path):
+    import reference_scgan as reference
+    import torch
+
+    tensors = reference.random_tensors(reference.pyramid_shapes(2, 151))
+    tensors["blur.weight"] = np.ones((1, 1, 3, 3), np.float32)
+    torch.save({n: torch.tensor(a) for n, a in tensors.items()}, tmp_path / "net_D.pth")
+    files = {"source": original(151), "discriminator": str(tmp_path / "net_D.pth")}
+    options = {"method": "scgan", "dataset_mode": "ade20k", "checkpoint_dir": str(tmp_path / "run")}
+    with pytest.raises(ValueError, match=r"net_D.pth: .* blurs its features"):
+        convert(ConvertOptions(**files, **options, **GIVEN))
+
+
 @pytest.mark.parametrize("unknown_last", [False, True])
 def test_both_numberings_of_ade20k(unknown_last, original, tmp_path):
     path = convert(

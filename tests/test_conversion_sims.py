@@ -8,6 +8,7 @@ import tensorflow as tf
 from semantic_synthesis import runs
 from semantic_synthesis.config import Config
 from semantic_synthesis.convert import ConvertOptions, convert
+from semantic_synthesis.methods.sims import conversion
 from semantic_synthesis.methods.sims.networks import resize
 
 WIDTH = 2  # of the first stack, 64 in the original
@@ -62,6 +63,7 @@ def test_all_three_networks(tmp_path):
     config, method = runs.open_run(run_dir)
     assert (config.scale, config.crop_size, config.crop_height, config.num_filters) == (1, 512, 256, WIDTH)
     assert config.bank_dir == "none" and config.use_order and config.use_transformation
+    assert config.no_instance  # the original has no instances
     assert config.order_pooling == "windows" and config.num_classes == 35 and method.groups.count == 19
     theirs = narrow("synthesis_256")
     np.testing.assert_array_equal(
@@ -92,6 +94,22 @@ def test_larger_pictures(network, scale, tmp_path, monkeypatch):
         kernel = narrow(network)["g_1024_conv100/weights"]
         np.testing.assert_array_equal(model.synthesis.finish.kernel[:, :, :24], kernel[:, :, :24, ::-1])
         np.testing.assert_array_equal(model.synthesis.finish.kernel[:, :, 24], kernel[:, :, 26, ::-1])
+
+
+def test_ways_to_name_a_checkpoint(tmp_path):
+    prefix = write(tmp_path, "order")
+    moved = tmp_path / "moved"
+    (tmp_path / "order").rename(moved)  # its file `checkpoint` names the old place
+    name = str(moved / prefix.rpartition("/")[2])
+    expected = conversion.read(name)
+    assert expected
+    for path in (moved, f"{name}.index", f"{name}.meta", f"{name}.data-00000-of-00001"):
+        assert conversion.read(path).keys() == expected.keys()
+    (moved / "checkpoint").unlink()
+    assert conversion.read(moved).keys() == expected.keys()
+    (moved / "other.index").touch()
+    with pytest.raises(FileNotFoundError, match="no TensorFlow checkpoint"):
+        conversion.read(moved)
 
 
 def test_contradictions(tmp_path):

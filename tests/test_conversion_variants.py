@@ -162,6 +162,20 @@ def test_files_of_old_pytorch(tmp_path):
     assert len(dropped) == sum(name.endswith("weight_orig") for name in tensors)
 
 
+def test_files_of_the_younger_spectral_norm(tmp_path):
+    """torch.nn.utils.parametrizations.spectral_norm: the same tensors under other names."""
+    names = {"_orig": ".original", "_u": ".0._u", "_v": ".0._v"}
+    tensors = reference.filled(reference.generator_shapes(1, CLASSES, hidden=2))
+    renamed = {}
+    for name, array in tensors.items():
+        stem, weight, end = name.rpartition(".weight")
+        renamed[f"{stem}.parametrizations.weight{names[end]}" if weight and end else name] = array
+    completed, dropped = complete_spectral_norms(renamed, "net_G.pth")
+    assert not dropped and set(completed) == set(tensors)
+    assert all(completed[name] is tensors[name] for name in tensors)
+    assert Config.load(make_run(tmp_path, renamed)).norm_G == "spectralspadesyncbatch3x3"
+
+
 @pytest.mark.parametrize(
     "mode, classes, edges, depth, size",
     [

@@ -216,3 +216,11 @@ def test_region_offsets():
     np.testing.assert_allclose(
         found[2:5, 3:8, 1], np.repeat([np.arange(-2, 3)], 3, 0) / (2 + 1e-5), rtol=1e-6
     )
+
+
+def test_region_offsets_of_large_regions():
+    """Sums of their coordinates are larger than float32 holds exactly."""
+    found = region_offsets(tf.ones([1, 256, 512], tf.int32)).numpy()[0]
+    for axis, size in enumerate((256, 512)):
+        expected = (np.arange(size) - (size - 1) / 2) / ((size - 1) / 2 + 1e-5)
+        np.testing.assert_allclose(found[..., axis].take(0, 1 - axis), expected, atol=1e-6)

@@ -25,7 +25,8 @@ FORMS = pytest.mark.parametrize("form", ["dense", "patches"])
 def convert_fixture(run_dir, *, discriminator=False, source=None, **changes):
     """(run folder, arrays) of the converted fixture."""
     folder, options, arrays = fixture("oasis_ade")
-    files = {"discriminator": str(folder / "net_D.pth")} if discriminator else {}
+    path = str(folder / "net_D.pth") if discriminator is True else discriminator
+    files = {"discriminator": path} if path else {}
     sizes = {name: options[name] for name in ("crop_size", "aspect_ratio", "z_dim")}
     asked = {"source": str(source or folder / "net_G.pth"), **files, **sizes, **changes}
     return convert(ConvertOptions(method="oasis", checkpoint_dir=str(run_dir), **asked)), arrays

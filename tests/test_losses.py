@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from semantic_synthesis import losses
 from semantic_synthesis.networks.vgg import _TORCH_INDEX, VGG19Features, _shapes
+from semantic_synthesis.safetensors_files import write_safetensors
 
 RNG = np.random.default_rng(0)
 JUDGED = [RNG.normal(size=(2, 4, 5, 1)).astype(np.float32), RNG.normal(size=(2, 2, 3, 1)).astype(np.float32)]
@@ -45,7 +46,9 @@ def test_feature_matching_sums_layers_averages_groups_and_holds_real_constant():
     fake, real = tf.Variable([[[[1.0, 3.0]]]]), tf.Variable([[[[0.0, 1.0]]]])
     far = tf.constant([[[[100.0]]]])
     deep = losses.feature_matching([[far, fake], [-far, fake]], [[-far, real], [far, real]], "deep")
-    np.testing.assert_allclose(deep, 1.5)  # the last layer of each group alone
+    np.testing.assert_allclose(deep, 1.5)  # of shallow groups the last layer alone
+    deep = losses.feature_matching([[far, far, far, fake, fake]], [[-far, -far, -far, real, real]], "deep")
+    np.testing.assert_allclose(deep, 3.0)  # from the fourth layer on
     np.testing.assert_allclose(losses.feature_matching([[fake, far]], [[real, -far]]), 201.5)
     with tf.GradientTape() as tape:
         value = losses.feature_matching([[fake], [fake]], [[real], [real]])
@@ -101,6 +104,17 @@ def test_vgg_from_a_torchvision_file(tmp_path, image):
     assert ours.default_weight == 10.0
     for a, b in zip(ours(image), tap, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+    write_safetensors(tmp_path / "vgg19.safetensors", {n: t.numpy() for n, t in state.items()}, {})
+    same = VGG19Features(str(tmp_path / "vgg19.safetensors"))
+    assert same.default_weight == 10.0
+    for a, b in zip(same(image), ours(image), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_class_weights_of_many_pixels():
+    """More of one class than float32 can count by ones."""
+    label = tf.concat([tf.zeros([1, 4500, 4096], tf.int32), tf.ones([1, 500, 4096], tf.int32)], 1)
+    np.testing.assert_allclose(losses.class_weights(label, 3), [5 / 9, 5, 0], rtol=1e-6)
 
 
 def test_vgg_loss_moves_the_fake_only_and_weighs_the_taps(image):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from semantic_synthesis.layers.initialization import Initializer
     from semantic_synthesis.layers.windows import Windows
 
+UNNORMED = "none"  # norm_D of a segmentation network without spectral norm
 _COINS = 3 << 32  # keeps the seeds of LabelMix apart from those of styles
 
 
@@ -123,6 +124,7 @@ class SegmentationAdversary:
             num_classes,
             config.num_discriminator_filters,
             depth=halvings(config.crop_height, config.crop_size),
+            spectral=config.norm_D != UNNORMED,
             init=init,
         )
 

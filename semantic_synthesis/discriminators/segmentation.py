@@ -30,10 +30,18 @@ class _Block(keras.layers.Layer):
     """
 
     def __init__(
-        self, in_channels: int, filters: int, *, up: bool, first: bool = False, init: Initializer, name: str
+        self,
+        in_channels: int,
+        filters: int,
+        *,
+        up: bool,
+        first: bool = False,
+        spectral: bool,
+        init: Initializer,
+        name: str,
     ) -> None:
         super().__init__(name=name, autocast=False)
-        conv: dict[str, Any] = {"spectral": True, "init": init}
+        conv: dict[str, Any] = {"spectral": spectral, "init": init}
         self.up, self.first = up, first
         self.conv_1 = Conv(in_channels, filters, 3, padding=1, **conv, name="conv_1")
         self.conv_2 = Conv(filters, filters, 3, padding=1, **conv, name="conv_2")
@@ -73,7 +81,8 @@ class SegmentationDiscriminator(keras.layers.Layer):
     """U-Net without normalisation: `depth` halvings, as many doublings that see what lies on their level, and a
     1x1 convolution.
 
-    Widths: 2F 2F 4F 4F 8F 8F downwards, mirrored upwards to F.
+    Widths: 2F 2F 4F 4F 8F 8F downwards, mirrored upwards to F. spectral: whether all but the last convolution have a
+    spectral norm.
     Call: images [B,H,W,3] in [-1,1], H and W multiples of 2^depth -> logits [B,H,W,C+1] in the compute dtype:
     channel 0 is "fake", channel k+1 class k.
     """
@@ -84,20 +93,22 @@ class SegmentationDiscriminator(keras.layers.Layer):
         filters: int,
         *,
         depth: int = HALVINGS,
+        spectral: bool = True,
         init: Initializer,
         name: str = "discriminator",
     ) -> None:
         super().__init__(name=name, autocast=False)
+        block: dict[str, Any] = {"spectral": spectral, "init": init}
         widths = [3] + [filters * 2 ** (1 + i // 2) for i in range(depth)]
         self.down = [
-            _Block(widths[i], widths[i + 1], up=False, first=i == 0, init=init, name=f"down_{i}")
+            _Block(widths[i], widths[i + 1], up=False, first=i == 0, **block, name=f"down_{i}")
             for i in range(depth)
         ]
         widths[0] = filters
         self.up = []
         for i, width in enumerate(reversed(widths[:-1])):
             entry = widths[-1] if i == 0 else 2 * widths[depth - i]
-            self.up.append(_Block(entry, width, up=True, init=init, name=f"up_{i}"))
+            self.up.append(_Block(entry, width, up=True, **block, name=f"up_{i}"))
         self.last = Conv(filters, num_classes + 1, 1, init=init, name="last")
         self.built = True
 

@@ -61,10 +61,15 @@ def region_offsets(label: tf.Tensor) -> tf.Tensor:
     """
     index = tf.reshape(connected_regions(label), [-1])  # numbers of pixels: below their count
     count, size = tf.size(label), tf.shape(label)
-    rows, columns = tf.meshgrid(tf.range(size[1]), tf.range(size[2]), indexing="ij")
+    # About the picture's centre and summed as integers: float32 is not exact beyond 2^24, int32 up to 2580x2580.
+    middle = size[1:] // 2
+    rows, columns = tf.meshgrid(tf.range(size[1]) - middle[0], tf.range(size[2]) - middle[1], indexing="ij")
     place = tf.tile(tf.stack([rows, columns], -1)[None], [size[0], 1, 1, 1])  # [B,H,W,2]
-    place = tf.cast(tf.reshape(place, [-1, 2]), tf.float32)
-    offset = place - tf.gather(tf.math.unsorted_segment_mean(place, index, count), index)
+    place = tf.reshape(place, [-1, 2])
+    pixels = tf.math.unsorted_segment_sum(tf.ones_like(index), index, count)  # [B*H*W], 0 without region
+    mean = tf.cast(tf.math.unsorted_segment_sum(place, index, count), tf.float32)
+    mean /= tf.cast(tf.maximum(pixels, 1), tf.float32)[:, None]
+    offset = tf.cast(place, tf.float32) - tf.gather(mean, index)
     largest = tf.math.unsorted_segment_max(tf.abs(offset), index, count) + 1e-5
     offset = tf.reshape(offset / tf.gather(largest, index), [*tf.unstack(size), 2])
     return tf.where((label != 0)[..., None], offset, 0.0)

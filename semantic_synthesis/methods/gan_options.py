@@ -29,7 +29,10 @@ class ConditionalGANConfig(Config):
     norm_E: str = _networks(
         "spectralinstance", "Encoder normalisation: spectral<none|batch|sync_batch|instance>."
     )
-    norm_D: str = _networks("spectralinstance", "Discriminator normalisation, as norm_E (netD multiscale).")
+    norm_D: str = _networks(
+        "spectralinstance",
+        "Discriminator normalisation, as norm_E; netD segmentation has spectral norm alone, with none not even that.",
+    )
     use_vae: bool = _networks(False, "Train an image encoder, which reads styles from photos.")
     z_dim: int = _networks(256, "Length of the style vector z.")
     num_encoder_filters: int = _networks(
@@ -64,7 +67,7 @@ class ConditionalGANConfig(Config):
     lambda_features: float = _losses(10.0, "Weight of feature matching (netD multiscale).")
     no_feature_loss: bool = _losses(False, "Leave feature matching out.")
     feature_layers: str = _losses(
-        "all", "Feature matching on all layers or the last before the judgement.", choices=("all", "deep")
+        "all", "Feature matching on all layers, or from the fourth on.", choices=("all", "deep")
     )
     no_balancing_inloss: bool = _losses(
         False, "Weigh all classes alike, unknown pixels included (netD segmentation)."

@@ -30,7 +30,7 @@ _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 class VGG19Features(keras.layers.Layer):
     """Call: image [B,H,W,3] in [-1,1] -> list of five features, by default relu1_1 ... relu5_1.
 
-    weights: imagenet (Keras downloads), a path (Keras .h5 or torchvision .pth), or random.
+    weights: imagenet (Keras downloads), a path (Keras .h5; torchvision .pth or .safetensors), or random.
     taps: which convolution of each block, counted from 1; average: whether blocks end in 2x2 means, not maxima.
     """
 
@@ -97,9 +97,10 @@ def _load(weights, count):
         return True, _from_keras(weights, count)
     if not os.path.isfile(weights):
         raise FileNotFoundError(
-            f"--vgg_weights {weights}: no such file; expected imagenet, random, a Keras .h5 or a torchvision .pth"
+            f"--vgg_weights {weights}: no such file; expected imagenet, random, a Keras .h5 or a torchvision .pth "
+            "or .safetensors"
         )
-    if weights.endswith((".pth", ".pt")):
+    if weights.endswith((".pth", ".pt", ".safetensors")):
         return False, _from_torchvision(weights, count)
     return True, _from_keras(weights, count)
 

@@ -10,6 +10,7 @@ and, where the defaults do not do:
   TRAINING: the flags whose networks only training needs;
   settle(evidence, flags, sizes, known) -> None: conclusions from several files, sizes and flags; ValueError where
     they contradict (`options.complete_config`);
+  complete(config) -> config: last changes to the Config of the run;
   ORIGIN, FLAGS: the other program and {its option: what it is here}, for who types its command line;
   GREW_FROM: the methods whose generators are known by a tensor that this one's have, too;
   read(path) -> {name: array}, for files that torch.save did not write;

@@ -1,8 +1,14 @@
-"""Completes the spectral norms of files from PyTorch before 1.0.1."""
+"""Completes the spectral norms of files from PyTorch before 1.0.1, and renames those of its younger form."""
 
 from collections.abc import Mapping
 
 import numpy as np
+
+_YOUNGER = {
+    ".parametrizations.weight.original": ".weight_orig",
+    ".parametrizations.weight.0._u": ".weight_u",
+    ".parametrizations.weight.0._v": ".weight_v",
+}
 
 
 def complete_spectral_norms(
@@ -10,10 +16,12 @@ def complete_spectral_norms(
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """State dict with weight_orig, weight_u and weight_v for every spectral norm.
 
+    The form of torch.nn.utils.parametrizations has the same tensors under other names.
     Old files also hold `weight` = weight_orig / sigma and lack weight_v; v is then the shortest
     vector with W v = u, scaled to u . W v = sigma. Returns (tensors, {dropped tensor: reason}).
     Errors: ValueError where neither weight_v nor weight tells sigma.
     """
+    tensors = {_older_name(name): tensor for name, tensor in tensors.items()}
     completed, dropped = dict(tensors), {}
     for name in tensors:
         if not name.endswith(".weight_orig"):
@@ -30,6 +38,13 @@ def complete_spectral_norms(
             )
         completed[f"{stem}_v"] = _right_vector(tensors[name], divided, tensors[f"{stem}_u"])
     return completed, dropped
+
+
+def _older_name(name):
+    for younger, older in _YOUNGER.items():
+        if name.endswith(younger):
+            return name.removesuffix(younger) + older
+    return name
 
 
 def _right_vector(kernel, divided, u):

@@ -5,7 +5,7 @@ discriminator are SPADE's. Paper symbols: noise remapping N_r = N * sigma + mu i
 
 Deviations from the authors' code: those of SPADE; an instance map need not exist (`instance_maps`); the
 discriminators see instance edges only unless no_instance; feature matching (feature_layers deep) takes the
-last features of discriminators of any depth, where the code drops the term below four layers; the KL term
+last features of discriminators of less than four layers, where the code drops the term; the KL term
 is a mean over the batch (the code sums: its lambda_kld at n samples per GPU is n times ours); an encoded
 style is the Gaussian's mean, scale and shift kept apart (the authors' demo mixes them up).
 """

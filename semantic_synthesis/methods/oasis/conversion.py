@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semantic_synthesis.discriminators.adversaries import UNNORMED
 from semantic_synthesis.normalization import parse_norm_G
 from semantic_synthesis.originals.evidence import Evidence, shape_of, tensor_names
 from semantic_synthesis.originals.rules import Ignored, Rule, convolution, spectral_convolution
@@ -29,7 +30,7 @@ FLAGS = {
     "channels_D": "--num_discriminator_filters",
     "param_free_norm": "--norm_G, such as spectralspadesyncbatch3x3",
     "spade_ks": "--norm_G, such as spectralspadesyncbatch3x3",
-    "no_spectral_norm": "--norm_G, without the word spectral",
+    "no_spectral_norm": "--norm_G, without the word spectral, and --norm_D none",
     "EMA_decay": "--ema_decay",
     "no_EMA": "--ema_decay 0",
     "lr_g": "--lr, of which G takes half, or with --no_TTUR the whole",
@@ -52,6 +53,13 @@ def class_order(config: Any) -> np.ndarray:
     """int [C]: the original's number of each of our classes."""
     order, unknown = np.arange(config.num_classes), config.class_table["unknown"]
     return order if unknown is None else np.insert(order[1:], unknown, 0)
+
+
+def complete(config: Any) -> Any:
+    """The original's class 0 has no weight in the losses, also where it is no unknown one here (Cityscapes)."""
+    if config.class_table["unknown"] is not None:
+        return config
+    return config.replace(ignored_class=config.class_table["names"][0])
 
 
 def rules(role: str, config: Any) -> list[Rule | Ignored]:
@@ -111,6 +119,7 @@ def infer(files: Mapping[str, tuple[str, dict[str, np.ndarray]]], asked: Callabl
     evidence.add("num_hidden_filters", shared[0], path, "of mlp_shared")
     evidence.add("norm_G", _norm_G(tensors, shared[-1], asked("norm_G")), path, "by the tensors of body.0")
     evidence.add("use_vae", False, path, "as OASIS has no encoder")
+    evidence.add("no_instance", True, path, "as the original reads no instance maps")
     classes = asked("num_classes")
     if "discriminator" in files:
         path_D, tensors_D = files["discriminator"]
@@ -118,6 +127,8 @@ def infer(files: Mapping[str, tuple[str, dict[str, np.ndarray]]], asked: Callabl
         evidence.add("num_discriminator_filters", width, path_D, "of layer_up_last")
         evidence.add("num_classes", outputs - 1, path_D, "outputs of layer_up_last, less the one for fake")
         classes = outputs - 1 if classes is None else classes
+        if "body_down.0.conv1.0.weight" in tensors_D:
+            evidence.add("norm_D", UNNORMED, path_D, "as body_down.0 has no spectral norm")
     _infer_inputs(evidence, path, entry[1], classes, asked)
     return evidence
 

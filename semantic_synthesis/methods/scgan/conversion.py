@@ -109,7 +109,6 @@ def _pyramid(config):
         *spade.normed(r"(lat\d)\.0", r"discriminator/\1", 1, norm),
         Rule(r"(tf|seg|embedding)\.weight", r"discriminator/\1/kernel", convolution),
         Rule(r"(tf|seg|embedding)\.bias", r"discriminator/\1/bias"),
-        Ignored(r"blur\.weight", "a fixed filter of --smooth, which no published model has on"),
         _COUNTER,
     ]
 
@@ -177,6 +176,8 @@ def _infer_discriminator(evidence, path, tensors, asked):
     evidence.add("semantic_channels", semantic, path, "of embedding")
     if "enc6.0.0.weight_orig" in tensors or "tf.weight" not in tensors:
         raise ValueError(f"{path}: a discriminator that no published model has; expected fpse or multiscale")
+    if "blur.weight" in tensors:
+        raise ValueError(f"{path}: a discriminator that blurs its features (smooth), which is not supported")
     affine = bool(tensor_names(tensors, r"enc1\.0\.1\..*"))
     normed = "enc1.0.0.bias" not in tensors
     evidence.add("norm_D", spade.norm_of(normed, affine, asked("norm_D")), path, "by the tensors of enc1")

@@ -4,6 +4,7 @@ The synthesis network says by its tensors how large its pictures are; its pictur
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,10 @@ _STATE = Ignored(
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """{name: float32 array} of a TensorFlow 1 checkpoint: its prefix, its .index file, or its folder."""
-    prefix = str(path).removesuffix(".index").removesuffix(".meta")
+    """{name: float32 array} of a TensorFlow 1 checkpoint: its prefix, one of its files, or its folder."""
+    prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(path))
     if os.path.isdir(prefix):
-        prefix = tf.train.latest_checkpoint(prefix) or prefix
+        prefix = _newest(prefix)
     if not (os.path.isfile(f"{prefix}.index") or os.path.isfile(prefix)):
         raise FileNotFoundError(
             f"{path}: no TensorFlow checkpoint; expected the prefix of PREFIX.index and PREFIX.data-00000-of-00001"
@@ -41,6 +42,15 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     except (tf.errors.OpError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path}: not readable as a TensorFlow checkpoint ({reason})") from None
+
+
+def _newest(folder):
+    """The prefix that the folder's file `checkpoint` names, wherever the folder was then; without it the only one."""
+    state = tf.train.get_checkpoint_state(folder)
+    if state:
+        return os.path.join(folder, os.path.basename(state.model_checkpoint_path))
+    found = [name.removesuffix(".index") for name in os.listdir(folder) if name.endswith(".index")]
+    return os.path.join(folder, found[0]) if len(found) == 1 else folder
 
 
 def rules(role: str, config: Any) -> list[Rule | Ignored]:
@@ -124,7 +134,7 @@ def infer(files: Mapping[str, tuple[str, dict[str, np.ndarray]]], asked: Callabl
         evidence.add(
             "num_classes", first[2] - 5, path, "of its first convolution, less canvas, mask and void"
         )
-        evidence.add("no_instance", True, path, "as the original has no instances")
+    evidence.add("no_instance", True, path, "as the original has no instances")
     evidence.add("order_pooling", "windows", path, "as the original pools")
     for role, option in (("transformation", "use_transformation"), ("order", "use_order")):
         evidence.add(option, role in files, files.get(role, files["synthesis"])[0], f"by --{role}")
