@@ -1,6 +1,6 @@
 """Methods by discriminators at equal cost on rendered scenes: quality, diversity and time per picture.
 
-python benchmarks/study.py [--minutes 12] [--cells spade:multiscale oasis:segmentation ...] [--seeds 1] [--folder study]
+python benchmarks/study.py [--minutes 12] [--size 128] [--cells spade:multiscale oasis:segmentation ...] [--seeds 1]
 First the training steps of all cells are timed in turn in one process, on a batch of scenes, which wants a machine with
 nothing else to do; they are kept in FOLDER/study.json. A cell then trains with train.py, at a constant rate, for as
 many steps as fit into its minutes at that time, however long other work makes it last: a study may run beside
@@ -34,7 +34,6 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 COMMON = {
     "dataset_mode": "scenes",
     "scenes_count": 4000,
-    "crop_size": 128,
     "no_instance": False,
     "num_generator_filters": 12,
     "num_discriminator_filters": 24,
@@ -49,7 +48,6 @@ COMMON = {
 }
 ENCODER = {
     "use_vae": True,
-    "encoder_size": 128,
     "z_dim": 32,
     "num_encoder_filters": 12,
     "lr": 0.0003,
@@ -87,18 +85,19 @@ SHOWN = (
 )
 
 
-def options_of(cell, seed, folder, steps):
+def options_of(cell, size, seed, folder, steps):
     """{option of train.py: value} for one cell."""
     method, netD = cell.split(":")
     # Nothing ties a picture to its photo without feature matching, so an encoder would learn nothing.
     unpaired = {"prior_share": 1.0} if netD == "segmentation" and method != "oasis" else {}
+    sizes = {"crop_size": size} | ({"encoder_size": size} if "use_vae" in METHODS[method] else {})
     own = {"method": method, "netD": netD, "seed": seed, "checkpoint_dir": str(folder), "total_steps": steps}
-    return COMMON | METHODS[method] | unpaired | own
+    return COMMON | METHODS[method] | unpaired | sizes | own
 
 
-def step_of(cell):
+def step_of(cell, size):
     """One training step on a fixed batch of the dataset, as a function without arguments."""
-    config = training_config(options_of(cell, 0, tempfile.mkdtemp(), 1), data.resolve)
+    config = training_config(options_of(cell, size, 0, tempfile.mkdtemp(), 1), data.resolve)
     dataset = data.open_dataset(config, instance_maps=instance_maps(config), extra_maps=extra_maps(config))
     trainer = Trainer(config, dataset, tf.distribute.get_strategy())
     batch = next(iter(trainer.batches()))
@@ -106,10 +105,10 @@ def step_of(cell):
     return lambda: tf.nest.map_structure(float, trainer.train_step(batch))
 
 
-def train(cell, seed, folder, steps):
+def train(cell, size, seed, folder, steps):
     """Trains one cell to a number of steps."""
     folder.mkdir(parents=True, exist_ok=True)
-    flags = [f"--{name}={value}" for name, value in options_of(cell, seed, folder, steps).items()]
+    flags = [f"--{name}={value}" for name, value in options_of(cell, size, seed, folder, steps).items()]
     with open(folder / "log.txt", "a", encoding="utf-8") as log:
         command = [sys.executable, "train.py", *flags]
         done = subprocess.run(command, cwd=REPOSITORY, stderr=log, stdout=log, check=False)
@@ -151,6 +150,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=12.0, help="of training steps per cell")
+    parser.add_argument("--size", type=int, default=128, help="of the pictures; one size per folder")
     parser.add_argument("--cells", nargs="+", default=CELLS, choices=CELLS, metavar="METHOD:DISCRIMINATOR")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--count", type=int, default=300, help="held-out layouts")
@@ -161,7 +161,9 @@ def main():
     path = whole / "study.json"
     state = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"seconds": {}, "rows": {}}
     if set(options.cells) - set(state["seconds"]):
-        state["seconds"] = interleaved_medians({cell: step_of(cell) for cell in options.cells}, runs=9)
+        state["seconds"] = interleaved_medians(
+            {cell: step_of(cell, options.size) for cell in options.cells}, runs=9
+        )
         write_json(path, state)
         tf.keras.backend.clear_session()
     judge, reals = judging.load_judge(judging.FOLDER), {}
@@ -170,7 +172,7 @@ def main():
             folder, second = whole / f"{cell.replace(':', '_')}_{seed}", state["seconds"][cell]
             steps = round(60 * options.minutes / second)
             if state["rows"].get(folder.name, {}).get("steps", 0) < steps:
-                train(cell, seed, folder, steps)
+                train(cell, options.size, seed, folder, steps)
                 found = score(folder, judge, reals, options.count)
                 state["rows"][folder.name] = {"ms per step": 1000 * second, "steps": steps} | found
                 write_json(path, state)

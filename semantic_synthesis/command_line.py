@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -125,6 +126,9 @@ def _guarded(main, argv):
         return _fail(f"unexpected argument {argv[1]!r}; options are given as --name value, {how}")
     try:
         return main()
+    except BrokenPipeError:  # who read standard output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except (ValueError, OSError) as error:
         return _fail(one_line(error))
     except Exception as error:

@@ -49,6 +49,9 @@ def describe(options: DescribeOptions) -> int:
     return 0
 
 
+_OF_INSTANCES = {"objects": "needed (objects)", "regions": "used where given (regions)"}
+
+
 def page(run_dir: str | Path, label_filename: str = "") -> Iterator[str]:
     """Lines of text about a run."""
     run_dir = find_run(run_dir)
@@ -67,7 +70,7 @@ def _head(run_dir, config, method):
     yield f"{run_dir}: {config.method} run"
     yield f"pictures    {config.crop_size}x{config.crop_height} (width x height), {size}"
     yield f"classes     {config.num_classes} of '{config.class_table['name']}'" + (
-        "" if maps is None else f"; instance maps: {maps}"
+        "" if maps is None else f"; instance maps: {_OF_INSTANCES[maps]}"
     )
     yield f"weights     {os.path.basename(path)}, {storage.size_and_time(path)[0] / 1e6:.1f} MB"
 

@@ -14,6 +14,9 @@ from semantic_synthesis.options import Command, check_seeds, option
 from semantic_synthesis.pictures import contact_sheet, write_png
 from semantic_synthesis.restyling import apply_edits, parse_edit, read_photo_layout, split_photo
 
+_DEMO_LABEL, _DEMO_OBJECTS = (
+    str(shipped("datasets", "scenes", f"lake_{kind}.png")) for kind in ("label", "instance")
+)
 _MOST_PIXELS, _LONGEST = 2**26, 2**14
 
 
@@ -22,10 +25,10 @@ class OneOptions:
     """Options of test_one.py; the run knows all others."""
 
     checkpoint_dir: str = option("demo_spade", "Run folder, or the name of a shipped run.")
-    label_filename: str = option(
-        str(shipped("datasets", "scenes", "lake_label.png")), "Label map: index, palette or RGB PNG."
+    label_filename: str = option(_DEMO_LABEL, "Label map: index, palette or RGB PNG.")
+    instance_filename: str = option(
+        "", "Instance map, for runs trained with one; the demo layout has its own."
     )
-    instance_filename: str = option("", "Instance map, for runs trained with one.")
     style_filename: str = option(
         "",
         "Photo whose style the picture takes; PHOTO,LABELMAP where the run reads styles by class or region and "
@@ -66,7 +69,10 @@ def make_pictures(options: Any) -> Any:
         parse_edit(text)  # before anything slow
     run = load_run(options.checkpoint_dir, options.precision)
     edits = [parse_edit(text, run.table.names) for text in options.restyle]
-    label, instance = data.read_layout(options.label_filename, run.table, options.instance_filename)
+    objects = options.instance_filename
+    if run.instance_maps == "objects" and options.label_filename == _DEMO_LABEL:
+        objects = objects or _DEMO_OBJECTS
+    label, instance = data.read_layout(options.label_filename, run.table, objects)
     height, width = _output_size(options, label)
     label, instance = run.at_size((height, width), label, instance)
     layout = run.layout(label, instance)

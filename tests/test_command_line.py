@@ -99,6 +99,18 @@ def test_help_fits_80_columns(name, monkeypatch):
     ] == []  # but for long paths
 
 
+def test_a_reader_that_has_enough_is_no_error():
+    done = python(
+        "import os, sys, subprocess\n"
+        "reader = subprocess.Popen([sys.executable, '-c', ''], stdin=subprocess.PIPE)\n"
+        "reader.wait()\n"
+        "command = [sys.executable, '-m', 'semantic_synthesis', 'describe', 'demo_spade']\n"
+        "done = subprocess.run(command, stdout=reader.stdin, stderr=subprocess.PIPE, text=True)\n"
+        "assert (done.returncode, done.stderr) == (141, ''), done"
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     "flag, remedy", [("port", "--rest_api_port"), ("checkpoint_dir", "`export --checkpoint_dir RUN`")]
 )

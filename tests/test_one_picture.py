@@ -16,6 +16,7 @@ from helpers import (
 )
 
 from semantic_synthesis.data import ClassTable
+from semantic_synthesis.files import shipped
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.one_picture import OneOptions, make_pictures
 
@@ -129,3 +130,13 @@ def test_options_that_make_no_picture(tmp_path):
             with pytest.raises(ValueError, match=message):
                 make_pictures(OneOptions(**options, **change))
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("name", ["clade", "oasis"])
+def test_the_demo_layout_has_the_instance_map_that_a_run_needs(tmp_path, name):
+    paths = make_pictures(OneOptions(checkpoint_dir=f"demo_{name}", results_dir=str(tmp_path)))
+    assert read(paths[0]).std() > 20
+    if name == "clade":  # another map needs its own
+        other = str(shipped("datasets", "scenes", "village_label.png"))
+        with pytest.raises(ValueError, match="--instance_filename"):
+            make_pictures(OneOptions(checkpoint_dir="demo_clade", label_filename=other, results_dir=str(tmp_path)))

@@ -87,8 +87,8 @@ def _copies(ids, size, count):
     return tf.reshape(shifted, [-1, ids.shape[1]])
 
 
-def modulation_form(asked: str, kernel_size: int) -> str:
-    """The form to plan with, from the option: auto, patches or dense. The choice is logged.
+def modulation_form(asked: str, kernel_size: int, said: bool = False) -> str:
+    """The form to plan with, from the option: auto, patches or dense. said: whether the choice is logged.
 
     auto is dense where a GPU is present (patches are slower there: docs/performance.md) and for kernels other than 3x3,
     of which patches are not made; else it stays auto, and each batch decides by its share of distinct
@@ -101,16 +101,17 @@ def modulation_form(asked: str, kernel_size: int) -> str:
         raise ValueError(
             f"--modulation patches with {kernel_size}x{kernel_size} kernels in norm_G; expected 3x3"
         )
-    logging.info(
-        "label modulation: %s (--modulation %s)",
-        {
-            "dense": "computed at every pixel",
-            "patches": "computed once for each distinct label patch",
-            "auto": "computed once for each distinct label patch where at most "
-            f"{MOST_DISTINCT:.0%} of them are distinct, else at every pixel",
-        }[form],
-        asked,
-    )
+    if said:
+        logging.info(
+            "label modulation: %s (--modulation %s)",
+            {
+                "dense": "computed at every pixel",
+                "patches": "computed once for each distinct label patch",
+                "auto": "computed once for each distinct label patch where at most "
+                f"{MOST_DISTINCT:.0%} of them are distinct, else at every pixel",
+            }[form],
+            asked,
+        )
     return form
 
 

@@ -22,7 +22,9 @@ from semantic_synthesis.serving.live_run import LiveRun, name_of
 from semantic_synthesis.serving.server import ServeOptions, check, listen, need_uvicorn, run_server
 from semantic_synthesis.serving.service import Service
 
-DEMOS = ("demo_spade", "demo_inade", "demo_clvae", "demo_oasis")
+DEMOS = tuple(
+    f"demo_{name}" for name in ("spade", "clade", "inade", "clvae", "scgan", "oasis")
+)  # opened when chosen
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 

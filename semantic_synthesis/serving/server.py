@@ -41,7 +41,7 @@ class ServeOptions:
     turn_rows: int = option(
         1, "Rows computed before other requests get their turn; more suit exports with --batch_rows."
     )
-    max_queue: int = option(64, "Requests in the house, running or waiting; more are answered 429.")
+    max_queue: int = option(64, "Requests at once, running or waiting; more are answered 429.")
     max_connections: int = option(
         512, "Connections at a time; beyond them the one that is silent for longest is closed."
     )

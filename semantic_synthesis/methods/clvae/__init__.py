@@ -107,7 +107,7 @@ class CLVAE(ConditionalGAN):
             raise ValueError(f"--latent_dim {config.latent_dim}; expected 1 or more")
         super().__init__(config, training, initial_weights, name="clvae")
         self.embedding = ClassEmbedding(self.num_classes, self.latent_dim, init=self.init)
-        self.form = modulation_form(config.modulation, parse_norm_G(config.norm_G).kernel_size)
+        self.form = modulation_form(config.modulation, parse_norm_G(config.norm_G).kernel_size, said=training)
         self.levels = tuple(BLOCK_LEVELS.get(place.name) for place in self.make_layout())
 
     @classmethod

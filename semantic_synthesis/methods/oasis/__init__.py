@@ -80,7 +80,7 @@ class OASIS(ConditionalGAN):
 
     def __init__(self, config: OASISConfig, training: bool = True, initial_weights: bool = True) -> None:
         super().__init__(config, training, initial_weights, name="oasis")
-        self.form = modulation_form(config.modulation, parse_norm_G(config.norm_G).kernel_size)
+        self.form = modulation_form(config.modulation, parse_norm_G(config.norm_G).kernel_size, said=training)
 
     @classmethod
     def converter(cls) -> Any:

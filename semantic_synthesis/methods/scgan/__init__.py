@@ -52,7 +52,7 @@ class SCGAN(GlobalStyleGAN):
     def __init__(self, config: SCGANConfig, training: bool = True, initial_weights: bool = True) -> None:
         super().__init__(config, training, initial_weights, name="scgan")
         self.vectors = self._make_vectors()
-        self.form = modulation_form(config.modulation, self.grammar.kernel_size)
+        self.form = modulation_form(config.modulation, self.grammar.kernel_size, said=training)
 
     @classmethod
     def converter(cls) -> Any:

@@ -46,7 +46,7 @@ class SPADE(GlobalStyleGAN):
 
     def __init__(self, config: SPADEConfig, training: bool = True, initial_weights: bool = True) -> None:
         super().__init__(config, training, initial_weights, name="spade")
-        self.form = modulation_form(config.modulation, parse_norm_G(config.norm_G).kernel_size)
+        self.form = modulation_form(config.modulation, parse_norm_G(config.norm_G).kernel_size, said=training)
 
     @classmethod
     def converter(cls) -> Any:
