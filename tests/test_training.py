@@ -292,6 +292,20 @@ def test_a_run_of_other_classes_starts_from_the_rest(finished, tmp_path):
         )
 
 
+@pytest.mark.parametrize("kind", ["npz", "safetensors"])
+def test_training_starts_from_the_weights_of_a_file(kind, tmp_path):
+    config = tiny_config(tmp_path, **OPTIONS)
+    with shallow_networks():
+        arrays = random_arrays(runs.build_method(config, training=False))
+    runs.write_run(tmp_path / "run", config, arrays, kind)
+    trainer = make_trainer(tmp_path / "run")
+    mine, averages = named_variables(trainer.method), trainer.ema
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(mine[name].numpy(), array, err_msg=name)
+        if name in averages:
+            np.testing.assert_array_equal(averages[name].numpy(), array, err_msg=name)
+
+
 @pytest.mark.parametrize("parts", [2, 4])
 def test_gradients_of_parts_are_those_of_the_batch(parts, tmp_path):
     """Norms that see one sample alone: losses, gradients (Adam's first moments) and their norms do not change."""

@@ -25,12 +25,13 @@ from semantic_synthesis.checkpoint_files import (
 )
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.runs import (
-    WEIGHTS_FILE,
     build_method,
     checkpoint_variables,
+    find_run,
     load_weights,
     settle_averages,
     stored_averages,
+    weights_file,
 )
 from semantic_synthesis.training.monitoring import Monitor, not_finite
 from semantic_synthesis.training.optimizer import make_optimizer, schedule_epoch, total_steps
@@ -113,10 +114,10 @@ class Trainer:
                 ) from None
             rates = ", ".join(f"{name} {rate:.3g}" for name, rate in self.rates(self.steps_done).items())
             logging.info("resuming %s at step %d; learning rate: %s", newest, self.steps_done, rates)
-        elif storage.exists(os.path.join(folder, WEIGHTS_FILE)):
+        elif weights_file(folder):
             self._start_from(folder)
         elif self.config.init_from:
-            self._start_from(self.config.init_from)
+            self._start_from(find_run(self.config.init_from))
         if not self.is_chief:  # every worker takes part in saving; only the chief's files count
             self._scratch = tempfile.TemporaryDirectory(prefix="worker-checkpoints-")
             folder = self._scratch.name
