@@ -306,6 +306,38 @@ def test_training_starts_from_the_weights_of_a_file(kind, tmp_path):
             np.testing.assert_array_equal(averages[name].numpy(), array, err_msg=name)
 
 
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("print_info_freq", 0),
+        ("save_img_freq", 0),
+        ("save_model_freq", 0),
+        ("eval_epoch_freq", 0),
+        ("eval_images", -1),
+    ],
+)
+def test_numbers_that_no_training_can_have(flag, value, tmp_path):
+    with pytest.raises(ValueError, match=f"{flag} is {value}; expected ({value + 1}) or more"):
+        runs.training_config({**TINY, flag: value, "checkpoint_dir": str(tmp_path)}, lambda config: config)
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, 2.0])
+def test_averages_that_never_move_or_run_away_are_refused(decay, tmp_path):
+    with pytest.raises(
+        ValueError, match=rf"^--ema_decay {decay}; expected 0 .no averages. or more, below 1$"
+    ):
+        make_trainer(tmp_path, ema_decay=decay)
+
+
+def test_a_run_that_has_begun_starts_from_nothing_else(finished, tmp_path):
+    """The flag would have no effect any more."""
+    given = {"checkpoint_dir": str(finished.run_dir), "init_from": str(tmp_path)}
+    finished.trainer.config.save(finished.run_dir)
+    with pytest.raises(ValueError, match=r"started with --init_from , asked for now: .*leave the flag out"):
+        runs.training_config(given, lambda config: config)
+    assert runs.training_config({**given, "init_from": ""}, lambda config: config).init_from == ""
+
+
 @pytest.mark.parametrize("parts", [2, 4])
 def test_gradients_of_parts_are_those_of_the_batch(parts, tmp_path):
     """Norms that see one sample alone: losses, gradients (Adam's first moments) and their norms do not change."""

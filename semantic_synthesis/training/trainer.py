@@ -67,6 +67,8 @@ class Trainer:
                 f"--batch_size {config.batch_size} does not divide over {replicas} devices{of_parts}; "
                 f"use a multiple of {replicas * parts}"
             )
+        if not 0 <= config.ema_decay < 1:
+            raise ValueError(f"--ema_decay {config.ema_decay}; expected 0 (no averages) or more, below 1")
         self.hooks = hooks
         self.steps_per_epoch = max(dataset.size / config.batch_size, 1e-9)
         self.total = total_steps(config, self.steps_per_epoch)
@@ -375,7 +377,9 @@ class Trainer:
         for name, variable in named_variables(self.method).items():
             if not np.isfinite(variable.numpy()).all():
                 raise ValueError(not_finite(step, name, self.config))
-        if not self._stop:  # who stops a run waits for its files
+        if (
+            not self._stop or step >= self.total
+        ):  # who stops a run waits for its files; after the last step none follows
             self._recalibrate(step)
         self.checkpoints.save(step)
 
