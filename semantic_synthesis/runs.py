@@ -322,7 +322,9 @@ def training_config(given: Mapping[str, Any], resolve: Callable[[Config], Config
     stored = load_config(run_dir)
     if given.get("method", stored.method) == stored.method:
         options_for(stored.method, given)
-    return stored.replace(**_allowed_changes(stored, given, run_dir), checkpoint_dir=run_dir)
+    config = stored.replace(**_allowed_changes(stored, given, run_dir), checkpoint_dir=run_dir)
+    check_sizes(config)
+    return config
 
 
 def _allowed_changes(stored, given, run_dir):

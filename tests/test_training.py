@@ -321,6 +321,13 @@ def test_numbers_that_no_training_can_have(flag, value, tmp_path):
         runs.training_config({**TINY, flag: value, "checkpoint_dir": str(tmp_path)}, lambda config: config)
 
 
+def test_options_of_a_run_that_has_not_begun_are_checked(tmp_path):
+    tiny_config(tmp_path, **OPTIONS).save(tmp_path)
+    for flag, value in (("batch_size", 0), ("prob_dataset", 7.0), ("max_dataset_size", -1)):
+        with pytest.raises(ValueError, match=f"--{flag}"):
+            runs.training_config({"checkpoint_dir": str(tmp_path), flag: value}, None)
+
+
 @pytest.mark.parametrize("decay", [-0.1, 1.0, 2.0])
 def test_averages_that_never_move_or_run_away_are_refused(decay, tmp_path):
     with pytest.raises(
