@@ -137,27 +137,28 @@ class Config:
     train_eval: bool = _evaluation(
         False, "Score held-out layouts during training and keep the best run in best/."
     )
-    eval_epoch_freq: int = _evaluation(10, "Epochs between evaluations.")
+    eval_epoch_freq: int = _evaluation(10, "Epochs between evaluations.", least=1)
     eval_metrics: str = _evaluation(
         "",
         "Comma list of fid, kid, miou, judge; the first decides what best/ keeps. Empty: miou,judge for scenes.",
     )
-    eval_images: int = _evaluation(500, "Held-out layouts per evaluation.")
+    eval_images: int = _evaluation(500, "Held-out layouts per evaluation; 0: all.", least=0)
     # Files
     checkpoint_dir: str = _files("", "Run folder; default checkpoints/<method>_<dataset_mode>.")
     init_from: str = _files(
         "",
         "Run folder whose weights a new run starts from: those of the same names and shapes; others, as of other "
         "classes, start fresh.",
+        resume=False,
     )
     log_dir: str = _files("", "TensorBoard folder; default <checkpoint_dir>/logs.")
     results_dir: str = _files("", "Sample pictures during training; default <checkpoint_dir>/samples.")
     profile_steps: str = _files(
         "", "A-B: record these steps for TensorBoard's profiler (pip install tensorboard-plugin-profile)."
     )
-    print_info_freq: int = _files(10, "Steps between scalar summaries.")
-    save_img_freq: int = _files(100, "Steps between sample pictures.")
-    save_model_freq: int = _files(100, "Steps between checkpoints.")
+    print_info_freq: int = _files(10, "Steps between scalar summaries.", least=1)
+    save_img_freq: int = _files(100, "Steps between sample pictures.", least=1)
+    save_model_freq: int = _files(100, "Steps between checkpoints.", least=1)
     # Filled by data.resolve, never a flag
     class_table: Any = field(default=None, metadata={"flag": False})
 

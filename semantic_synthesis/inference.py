@@ -174,14 +174,16 @@ class Synthesizer:
             raise ValueError("this run has no encoder of photos; it takes no style image")
         images = arrays.check_pictures(images)
         images = images[None] if images.ndim == 3 else images
-        for one in (layout, photo_layout):
-            if one is not None:
-                self._check_layout(one)
-        shown = layout if photo_layout is None else photo_layout
+        shown, moved = layout if photo_layout is None else photo_layout, needs_regions(self.style_specs)
+        for one, read in ((layout, moved), (shown, self.method.encoder_sees_layout)):
+            if one is not None and self._check_layout(one) != len(images) and read:
+                raise ValueError(
+                    f"{len(images)} photos for {len(one['label'])} layouts; expected a layout for each photo"
+                )
         fitted = np.stack([self._fit_photo(image, shown) for image in images])
         shown = self._needed(shown, self.method.encoder_sees_layout)
         encoded = self._encode(tf.cast(fitted, tf.float32) / 127.5 - 1.0, shown)
-        if photo_layout is None or not needs_regions(self.style_specs):
+        if photo_layout is None or not moved:
             return encoded
         ours = self._needed(layout, True)
         return transfer(encoded, self.style_specs, photo_layout, ours, self.table.num_classes)

@@ -132,16 +132,19 @@ def find_run(run_dir: str | Path) -> str | Path:
 def weights_path(run_dir: str | Path) -> str:
     """The file that `load_weights` reads: the newest checkpoint's data, else weights.npz, else model.safetensors."""
     newest = newest_checkpoint(run_dir)
-    if newest:
-        return data_file(newest)
-    files = [os.path.join(run_dir, name) for name in (WEIGHTS_FILE, SAFETENSORS_FILE)]
-    for path in files:
-        if storage.is_file(path):
-            return path
+    found = data_file(newest) if newest else weights_file(run_dir)
+    if found:
+        return found
     raise FileNotFoundError(
         f"{run_dir}: neither a checkpoint (ckpt-N.index) nor {WEIGHTS_FILE} nor {SAFETENSORS_FILE}; expected a "
         "trained, converted or shipped run"
     )
+
+
+def weights_file(run_dir: str | Path) -> str | None:
+    """weights.npz of a run folder, else its model.safetensors; None without either."""
+    paths = (os.path.join(run_dir, name) for name in (WEIGHTS_FILE, SAFETENSORS_FILE))
+    return next((path for path in paths if storage.is_file(path)), None)
 
 
 def run_sha256(run_dir: str | Path) -> str:
@@ -319,7 +322,9 @@ def training_config(given: Mapping[str, Any], resolve: Callable[[Config], Config
     stored = load_config(run_dir)
     if given.get("method", stored.method) == stored.method:
         options_for(stored.method, given)
-    return stored.replace(**_allowed_changes(stored, given, run_dir), checkpoint_dir=run_dir)
+    config = stored.replace(**_allowed_changes(stored, given, run_dir), checkpoint_dir=run_dir)
+    check_sizes(config)
+    return config
 
 
 def _allowed_changes(stored, given, run_dir):

@@ -183,6 +183,15 @@ def test_styles_of_too_few_regions(regions):
     assert regions.synthesize(few, regions.sample_style([0], many)).shape == (1, 32, 32, 3)
 
 
+def test_as_many_photos_as_layouts(regions):
+    ids = IDS[:32, :32]
+    one, two, photos = regions.layout(ids), regions.layout(np.stack([ids, ids])), np.stack([PHOTO, PHOTO])
+    refused(["2 photos for 1 layouts; expected a layout for each"], regions.encode_style, photos, one)
+    refused(["1 photos for 2 layouts"], regions.encode_style, PHOTO, two)
+    refused(["2 photos for 1 layouts"], regions.encode_style, photos, one, 0, two)
+    refused(["1 photos for 2 layouts"], regions.encode_style, PHOTO, one, 0, two)
+
+
 def test_writing(tmp_path, run):
     path = str(tmp_path / "p.png")
     for wrong, words in (

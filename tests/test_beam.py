@@ -107,6 +107,40 @@ def test_statistics_are_those_of_evaluate(inputs, tmp_path):
 
 @needs_beam
 @pytest.mark.slow
+def test_statistics_where_nothing_is_left_to_make(inputs, tmp_path):
+    """They are those of the pictures that are there, which stay; without statistics no pipeline begins."""
+    draw(tmp_path / "maps", "a", "b", "c")
+    maps, out, there = f"--label_dir={tmp_path}/maps", tmp_path / "out", tmp_path / "there.npz"
+    assert finish(start(inputs, out, maps))[0] == 0
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.rglob("*.*")}
+    measured = [
+        *PROCESSES,
+        maps,
+        "--inception_weights=random",
+        "--eval_dims=64",
+        f"--save_fake_stats={there}",
+    ]
+    code, _, err = finish(start(inputs, out, *measured))
+    assert code == 0 and "3 pictures, 0 of them new" in err, err[-3000:]
+    expected = tmp_path / "expected.npz"
+    asked = {"fake_dir": str(out), "save_fake_stats": str(expected)}
+    score(EvaluateOptions(metrics="fid", inception_weights="random", eval_dims="64", **asked))
+    with np.load(there) as found, np.load(expected) as wanted:
+        assert found["count"] == wanted["count"] == 3
+        for name in ("mu", "sigma"):
+            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-6, atol=1e-6 * wanted[name].max())
+    there.unlink()
+    code, _, err = finish(start(inputs, out, *PROCESSES, maps))
+    assert code == 0 and "3 pictures, 0 of them new" in err, err[-3000:]
+    assert not there.exists()
+    for path, (content, time_ns) in before.items():
+        if path.name != "generate.json":  # written anew, the same
+            assert path.stat().st_mtime_ns == time_ns, path
+        assert path.read_bytes() == content, path
+
+
+@needs_beam
+@pytest.mark.slow
 def test_a_broken_map_is_one_line(inputs, tmp_path):
     draw(tmp_path / "maps", "a")
     (tmp_path / "maps" / "b.png").write_bytes(b"no picture")

@@ -169,6 +169,48 @@ def test_evaluate_in_shards_equals_one_run(picture_dirs, tmp_path):
     assert abs(same["value"]) < 1e-9
 
 
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({"fake_dir": "f", "metrics": "kid"}, "the real side is missing; give --real_dir or --real_stats"),
+        ({"fake_dir": "f", "metrics": "judge"}, "the real side is missing; give --real_dir or --real_stats"),
+        (
+            {"fake_dir": "f", "real_dir": "r", "real_stats": "s"},
+            "--real_dir and --real_stats: both give the real side",
+        ),
+        (
+            {"checkpoint_dir": "run", "fake_stats": "s"},
+            "--checkpoint_dir and --fake_stats: both give the fake side",
+        ),
+        (
+            {"save_real_stats": "new.npz"},
+            "--save_real_stats new.npz: written of pictures alone; expected --real_dir$",
+        ),
+        (
+            {"fake_dir": "f", "real_stats": "s,t", "save_real_stats": "new.npz"},
+            "expected --real_dir in place of --real_stats, which merges several files wherever it is given",
+        ),
+        (
+            {"real_dir": "r", "save_real_stats": "r.npz", "save_fake_stats": "new.npz"},
+            "--save_fake_stats new.npz: .*; expected --fake_dir$",
+        ),
+        ({"fake_dir": "f", "real_dir": "r", "report": "new.md"}, "--report new.md: .* such as new.json"),
+        ({"fake_dir": "f", "real_stats": ","}, "statistics ',': no file named"),
+        (
+            {"checkpoint_dir": "run", "label_dir": "f"},
+            "--label_dir: the scenes of this run are rendered",
+        ),
+    ],
+)
+def test_sides_that_are_missing_or_given_twice(asked, text, picture_dirs, run_dir, tmp_path, monkeypatch):
+    """Nothing is ignored, and no statistics of no pictures are written."""
+    folders = dict(zip(("f", "r", "run"), [*map(str, picture_dirs), run_dir], strict=True))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=text):
+        evaluate(EvaluateOptions(**{name: folders.get(value, value) for name, value in asked.items()}))
+    assert not list(tmp_path.iterdir())
+
+
 def test_broken_files_and_mixed_sizes_are_named(picture_dirs, tmp_path):
     for i in range(4):
         cv2.imwrite(str(tmp_path / f"{i}.png"), render_scene(i, 24, 24).image)

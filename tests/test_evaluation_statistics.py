@@ -93,6 +93,17 @@ def test_shards_merge_to_the_numbers_of_one_stream(tmp_path):
     assert frechet_distance(merged, other) == pytest.approx(frechet_distance(whole, other), rel=1e-12)
 
 
+def test_a_shard_without_pictures_changes_nothing_and_is_no_distribution_alone(tmp_path):
+    rows, paths = RNG.normal(size=(2, 5)), [str(tmp_path / f"{i}.npz") for i in range(3)]
+    for i, path in enumerate(paths):
+        save_statistics(path, moments_of(rows[i : i + 1]), "net")
+        with pytest.raises(ValueError, match=rf"{i}\.npz: statistics of [01] pictures; .* at least 2"):
+            load_statistics(path, "net")
+    merged = load_statistics(",".join(paths), "net")
+    assert merged.count == 2
+    np.testing.assert_allclose(merged.covariance, np.cov(rows, rowvar=False), atol=1e-12)
+
+
 def test_reservoir_of_shards_equals_that_of_one_stream_in_any_order():
     rows = RNG.normal(size=(1000, 3)).astype(np.float32)
     whole, parts = Reservoir(3, 64, seed=5), [Reservoir(3, 64, seed=5) for _ in range(2)]

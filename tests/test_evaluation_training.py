@@ -39,6 +39,14 @@ def test_metrics_come_in_the_order_asked_for(monkeypatch):
     assert hasattr(first, "confusion")
 
 
+def test_a_single_layout_is_refused_before_the_training(monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluating, "InceptionFeatures", Colours)
+    with pytest.raises(
+        ValueError, match=r"^--eval_metrics: fid compares .* at least 2 .* found 1 .--eval_images 1.$"
+    ):
+        TrainEval(tiny_config(tmp_path), EvaluateOptions(metrics="fid", max_images=1))
+
+
 def test_the_best_weights_are_kept_and_averages_count(monkeypatch, tmp_path):
     monkeypatch.setattr(evaluating, "InceptionFeatures", Colours)
     options = EvaluateOptions(metrics="fid", max_images=4, batch_size=2)

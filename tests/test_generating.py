@@ -208,6 +208,30 @@ def test_formats(made, tmp_path):
         made(quality=0)
 
 
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({"runner": "FlinkRunner"}, "--runner and --beam_option are for --engine beam"),
+        ({"beam_option": ("--direct_num_workers=2",)}, "--runner and --beam_option are for --engine beam"),
+        ({"format": "jpg", "png_compression": 3}, "--png_compression is for --format png, asked for: jpg"),
+        ({"quality": 50}, "--quality 50 is for --format jpg or webp"),
+    ],
+)
+def test_flags_without_effect_are_refused(made, asked, text, tmp_path):
+    with pytest.raises(ValueError, match=text):
+        made(**asked)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_left_to_make_changes_no_file(made, run, tmp_path, monkeypatch):
+    first = made()
+    records = {name: (tmp_path / "out" / name).read_bytes() for name in ("generate.json", "manifest.jsonl")}
+    monkeypatch.setattr(run, "synthesize", None)  # is not asked
+    assert made() == first
+    for name, content in records.items():
+        assert (tmp_path / "out" / name).read_bytes() == content
+
+
 def test_png_compression_changes_files_not_pictures(made, tmp_path):
     found = {level: made(results_dir=str(tmp_path / f"{level}"), png_compression=level) for level in (0, 9)}
     none, most = (found[level]["b.png"][0] for level in (0, 9))

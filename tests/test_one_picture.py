@@ -139,4 +139,6 @@ def test_the_demo_layout_has_the_instance_map_that_a_run_needs(tmp_path, name):
     if name == "clade":  # another map needs its own
         other = str(shipped("datasets", "scenes", "village_label.png"))
         with pytest.raises(ValueError, match="--instance_filename"):
-            make_pictures(OneOptions(checkpoint_dir="demo_clade", label_filename=other, results_dir=str(tmp_path)))
+            make_pictures(
+                OneOptions(checkpoint_dir="demo_clade", label_filename=other, results_dir=str(tmp_path))
+            )

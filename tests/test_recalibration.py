@@ -69,6 +69,20 @@ def test_trainer_measures_under_the_averaged_weights(tmp_path):
     np.testing.assert_allclose(after[f"{norm}variance"], flat.var(1, ddof=1).mean(0), rtol=1e-4)
 
 
+def test_the_last_checkpoint_is_measured_though_the_run_is_told_to_stop(tmp_path):
+    """No other follows it: the same command says that the run is trained already."""
+    training = trainer(tmp_path, recalibration_batches=1, total_steps=2)
+    training._stop = 15
+    before = state_arrays(training)
+    training._save(1)
+    after = state_arrays(training)
+    assert all(np.array_equal(before[key], after[key]) for key in before)
+    training._save(2)
+    after = state_arrays(training)
+    moved = {key for key in before if not np.array_equal(before[key], after[key])}
+    assert moved and moved == {k for k in before if k.startswith("ema/") and "moving_" in k}
+
+
 def test_nothing_without_batches(tmp_path):
     training = trainer(tmp_path, recalibration_batches=0)
     before = state_arrays(training)

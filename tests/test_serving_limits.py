@@ -188,6 +188,18 @@ def test_no_http_is_answered_in_json(server):
         assert client.recv(100).startswith(b"HTTP/1.1 431")
 
 
+@pytest.mark.parametrize(
+    "how", [b"Content-Length: 2\r\n\r\n{}", b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"]
+)
+def test_bodies_of_upgrades_are_not_taken_for_empty_ones(server, how):
+    """As Java's HttpClient asks unless it is told not to."""
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    status, text = error_of(raw(server[1], head.encode() + how))
+    assert status == 400 and "Upgrade with a body: expected HTTP/1.1 without" in text
+    status = head.replace("POST", "GET").replace(":predict", "").encode() + b"Connection: close\r\n\r\n"
+    assert raw(server[1], status).startswith(b"HTTP/1.1 200 ")
+
+
 def test_gzip_bodies(server):
     _, port = server
     body = one_row(5)

@@ -292,6 +292,59 @@ def test_a_run_of_other_classes_starts_from_the_rest(finished, tmp_path):
         )
 
 
+@pytest.mark.parametrize("kind", ["npz", "safetensors"])
+def test_training_starts_from_the_weights_of_a_file(kind, tmp_path):
+    config = tiny_config(tmp_path, **OPTIONS)
+    with shallow_networks():
+        arrays = random_arrays(runs.build_method(config, training=False))
+    runs.write_run(tmp_path / "run", config, arrays, kind)
+    trainer = make_trainer(tmp_path / "run")
+    mine, averages = named_variables(trainer.method), trainer.ema
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(mine[name].numpy(), array, err_msg=name)
+        if name in averages:
+            np.testing.assert_array_equal(averages[name].numpy(), array, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("print_info_freq", 0),
+        ("save_img_freq", 0),
+        ("save_model_freq", 0),
+        ("eval_epoch_freq", 0),
+        ("eval_images", -1),
+    ],
+)
+def test_numbers_that_no_training_can_have(flag, value, tmp_path):
+    with pytest.raises(ValueError, match=f"{flag} is {value}; expected ({value + 1}) or more"):
+        runs.training_config({**TINY, flag: value, "checkpoint_dir": str(tmp_path)}, lambda config: config)
+
+
+def test_options_of_a_run_that_has_not_begun_are_checked(tmp_path):
+    tiny_config(tmp_path, **OPTIONS).save(tmp_path)
+    for flag, value in (("batch_size", 0), ("prob_dataset", 7.0), ("max_dataset_size", -1)):
+        with pytest.raises(ValueError, match=f"--{flag}"):
+            runs.training_config({"checkpoint_dir": str(tmp_path), flag: value}, None)
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, 2.0])
+def test_averages_that_never_move_or_run_away_are_refused(decay, tmp_path):
+    with pytest.raises(
+        ValueError, match=rf"^--ema_decay {decay}; expected 0 .no averages. or more, below 1$"
+    ):
+        make_trainer(tmp_path, ema_decay=decay)
+
+
+def test_a_run_that_has_begun_starts_from_nothing_else(finished, tmp_path):
+    """The flag would have no effect any more."""
+    given = {"checkpoint_dir": str(finished.run_dir), "init_from": str(tmp_path)}
+    finished.trainer.config.save(finished.run_dir)
+    with pytest.raises(ValueError, match=r"started with --init_from , asked for now: .*leave the flag out"):
+        runs.training_config(given, lambda config: config)
+    assert runs.training_config({**given, "init_from": ""}, lambda config: config).init_from == ""
+
+
 @pytest.mark.parametrize("parts", [2, 4])
 def test_gradients_of_parts_are_those_of_the_batch(parts, tmp_path):
     """Norms that see one sample alone: losses, gradients (Adam's first moments) and their norms do not change."""
@@ -312,6 +365,42 @@ def test_gradients_of_parts_are_those_of_the_batch(parts, tmp_path):
         np.testing.assert_allclose(
             found[parts][name], whole, rtol=1e-4, atol=1e-5 * (1 + np.abs(whole).max())
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_a_run_resumes_with_another_number_of_parts(before, after, tmp_path):
+    """With norms that see one sample alone it goes on as if nothing had changed: losses, moments, steps."""
+    alone = {
+        "norm_G": "spectralspadeinstance3x3",
+        "norm_D": "spectralinstance",
+        "norm_E": "spectralinstance",
+        "batch_size": 4,
+        "D_steps_per_G": 1,
+    }
+    first = make_trainer(tmp_path, **alone, gradient_accumulation=before)
+    first.config.save(tmp_path)
+    train_steps(first, 2)
+    first._save(2)
+    saved, losses = state_arrays(first), train_steps(first, 2)
+    config = runs.training_config({"checkpoint_dir": str(tmp_path), "gradient_accumulation": after}, None)
+    assert config == first.config.replace(gradient_accumulation=after)
+    with shallow_networks():
+        resumed = Trainer(config, open_dataset(config), make_strategy("none"))
+    found = state_arrays(resumed)
+    assert resumed.steps_done == 2 and found.keys() == saved.keys()
+    for name, values in saved.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+    again = train_steps(resumed, 2)
+    for name, values in losses.items():
+        np.testing.assert_allclose(again[name], values, rtol=1e-3, atol=1e-4, err_msg=name)
+    whole, found = state_arrays(first), state_arrays(resumed)
+    for name in whole:  # a bias in front of such a norm has no gradient but rounding, which Adam makes large
+        if name == "step" or name.endswith(("iterations", "momentum")):
+            values = whole[name]
+            np.testing.assert_allclose(
+                found[name], values, rtol=1e-2, atol=1e-4 * (1 + np.abs(values).max()), err_msg=name
+            )
 
 
 def test_parts_divide_the_batch(tmp_path):

@@ -18,6 +18,7 @@ from absl import logging
 from semantic_synthesis import data, runs, storage
 from semantic_synthesis.data import catalogue
 from semantic_synthesis.evaluation.evaluating import EvaluateOptions, make_metrics
+from semantic_synthesis.evaluation.metrics import FeatureMetric
 from semantic_synthesis.evaluation.streams import float_to_uint8
 from semantic_synthesis.files import read_json, write_json
 from semantic_synthesis.layers.naming import named_variables
@@ -55,6 +56,12 @@ class TrainEval:
         if is_scenes and self.options.max_images:
             changes["scenes_count"] = self.options.max_images
         self.dataset = data.open_dataset(config.replace(**changes), self.options.split, instance_maps(config))
+        compared = [metric.name for metric in self.metrics if isinstance(metric, FeatureMetric)]
+        if compared and self.dataset.size < 2:
+            raise ValueError(
+                f"--eval_metrics: {compared[0]} compares distributions and needs at least 2 held-out layouts, found "
+                f"{self.dataset.size} (--eval_images {self.options.max_images})"
+            )
         self.method = runs.build_method(config, training=False, initial_weights=False)
         self._render = tf.function(lambda layout, rows: self._pictures(layout, rows), reduce_retracing=True)
 

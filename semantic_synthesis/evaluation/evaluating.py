@@ -70,7 +70,10 @@ class EvaluateOptions:
     lpips_weights: str = option("", "torchvision's alexnet or vgg16 .pth; empty: cache, download; or random.")
     lpips_linear: str = option("", "LPIPS' linear weights v0.1; empty: the lpips package's, or download.")
     segmenter: str = option("", "For miou: scenes, a SavedModel folder or .onnx file; scenes runs: scenes.")
-    shard: str = option("", "i/n: score every n-th picture from the i-th on (with --save_*_stats, to merge).")
+    shard: str = option(
+        "",
+        "i/n: score every n-th picture (of a run: every n-th batch) from the i-th on, with --save_*_stats, to merge.",
+    )
     batch_size: int = option(16, "Pictures per batch.")
     precision: str = option("float32", "Arithmetic of the run.", choices=("float32", "bfloat16"))
     seed: int = option(0, "Seed of the styles and of KID's subsets.", least=0)
@@ -83,13 +86,18 @@ class EvaluateOptions:
 
 def evaluate(options: EvaluateOptions) -> int:
     """Scores, prints the table, stores it; the exit code."""
+    path = options.report or _default_report(options)
+    beside = os.path.splitext(path)[0] + ".md"
+    if beside == path:
+        raise ValueError(
+            f"--report {path}: there the table goes; expected a name for the JSON file, such as {path[:-3]}.json"
+        )
     figures = score(options)
     if not figures:
         return 0  # statistics alone were asked for
-    path = options.report or _default_report(options)
     write_json(path, {"figures": figures})
     text = table([_row(figure) for figure in figures])
-    write_text(os.path.splitext(path)[0] + ".md", text + "\n")
+    write_text(beside, text + "\n")
     print(fitted_table([_row(figure) for figure in figures], "metric", "value"))
     logging.info("stored in %s", path)
     return 0
@@ -99,6 +107,7 @@ def score(options: EvaluateOptions) -> list[dict[str, Any]]:
     """The figures: dicts with metric, value and protocol."""
     if options.batch_size < 1:
         raise ValueError(f"--batch_size {options.batch_size}; expected 1 or more")
+    _check_sides(options)
     if options.checkpoint_dir:
         stream: RunStream | FolderStream = RunStream(options)
     elif options.fake_dir or options.fake_stats or options.save_real_stats:
@@ -112,6 +121,26 @@ def score(options: EvaluateOptions) -> list[dict[str, Any]]:
     _save_statistics(options, metrics)
     figures = [figure for metric in metrics for figure in metric.figures()]
     return [{**figure, **stream.protocol(), "seed": options.seed} for figure in figures]
+
+
+def _check_sides(options):
+    """Refuses two sources of one side, and statistics to be written of pictures that are not there."""
+    for side in ("real", "fake"):
+        folder, read, written = (
+            getattr(options, n) for n in (f"{side}_dir", f"{side}_stats", f"save_{side}_stats")
+        )
+        pictures = f"--{side}_dir" if folder else options.checkpoint_dir and "--checkpoint_dir"
+        if read and (folder or (side == "fake" and pictures)):
+            raise ValueError(f"{pictures} and --{side}_stats: both give the {side} side; leave one out")
+        if written and (read or not pictures):
+            raise ValueError(
+                f"--save_{side}_stats {written}: written of pictures alone; expected --{side}_dir"
+                + (
+                    f" in place of --{side}_stats, which merges several files wherever it is given"
+                    if read
+                    else ""
+                )
+            )
 
 
 def _default_report(options):

@@ -92,10 +92,18 @@ def checked(options: Any) -> tuple[int, int]:
         raise ValueError(
             "--inception_weights and --eval_dims are for --save_fake_stats FILE; give it or leave them out"
         )
+    if options.engine != "beam" and (options.beam_option or options.runner != "DirectRunner"):
+        raise ValueError("--runner and --beam_option are for --engine beam; give it or leave them out")
     if not 1 <= options.quality <= 100:
         raise ValueError(f"--quality {options.quality}; expected 1 to 100")
     if options.png_compression is not None and not 0 <= options.png_compression <= 9:
         raise ValueError(f"--png_compression {options.png_compression}; expected 0 to 9")
+    if options.png_compression is not None and options.format != "png":
+        raise ValueError(f"--png_compression is for --format png, asked for: {options.format}; leave it out")
+    if options.quality != 95 and options.format == "png":
+        raise ValueError(
+            f"--quality {options.quality} is for --format jpg or webp; png loses nothing: leave it out"
+        )
     return parse_shard(options.shard)
 
 

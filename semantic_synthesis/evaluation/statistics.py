@@ -27,7 +27,6 @@ class Moments:
     """Count, mean and scatter (sum of outer products about the mean) of rows [F], in float64.
 
     Batches are merged by the formula of Chan, Golub and LeVeque (1979), which does not cancel.
-    count is 0 for statistics read from a file that does not tell it.
     """
 
     def __init__(self, dims: int) -> None:
@@ -68,7 +67,10 @@ class Moments:
 
 
 class Gaussian:
-    """Mean float64 [F] and covariance float64 [F,F]; what a pytorch-fid file holds."""
+    """Mean float64 [F] and covariance float64 [F,F]; what a pytorch-fid file holds.
+
+    count: of pictures, None where a file does not tell it.
+    """
 
     def __init__(self, mean: np.ndarray, covariance: np.ndarray, count: int | None = None) -> None:
         self.mean, self.covariance, self.count = mean, covariance, count
@@ -207,12 +209,18 @@ def load_statistics(paths: str, network: str = "") -> Gaussian:
     the features of the other side come from; a file that names another network is refused.
     """
     files = [path for path in paths.split(",") if path]
+    if not files:
+        raise ValueError(f"statistics {paths!r}: no file named; expected one, or several with commas")
     found = [_read_statistics(path, network) for path in files]
     if len(found) == 1:
+        if found[0].count in (0, 1):
+            raise ValueError(
+                f"{files[0]}: statistics of {found[0].count} pictures; a distribution needs at least 2"
+            )
         return found[0]
     total = Moments(len(found[0].mean))
     for path, part in zip(files, found, strict=True):
-        if not part.count:
+        if part.count is None:
             raise ValueError(f"{path}: holds no count of images, which merging needs; give this file alone")
         shard = Moments(len(part.mean))
         shard.count, shard.mean, shard.scatter = part.count, part.mean, part.covariance * (part.count - 1)

@@ -33,10 +33,8 @@ class FolderStream:
         self.index, self.count = pictures.parse_shard(options.shard)
         self.fakes = pictures.list_pictures(options.fake_dir, "fake_dir") if options.fake_dir else {}
         self.reals = pictures.list_pictures(options.real_dir, "real_dir") if options.real_dir else {}
-        needed = not (options.save_fake_stats or options.save_real_stats) and "fid" in (
-            options.metrics or "fid"
-        )
-        if needed and not self.reals and not options.real_stats:
+        alone = options.save_fake_stats or options.save_real_stats
+        if _comparing(options) and not (alone or self.reals or options.real_stats):
             raise ValueError("the real side is missing; give --real_dir or --real_stats")
         self.table: Any = catalogue.describe(options.dataset_mode).table if options.dataset_mode else None
         self.labels = pictures.list_pictures(options.label_dir, "label_dir") if options.label_dir else {}
@@ -48,7 +46,7 @@ class FolderStream:
     def _check_counts(self):
         """Refuses, before anything is read, folders of which no distribution can be told."""
         alone = self.options.save_fake_stats or self.options.save_real_stats
-        names = set((self.options.metrics or "fid,kid").split(",")) & {"fid", "kid", "judge"}
+        names = _comparing(self.options)
         for flag, found in (("fake_dir", self.fakes), ("real_dir", self.reals)):
             if len(found) == 1 and names and not alone:
                 raise ValueError(
@@ -146,6 +144,11 @@ class RunStream:
         self.is_scenes = kind == catalogue.SCENES and not options.image_dir
         folders = ("dataroot", "image_dir", "label_dir", "instance_dir")
         changes = {name: getattr(options, name) for name in folders if getattr(options, name)}
+        if self.is_scenes and changes:
+            raise ValueError(
+                f"--{next(iter(changes))}: the scenes of this run are rendered; expected --image_dir and --label_dir "
+                "for pictures of your own, or none of these"
+            )
         if options.image_dir:
             changes["dataset_mode"] = catalogue.CUSTOM
         changes |= {"max_dataset_size": options.max_images, "prob_dataset": 1.0}
@@ -234,6 +237,11 @@ class RunStream:
             "shard": self.options.shard or "all",
             **({"left out": self._left_out} if self._left_out else {}),
         }
+
+
+def _comparing(options):
+    """Those of the metrics of folders that compare real and synthesised pictures."""
+    return set((options.metrics or "fid,kid").split(",")) & {"fid", "kid", "judge"}
 
 
 def _layout_of(stem):

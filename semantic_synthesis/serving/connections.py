@@ -72,6 +72,12 @@ class Connection(HttpToolsProtocol):
         """The headers are there; the request runs, or waits for those before it."""
         if len(self.pipeline) >= _MOST_AHEAD:
             raise ValueError("too many requests ahead of their answers")  # ends in send_400_response
+        sized = [name for name, _ in self.headers if name in (b"content-length", b"transfer-encoding")]
+        if self.parser.should_upgrade() and sized:  # httptools drops the body of such a request
+            self.refuse(
+                400, "Upgrade with a body: expected HTTP/1.1 without (Java's HttpClient: version HTTP_1_1)"
+            )
+            raise ValueError("upgrade with a body")
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -96,7 +102,9 @@ class Connection(HttpToolsProtocol):
         self.refuse(400, "Malformed request: not HTTP, or too many requests ahead of their answers")
 
     def refuse(self, status: int, text: str) -> None:
-        """An answer in front of any route; the connection ends."""
+        """An answer in front of any route, the first that is given; the connection ends."""
+        if self.transport.is_closing():
+            return
         body = encode_error(text)
         head = f"HTTP/1.1 {status} \r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)

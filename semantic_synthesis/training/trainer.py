@@ -25,12 +25,13 @@ from semantic_synthesis.checkpoint_files import (
 )
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.runs import (
-    WEIGHTS_FILE,
     build_method,
     checkpoint_variables,
+    find_run,
     load_weights,
     settle_averages,
     stored_averages,
+    weights_file,
 )
 from semantic_synthesis.training.monitoring import Monitor, not_finite
 from semantic_synthesis.training.optimizer import make_optimizer, schedule_epoch, total_steps
@@ -66,6 +67,8 @@ class Trainer:
                 f"--batch_size {config.batch_size} does not divide over {replicas} devices{of_parts}; "
                 f"use a multiple of {replicas * parts}"
             )
+        if not 0 <= config.ema_decay < 1:
+            raise ValueError(f"--ema_decay {config.ema_decay}; expected 0 (no averages) or more, below 1")
         self.hooks = hooks
         self.steps_per_epoch = max(dataset.size / config.batch_size, 1e-9)
         self.total = total_steps(config, self.steps_per_epoch)
@@ -113,10 +116,10 @@ class Trainer:
                 ) from None
             rates = ", ".join(f"{name} {rate:.3g}" for name, rate in self.rates(self.steps_done).items())
             logging.info("resuming %s at step %d; learning rate: %s", newest, self.steps_done, rates)
-        elif storage.exists(os.path.join(folder, WEIGHTS_FILE)):
+        elif weights_file(folder):
             self._start_from(folder)
         elif self.config.init_from:
-            self._start_from(self.config.init_from)
+            self._start_from(find_run(self.config.init_from))
         if not self.is_chief:  # every worker takes part in saving; only the chief's files count
             self._scratch = tempfile.TemporaryDirectory(prefix="worker-checkpoints-")
             folder = self._scratch.name
@@ -374,7 +377,9 @@ class Trainer:
         for name, variable in named_variables(self.method).items():
             if not np.isfinite(variable.numpy()).all():
                 raise ValueError(not_finite(step, name, self.config))
-        if not self._stop:  # who stops a run waits for its files
+        if (
+            not self._stop or step >= self.total
+        ):  # who stops a run waits for its files; a later start makes up for it
             self._recalibrate(step)
         self.checkpoints.save(step)
 
