@@ -48,6 +48,7 @@ COMMON = {
 }
 ENCODER = {
     "use_vae": True,
+    "encoder_size": 128,
     "z_dim": 32,
     "num_encoder_filters": 12,
     "lr": 0.0003,
@@ -90,9 +91,8 @@ def options_of(cell, size, seed, folder, steps):
     method, netD = cell.split(":")
     # Nothing ties a picture to its photo without feature matching, so an encoder would learn nothing.
     unpaired = {"prior_share": 1.0} if netD == "segmentation" and method != "oasis" else {}
-    sizes = {"crop_size": size} | ({"encoder_size": size} if "use_vae" in METHODS[method] else {})
     own = {"method": method, "netD": netD, "seed": seed, "checkpoint_dir": str(folder), "total_steps": steps}
-    return COMMON | METHODS[method] | unpaired | sizes | own
+    return COMMON | METHODS[method] | unpaired | {"crop_size": size} | own
 
 
 def step_of(cell, size):

@@ -114,9 +114,18 @@ def _styles(options, run, layout):
     """(style, seeds of the pictures or [None], style photo or None)."""
     if options.style_filename:
         path, label = split_photo(options.style_filename)
+        if label and run.encoded and not run.method.encoder_sees_layout:
+            raise ValueError(
+                f"--style_filename {options.style_filename}: this run reads one style off the whole photo; leave the "
+                "label map out"
+            )
         photo = data.read_image(path)
         shown = read_photo_layout(run, label, path, photo) if label else None
         return run.encode_style(photo, layout, options.seed, shown), [None], photo
+    if options.num_samples > 1 and not run.style_specs:
+        raise ValueError(
+            f"--num_samples {options.num_samples}: this run has no styles, its pictures would be equal; leave it out"
+        )
     seeds = list(range(options.seed, options.seed + options.num_samples))
     style = run.sample_style(seeds, layout)
     return style, (seeds if style else [None]), None

@@ -463,6 +463,21 @@ def test_lpips_of_a_run_is_of_samples_of_one_layout(run_dir, monkeypatch):
     assert figure["value"] > 0.5
 
 
+def test_lpips_of_a_folder_is_of_numbered_samples(tmp_path, monkeypatch):
+    """Files numbered in another way are pictures of as many layouts, which have no diversity."""
+    monkeypatch.setattr(evaluating, "LPIPS", Spread)
+    rng = np.random.default_rng(0)
+    for folder, names in {"samples": ["a_0", "a_1", "b_0", "b_1"], "frames": ["frame_1", "frame_2"]}.items():
+        (tmp_path / folder).mkdir()
+        for name in names:
+            picture = rng.integers(0, 256, (16, 16, 3), np.uint8)
+            assert cv2.imwrite(str(tmp_path / folder / f"{name}.png"), picture)
+    (figure,) = score(EvaluateOptions(fake_dir=str(tmp_path / "samples"), metrics="lpips"))
+    assert figure["images"] == 2 and [len(shown) for shown in Spread.shown] == [2, 2]
+    with pytest.raises(ValueError, match=r"frame_1\.png is not one of several pictures of a layout"):
+        score(EvaluateOptions(fake_dir=str(tmp_path / "frames"), metrics="lpips"))
+
+
 def test_the_shipped_judge_knows_the_scenes():
     """75.1 % mIoU on 200 held-out scenes (docs/evaluation.md); on 24 of them not less than 70."""
     shipped, confusion = judge.load_judge(), Confusion(len(CLASSES))

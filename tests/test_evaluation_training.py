@@ -69,6 +69,9 @@ def test_the_best_weights_are_kept_and_averages_count(monkeypatch, tmp_path):
         assert resumed(40, method)["fid"] == worse
         assert json.loads((tmp_path / "best" / "best.json").read_text())["step"] in (10, 30)
         best = runs.open_run(str(tmp_path / "best"))[1]
+        (tmp_path / "best" / "best.json").write_text("{}")
+        with pytest.raises(ValueError, match=r"best\.json: no record of a best run; delete it"):
+            resumed(50, method)
     kept = named_variables(best)["generator/conv_img/bias"].numpy()
     np.testing.assert_allclose(kept, bias.numpy() - 3.0, atol=1e-5)
     assert [step for step in range(1, 31) if score.is_due(step, 5)] == [10, 20, 30]

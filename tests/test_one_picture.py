@@ -117,13 +117,14 @@ def test_mistakes_on_the_command_line(results, case, parts):
 
 def test_options_that_make_no_picture(tmp_path):
     with shallow_networks():
-        run_dir = write_run(tmp_path / "run")
+        run_dir = write_run(tmp_path / "run", use_vae=False)
     cv2.imwrite(str(tmp_path / "map.png"), layout_map(16, 32))
     options = {"checkpoint_dir": str(run_dir), "label_filename": str(tmp_path / "map.png")}
     options["results_dir"] = str(tmp_path / "results")
     with shallow_networks():
         for change, message in [
             ({"num_samples": 0}, "--num_samples 0; expected 1 or more"),
+            ({"num_samples": 2}, "--num_samples 2: this run has no styles"),
             ({"output_height": -3}, "32x-3 pixels; expected positive sizes"),
             ({"output_height": 90_000, "output_width": 90_000}, "90000x90000 pixels"),
         ]:
@@ -142,3 +143,12 @@ def test_the_demo_layout_has_the_instance_map_that_a_run_needs(tmp_path, name):
             make_pictures(
                 OneOptions(checkpoint_dir="demo_clade", label_filename=other, results_dir=str(tmp_path))
             )
+
+
+def test_a_label_map_that_no_style_needs_is_refused(tmp_path):
+    """As generate refuses it: this encoder reads the whole photo."""
+    photo_and_map = ",".join(
+        str(shipped("datasets", "scenes", f"style_day{end}.png")) for end in ("", "_label")
+    )
+    with pytest.raises(ValueError, match="one style off the whole photo; leave the label map out"):
+        make_pictures(OneOptions(style_filename=photo_and_map, results_dir=str(tmp_path)))

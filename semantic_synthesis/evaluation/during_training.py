@@ -7,6 +7,7 @@ sample alone, so the same weights give the same figures at any step and after an
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 BEST_FOLDER = "best"
 RECORD = "best.json"
+_REMEDY = "delete it to keep the best from now on"
 _LARGER_IS_BETTER = ("miou", "pixel accuracy", "miou / miou of real", "lpips diversity")
 
 
@@ -106,9 +108,12 @@ class TrainEval:
         folder = os.path.join(self.config.checkpoint_dir, BEST_FOLDER)
         path = os.path.join(folder, RECORD)
         if storage.exists(path):
-            found = read_json(path, "delete it to keep the best from now on")
+            found = read_json(path, _REMEDY)
+            if not isinstance(found, dict) or not {"metric", "value"} <= set(found):
+                raise ValueError(f"{path}: no record of a best run; {_REMEDY}")
             sign = -1 if name in _LARGER_IS_BETTER else 1
-            if found["metric"] == name and not sign * value < sign * found["value"]:
+            known = found["metric"] == name and math.isfinite(found["value"])
+            if known and not sign * value < sign * found["value"]:
                 return
         self.config.save(folder)
         runs.save_weights(folder, {n: np.array(v) for n, v in named_variables(self.method).items()})

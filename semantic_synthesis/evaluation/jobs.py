@@ -198,7 +198,9 @@ def jobs_of(options: Any, layouts: Mapping[str, str], weights: str) -> list[Job]
 
 
 def check_styles(run: Synthesizer, jobs: list[Job]) -> None:
-    """Refuses label maps that no style needs, and a photo that cannot show all the layouts it is for."""
+    """Refuses label maps that no style needs, a photo that cannot show all the layouts it is for, and equal samples."""
+    if jobs and len(jobs[0].outputs) > 1 and not run.style_specs:
+        raise ValueError("--num_samples: this run has no styles, its pictures would be equal; leave it out")
     if not jobs or not jobs[0].style:
         return
     reads = run.method.encoder_sees_layout

@@ -41,6 +41,7 @@ class FolderStream:
         self._seen: Any = None
         self._left_out: dict[str, list[str]] = {}
         self._check_counts()
+        self._groups = self._sample_groups() if "lpips" in (options.metrics or "").split(",") else []
         self._look_beside()
 
     def _check_counts(self):
@@ -108,11 +109,21 @@ class FolderStream:
         pictures.match_stems(named, self.labels, "label map")
         return [self.labels[key] for key in keys]
 
-    def _feed_samples(self, metrics):
-        groups = {}
+    def _sample_groups(self):
+        """[paths of the samples of one layout], each layout's as `generate` numbers them, from 0 on without a gap."""
+        groups: dict[str, dict[str, str]] = {}
         for stem, path in self.fakes.items():
-            groups.setdefault(_layout_of(stem), []).append(path)
-        for paths in list(groups.values())[self.index :: self.count] if metrics else []:
+            groups.setdefault(_layout_of(stem), {})[stem] = path
+        for layout, found in groups.items():
+            if set(found) != {f"{layout}_{number}" for number in range(len(found))}:
+                raise ValueError(
+                    f"lpips: {next(iter(found.values()))} is not one of several pictures of a layout; expected files "
+                    f"that end in _0, _1, ..., as generate --num_samples writes them"
+                )
+        return [list(found.values()) for found in groups.values()]
+
+    def _feed_samples(self, metrics):
+        for paths in self._groups[self.index :: self.count] if metrics else []:
             samples = np.concatenate([b for _, b in pictures.picture_batches(paths, len(paths), self.size)])
             for metric in metrics:
                 metric.add_samples(samples)
