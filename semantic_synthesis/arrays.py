@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+MOST_PIXELS = 2**26  # of a picture
 _SHOWN = 8
 _MAP_REMEDY = (
     "a map that cv2.imread or Pillow opened has channels: take read_label(path, run.table), or one channel"
@@ -131,12 +132,14 @@ def check_seeds(values: Any, what: str = "seeds") -> np.ndarray:
     return found.astype(np.int64)
 
 
-def check_size(size: Any, most: int) -> tuple[int, int]:
-    """(height, width) as integers; most: pixels of a picture at most."""
-    expected = f"(height, width) in pixels, whole numbers from 1, at most {most} pixels together"
+def check_size(size: Any) -> tuple[int, int]:
+    """(height, width) of a picture as integers."""
+    expected = f"(height, width) in pixels, whole numbers from 1, at most {MOST_PIXELS} pixels together"
     try:
         height, width = size
-        whole = all(int(side) == side and side >= 1 for side in (height, width)) and height * width <= most
+        whole = (
+            all(int(side) == side and side >= 1 for side in (height, width)) and height * width <= MOST_PIXELS
+        )
     except (TypeError, ValueError, OverflowError):
         whole = False
     if not whole:

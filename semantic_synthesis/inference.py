@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from semantic_synthesis.config import Config
     from semantic_synthesis.methods.method import Method, Provenance
 
-_KEPT_PLANS, _MOST_PIXELS = 8, 2**26
+_KEPT_PLANS = 8
 _PLAIN_CALLS = {"float32": 2}  # of a run's functions before they are traced, by precision
 
 
@@ -246,7 +246,7 @@ class Synthesizer:
         maps = {"label": label} if instance is None else {"label": label, "instance": instance}
         maps = self._checked_maps(maps, batches=False)
         label, instance = maps["label"], maps.get("instance")
-        size = arrays.check_size(size or label.shape, _MOST_PIXELS)
+        size = arrays.check_size(size or label.shape)
         label, instance = self.at_size(size, label, instance)
         layout = self.layout(label, instance)
         style = self._style_of(layout, seed, photo, photo_label)

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from semantic_synthesis.data import regions
 from semantic_synthesis.inference import load_run
+from semantic_synthesis.pictures import to_uint8
 from semantic_synthesis.serving.bare import REGION_INPUT, SIGNATURE
 from semantic_synthesis.serving.files import errors_only
 
@@ -186,6 +187,5 @@ def largest_difference(
     """The largest difference between the written model's picture and test_one.py's, of 255."""
     inputs, right = example(load_run(run_dir), size, specs)
     found = CALLS[target](path)(inputs)
-    if found.dtype != np.uint8:
-        found = ((np.clip(found, -1.0, 1.0) + 1.0) * 127.5).astype(np.uint8)
+    found = found if found.dtype == np.uint8 else to_uint8(found)
     return int(np.abs(found.astype(int) - right).max())
