@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -15,36 +14,20 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from semantic_synthesis import storage
-from semantic_synthesis.checkpoint_files import (
-    CheckpointWriter,
-    checkpoint_number,
-    checkpoint_prefix,
-    newest_checkpoint,
-    remove_leftovers,
-)
 from semantic_synthesis.layers.naming import named_variables
-from semantic_synthesis.runs import (
-    build_method,
-    checkpoint_variables,
-    find_run,
-    load_weights,
-    settle_averages,
-    stored_averages,
-    weights_file,
-)
+from semantic_synthesis.runs import settle_averages
 from semantic_synthesis.training.monitoring import Monitor, not_finite
-from semantic_synthesis.training.optimizer import make_optimizer, schedule_epoch, total_steps
+from semantic_synthesis.training.optimizer import schedule_epoch, total_steps
 from semantic_synthesis.training.previews import Previews
 from semantic_synthesis.training.profiling import Profiler
 from semantic_synthesis.training.recalibration import measure_statistics
+from semantic_synthesis.training.state import RunState
 from semantic_synthesis.training.strategy import is_chief, without_remapper
 
 if TYPE_CHECKING:
     from semantic_synthesis.config import Config
     from semantic_synthesis.data.pipeline import Dataset
 
-KEPT_CHECKPOINTS = 3
 FITTED_BATCHES = 50  # of which a method measures what it does not learn
 
 
@@ -72,96 +55,16 @@ class Trainer:
         self.hooks = hooks
         self.steps_per_epoch = max(dataset.size / config.batch_size, 1e-9)
         self.total = total_steps(config, self.steps_per_epoch)
-        with strategy.scope():
-            self.method = build_method(config)
-            self.objectives = self.method.objectives()
-            self.optimizers = {}
-            for name, objective in self.objectives.items():
-                self.optimizers[name] = make_optimizer(objective, name)
-                self.optimizers[name].build(self.method.objective_variables(name))
-            self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-            self.ema = self._make_ema()
+        self._profiler = Profiler(config.profile_steps, config.log_folder)  # before there is a folder
+        self._state = state = RunState(config, strategy)
+        self.method, self.objectives, self.optimizers = state.method, state.objectives, state.optimizers
+        self.step, self.ema, self.checkpoints = state.step, state.ema, state.checkpoints
         self._stop = self._recalibrated = None
         self._functions, self._ran = {}, set()
         self.gradient_norms = {}  # {objective: tensor} of the last step that moved it
-        self._profiler = Profiler(config.profile_steps, config.log_folder)
-        self._open_checkpoints()
-
-    # State
-
-    def _make_ema(self):
-        """{path: tf.Variable}: averages of trained variables and running statistics, {} without --ema_decay."""
-        if not self.config.ema_decay:
-            return {}
-        names = self.method.averaged_variables()
-        return {name: tf.Variable(v.value, trainable=False, name="ema") for name, v in names.items()}
-
-    def _open_checkpoints(self):
-        names = {id(variable): name for name, variable in named_variables(self.method).items()}
-        optimizers = {}
-        for objective, optimizer in self.optimizers.items():
-            trained = self.method.objective_variables(objective)
-            optimizers[objective] = optimizer.named_state([names[id(variable)] for variable in trained])
-        state = {"model": checkpoint_variables(self.method), "optimizers": optimizers, "step": self.step}
-        folder = self.config.checkpoint_dir
-        newest = self._agreed(newest_checkpoint(folder))
-        if newest:
-            try:
-                self._restore(newest, state)
-            except (AssertionError, IndexError, tf.errors.OpError) as error:  # IndexError: a file cut short
-                reason = str(error).splitlines()[0]
-                raise ValueError(
-                    f"{newest}: does not fit this run ({reason}); damaged file or other options; delete its "
-                    "files to use an older one"
-                ) from None
+        if state.resumed:
             rates = ", ".join(f"{name} {rate:.3g}" for name, rate in self.rates(self.steps_done).items())
-            logging.info("resuming %s at step %d; learning rate: %s", newest, self.steps_done, rates)
-        elif weights_file(folder):
-            self._start_from(folder)
-        elif self.config.init_from:
-            self._start_from(find_run(self.config.init_from))
-        if not self.is_chief:  # every worker takes part in saving; only the chief's files count
-            self._scratch = tempfile.TemporaryDirectory(prefix="worker-checkpoints-")
-            folder = self._scratch.name
-        else:
-            storage.make_folder(folder)
-            remove_leftovers(folder)
-        self.checkpoints = CheckpointWriter(
-            tf.train.Checkpoint(**state, ema=self.ema), folder, KEPT_CHECKPOINTS
-        )
-
-    def _agreed(self, newest):
-        """The checkpoint that the chief found: another worker, started at another instant, may see an older one."""
-        if self.config.distribute != "multi_worker":
-            return newest
-        found = checkpoint_number(newest) if newest and self.is_chief else 0
-
-        @tf.function(autograph=False)
-        def ask():
-            first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
-            return tf.where(first, tf.constant(found, tf.int64), 0)
-
-        number = int(self.strategy.reduce("SUM", self.strategy.run(ask), axis=None))
-        return checkpoint_prefix(self.config.checkpoint_dir, number) if number else None
-
-    def _start_from(self, folder):
-        missing = load_weights(self.method, folder, partial=True)
-        self._reset_ema()
-        logging.info("starting from the weights of %s (%d arrays start fresh)", folder, len(missing))
-
-    def _restore(self, prefix, state):
-        """Fills all state; averages that older checkpoints lack (of running statistics) start from the model's."""
-        stored = stored_averages(prefix, self.ema)
-        known = {name: average for name, average in self.ema.items() if name in stored}
-        tf.train.Checkpoint(**state, ema=known).read(prefix).assert_existing_objects_matched()
-        named = named_variables(self.method)
-        for name in self.ema.keys() - stored:
-            self.ema[name].assign(named[name].value)
-
-    def _reset_ema(self):
-        named = named_variables(self.method)
-        for name, average in self.ema.items():
-            average.assign(named[name].value)
+            logging.info("resuming %s at step %d; learning rate: %s", state.resumed, self.steps_done, rates)
 
     @property
     def steps_done(self) -> int:
