@@ -15,6 +15,7 @@ from semantic_synthesis.data import ClassTable, open_dataset
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.pictures import contact_sheet, to_uint8
 from semantic_synthesis.training import Trainer, make_strategy
+from semantic_synthesis.training.state import young_averages
 
 OPTIONS = {
     "crop_size": 16, "encoder_size": 8, "use_vae": True, "modulation": "dense", "ema_decay": 0.75,
@@ -334,6 +335,15 @@ def test_averages_that_never_move_or_run_away_are_refused(decay, tmp_path):
         ValueError, match=rf"^--ema_decay {decay}; expected 0 .no averages. or more, below 1$"
     ):
         make_trainer(tmp_path, ema_decay=decay)
+
+
+def test_averages_of_a_short_training_are_warned_of():
+    assert young_averages(0.999, 5000) is young_averages(0.0, 1) is None
+    text = young_averages(0.9999, 1000)  # OASIS's default on a few photos
+    assert "--ema_decay 0.9999: 90% of the averaged weights" in text and "--ema_decay 0.995 leaves" in text
+    for steps in (1, 3, 7, 123, 1000, 4000, 9999, 20_000):
+        advised = float(young_averages(0.99999, steps).rpartition("--ema_decay ")[2].split()[0])
+        assert 0 <= advised < 1 and advised**steps < 0.01
 
 
 def test_a_run_that_has_begun_starts_from_nothing_else(finished, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -129,3 +130,17 @@ class RunState:
         named = named_variables(self.method)
         for name, average in self.ema.items():
             average.assign(named[name].value)
+
+
+def young_averages(decay: float, steps: int) -> str | None:
+    """A warning where the averages after so many steps hold much of what training began with, as the originals' would;
+    else None."""
+    start = decay**steps
+    if start < 0.05:
+        return None
+    unit = 10.0 ** math.floor(math.log10(5 / steps))
+    enough = max(0.0, 1 - unit * math.ceil(5 / steps / unit))
+    return (
+        f"--ema_decay {decay:g}: {start:.0%} of the averaged weights, which pictures are made with, will be what "
+        f"training began with, as it has {steps} steps; --ema_decay {enough:g} leaves less than 1%"
+    )

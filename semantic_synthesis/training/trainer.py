@@ -21,7 +21,7 @@ from semantic_synthesis.training.optimizer import schedule_epoch, total_steps
 from semantic_synthesis.training.previews import Previews
 from semantic_synthesis.training.profiling import Profiler
 from semantic_synthesis.training.recalibration import measure_statistics
-from semantic_synthesis.training.state import RunState
+from semantic_synthesis.training.state import RunState, young_averages
 from semantic_synthesis.training.strategy import is_chief, without_remapper
 
 if TYPE_CHECKING:
@@ -226,6 +226,8 @@ class Trainer:
                 "%s is trained already (%d steps); --total_steps N goes on", config.checkpoint_dir, first
             )
             return 0
+        if young := young_averages(config.ema_decay, self.total):
+            logging.warning("%s", young)
         monitor = Monitor(config, self.total, first, self.is_chief, self.method.loss_texts)
         monitor.describe_run()
         previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
