@@ -188,12 +188,27 @@ def test_no_http_is_answered_in_json(server):
         assert client.recv(100).startswith(b"HTTP/1.1 431")
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_a_client_that_asks_for_http_2_is_answered_as_any(server, chunked, pieces):
+    """Java's HttpClient asks so; the body must not be taken for empty."""
+    body = one_row(5)
+    status, answer = ask(server[1], "POST", PREDICT, body)
+    size = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
+    asks = (
+        b"Connection: Upgrade, HTTP2-Settings, close\r\nupgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+    )
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\n".encode() + asks + size + b"\r\n\r\n"
+    sent = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+    found = raw(server[1], *([head, sent] if pieces == 2 else [head + sent]))
+    assert int(found.split()[1]) == status == 200 and json.loads(found.partition(b"\r\n\r\n")[2]) == answer
+
+
 @pytest.mark.parametrize(
     "how", [b"Content-Length: 2\r\n\r\n{}", b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"]
 )
-def test_bodies_of_upgrades_are_not_taken_for_empty_ones(server, how):
-    """As Java's HttpClient asks unless it is told not to."""
-    head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+def test_bodies_of_other_upgrades_are_not_taken_for_empty_ones(server, how):
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: TLS/1.2\r\n"
     status, text = error_of(raw(server[1], head.encode() + how))
     assert status == 400 and "Upgrade with a body: expected HTTP/1.1 without" in text
     status = head.replace("POST", "GET").replace(":predict", "").encode() + b"Connection: close\r\n\r\n"

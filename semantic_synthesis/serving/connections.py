@@ -4,6 +4,7 @@ uvicorn has none of these. Whoever is late or silent is dropped, the longest sil
 """
 
 import asyncio
+import re
 import resource
 import socket
 from collections.abc import Callable
@@ -20,6 +21,8 @@ _WAITING_AT_THE_DOOR = 1024  # connections that the system holds until they are 
 _MOST_HEADER = 64 << 10  # bytes of a request beside its body, and beside 8 for each byte of that (chunks)
 _MOST_AHEAD = 16  # requests of a connection that wait for the answers to earlier ones
 _HEADER_S = 10  # seconds until a request's headers are there
+# Java's HttpClient asks every server for HTTP/2, which may be ignored; httptools would drop the body of such a request.
+_UPGRADE, _NO_UPGRADE = re.compile(rb"(?i)\nupgrade:(?=[ \t]*h2c)"), b"\nignored:"
 _STALLED_S = 10  # seconds in which a client must have read a part of its answer
 
 
@@ -36,6 +39,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(**arguments)
         self.most, self.since, self.overhead = most, self.loop.time(), 0
         self.unread: tuple[int, float] | None = None
+        self.before_headers = True
 
     @property
     def waits(self) -> bool:
@@ -59,6 +63,9 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of requests; what is not their body is bounded."""
         self.overhead += len(data)
+        if self.before_headers:
+            head, end, rest = data.partition(b"\r\n\r\n")
+            data = _UPGRADE.sub(_NO_UPGRADE, head) + end + rest
         super().data_received(data)
         if self.overhead > _MOST_HEADER and not self.transport.is_closing():
             self.refuse(431, f"headers of more than {_MOST_HEADER} bytes")
@@ -68,15 +75,19 @@ class Connection(HttpToolsProtocol):
         self.since, self.overhead = self.loop.time(), 0
         super().on_message_begin()
 
+    def on_message_complete(self) -> None:
+        """A request has ended; headers come next."""
+        self.before_headers = True
+        super().on_message_complete()
+
     def on_headers_complete(self) -> None:
         """The headers are there; the request runs, or waits for those before it."""
+        self.before_headers = False
         if len(self.pipeline) >= _MOST_AHEAD:
             raise ValueError("too many requests ahead of their answers")  # ends in send_400_response
         sized = [name for name, _ in self.headers if name in (b"content-length", b"transfer-encoding")]
         if self.parser.should_upgrade() and sized:  # httptools drops the body of such a request
-            self.refuse(
-                400, "Upgrade with a body: expected HTTP/1.1 without (Java's HttpClient: version HTTP_1_1)"
-            )
+            self.refuse(400, "Upgrade with a body: expected HTTP/1.1 without")
             raise ValueError("upgrade with a body")
         super().on_headers_complete()
 
