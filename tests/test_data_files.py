@@ -17,7 +17,7 @@ from semantic_synthesis.data.class_lists import read_class_list
 from semantic_synthesis.data.decoding import MAX_PIXELS, decode_image, read_image, read_label
 from semantic_synthesis.data.headers import orientation
 from semantic_synthesis.data.instances import run_length_mask
-from semantic_synthesis.data.pairing import find_files
+from semantic_synthesis.data.pairing import find_files, natural_order
 from semantic_synthesis.data.prepare import COMMANDS
 from semantic_synthesis.methods import make_config
 from semantic_synthesis.pth import read_pth
@@ -271,6 +271,13 @@ def test_more_photos_than_maps(tmp_path):
     (tmp_path / "labels" / "1.png").unlink()
     (problem,) = report_of(images, labels).problems
     assert 'the split\'s "list"' in problem["message"]
+
+
+def test_order_of_names():
+    names = ["a", "a1", "a01", "a001", "a2", "a10", "a10b", "b"]
+    expected = ["a", "a001", "a01", "a1", "a2", "a10", "a10b", "b"]
+    for start in range(len(names)):  # sets of names have another order in every process
+        assert sorted(names[start:] + names[:start], key=natural_order) == expected
 
 
 @pytest.mark.parametrize("ending", [".npy", ".gif"])

@@ -43,8 +43,9 @@ def stop(message: str) -> NoReturn:
 
 
 def natural_order(text: str) -> list[tuple[int, int, str]]:
-    """Sort key that reads digit runs as numbers: img2 before img10."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text)]
+    """Sort key that reads digit runs as numbers: img2 before img10; names that differ have keys that differ (1, 01)."""
+    parts = [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text)]
+    return [*parts, (-1, 0, text)]
 
 
 def find_files(root: str | Path, pattern: str, report: Callable[[str], Any] = stop) -> dict[str, str]:
