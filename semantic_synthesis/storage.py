@@ -93,14 +93,22 @@ def names_in(folder: Any) -> list[str]:
 
 
 def walk(folder: Any, links: bool = False) -> Iterator[tuple[str, list[str], list[str]]]:
-    """os.walk: (folder, names of folders in it, names of files in it); links: whether links of folders count."""
+    """os.walk: (folder, names of folders in it, names of files in it); links: whether links of folders count.
+
+    Names that the reader takes out of the list of folders are passed over.
+    """
     if not is_remote(folder):
         yield from os.walk(folder, followlinks=links)
         return
     with _as_os_errors(folder):
-        for found, folders, files in _gfile().walk(os.fspath(folder).rstrip("/")):
-            folders = [name.rstrip("/") for name in folders]
-            yield found, folders, files
+        first = next(iter(_gfile().walk(os.fspath(folder).rstrip("/"))), None)
+    if first is None:
+        return
+    found, folders, files = first
+    folders = [name.rstrip("/") for name in folders]
+    yield found, folders, files
+    for name in folders:
+        yield from walk(os.path.join(found, name))
 
 
 def normal(path: Any) -> str:

@@ -20,6 +20,7 @@ from semantic_synthesis.checkpoint_files import (
     remove_leftovers,
 )
 from semantic_synthesis.data import DataError, resolve
+from semantic_synthesis.data.pairing import find_files
 from semantic_synthesis.evaluation import GenerateOptions, generating, manifest
 from semantic_synthesis.methods import make_config
 
@@ -70,6 +71,18 @@ def test_both_kinds_answer_alike(where, tmp_path, ram):
     assert not storage.exists(path)
     with pytest.raises(FileNotFoundError):
         storage.read(path)
+
+
+@pytest.mark.parametrize("pattern, stems", [("x/{stem}.*", {"0"}), ("x/**/{stem}.*", {"0", "old/1"})])
+@pytest.mark.parametrize("where", ["disk", "ram"])
+def test_patterns_name_the_same_files_everywhere(where, pattern, stems, tmp_path, ram):
+    root = str(tmp_path) if where == "disk" else ram
+    for name in ("x/0.png", "x/old/1.png", "x/.hidden/2.png"):
+        path = f"{root}/{name}"
+        storage.make_folder(os.path.dirname(path))
+        with tf.io.gfile.GFile(path, "wb") as file:
+            file.write(b"1")
+    assert set(find_files(root, pattern)) == stems
 
 
 def test_plain_paths_stay_with_python(monkeypatch):
