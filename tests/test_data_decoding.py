@@ -84,6 +84,7 @@ REFUSED = {
         encode_png(np.array([[0, 1]]), PALETTE, 8, TABLE.colors[[1, 0]]),
         "two meanings",
     ),
+    "palette of 300 colours": (encode_png(RAW, PALETTE, 8, np.zeros((300, 3))), "damaged"),
     "cut off": (FORMATS["8 bit"][0][:-20], "damaged"),
     "bad checksum": (FORMATS["8 bit"][0].replace(b"IDAT", b"IDAT\0")[:-1], "damaged"),
     "too few rows": (encode_png(RAW, GREY, 8, data=b"\0\0\0\0\0"), "damaged"),
@@ -99,6 +100,16 @@ def test_refusals(name, graph_decoder):
     assert str(caught.value).startswith("folder/a.png: ") and "\n" not in str(caught.value)
     with pytest.raises(tf.errors.InvalidArgumentError):
         graph_decoder(data)
+
+
+def test_palettes_hold_no_files():
+    """A scan keeps the palettes of all label maps."""
+    header, _ = decode_samples(encode_png(np.array([[0, 1]]), PALETTE, 8, TABLE.colors), "x")
+    owner = header.palette
+    while isinstance(owner, np.ndarray) and owner.base is not None:
+        owner = owner.base
+    assert isinstance(owner, np.ndarray)  # not the bytes of a file
+    np.testing.assert_array_equal(header.palette, TABLE.colors)
 
 
 def test_graph_error_names_ids(graph_decoder):

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from fixtures_data import encode_png
 
 from semantic_synthesis.data import DataError, open_dataset, resolve
 from semantic_synthesis.data.catalogue import describe
@@ -79,6 +80,9 @@ def test_mistakes(tmp_path):
         dataset._load(1, None)
     cv2.imwrite(str(folder / "0000001.png"), np.zeros((32, 32, 3), np.uint8))
     with pytest.raises(DataError, match="disparity map in colours"):
+        dataset._load(1, None)
+    (folder / "0000001.png").write_bytes(encode_png(np.ones((32, 32)), 3, 8, np.eye(3)))
+    with pytest.raises(DataError, match="disparity map in colours"):  # a palette's indices have no order
         dataset._load(1, None)
     (folder / "0000002.png").unlink()
     with pytest.raises(DataError, match="no disparity map has its stem '0000002'"):

@@ -141,6 +141,14 @@ def test_deep_photos(ending):
             decoded(values.astype(np.float32))  # OpenCV before 5 writes it as LogLuv
 
 
+@pytest.mark.parametrize("white, kind", [(1023, ">u2"), (100, "u1")])
+def test_photos_of_another_white(white, kind):
+    picture = np.full((6, 8, 3), white)
+    content = b"P6\n# by hand\n8 6\n%d\n" % white + picture.astype(kind).tobytes()
+    with pytest.raises(DataError, match=f"x: photo whose largest value is {white}; expected 255 or 65535"):
+        decode_image(content, "x")
+
+
 # Orientation
 
 
@@ -155,6 +163,27 @@ def with_exif(content, ending, value, order):
     from fixtures_data import png_chunk
 
     return content[:33] + png_chunk(b"eXIf", start) + content[33:]
+
+
+@pytest.mark.parametrize("value", [1, 3, 6])
+def test_turned_tiff_is_read_as_stored(value):
+    picture = photo(20, 30)
+    content = bytearray(cv2.imencode(".tiff", picture[..., ::-1])[1].tobytes())
+    order = "<" if content.startswith(b"II") else ">"
+    at = struct.unpack_from(order + "I", content, 4)[0]
+    entries = [at + 2 + 12 * i for i in range(struct.unpack_from(order + "H", content, at)[0])]
+    entry = next(e for e in entries if struct.unpack_from(order + "H", content, e)[0] in (274, 284))
+    struct.pack_into(order + "HHIH", content, entry, 274, 3, 1, value)  # in place of the default planes
+    assert orientation(bytes(content), "TIFF") == value
+    np.testing.assert_array_equal(decode_image(bytes(content), "x"), picture)
+
+
+def test_orientation_beside_a_damaged_entry():
+    content = cv2.imencode(".jpg", photo())[1].tobytes()
+    entries = struct.pack("<HHII", 258, 3, 3, 9999) + struct.pack("<HHIHH", 274, 3, 1, 6, 0)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4)
+    content = content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:]
+    assert orientation(content, "JPEG") == 6
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

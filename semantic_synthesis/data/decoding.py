@@ -20,7 +20,7 @@ import numpy as np
 from .. import storage
 from ..files import check_regular
 from .errors import DataError
-from .headers import orientation, read_header
+from .headers import as_stored, orientation, read_header
 from .tables import NO_CLASS, ClassTable, describe_ids, pack_colors
 from .transparency import transparent_pixels, warn_of_transparency
 
@@ -98,7 +98,8 @@ def decode_image(data: bytes, source: str | Path) -> np.ndarray:
         _check_jpeg(data, source)
     else:
         bits = _check_others(data, kind, source)
-    picture = _decode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, source)  # [H, W, 3]
+    stored = as_stored(data, kind)  # OpenCV turns TIFF by its orientation, whatever it is told
+    picture = _decode(stored, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, source)  # [H, W, 3]
     if bits == 16 and (brightest := int(picture.max())) < DARK:
         raise DataError(
             f"{source}: photo with 16 bits, of which no value is above {256 * brightest + 255} of 65535, nearly black;"
@@ -135,6 +136,10 @@ def _check_others(data, kind, source):
         values = "float" if header.floats else "integer"
         raise DataError(
             f"{source}: photo is a {header.bits}-bit {values} {kind}; save it with 8 bits per colour"
+        )
+    if header.white not in (None, 255, 65535):
+        raise DataError(
+            f"{source}: photo whose largest value is {header.white}; expected 255 or 65535: mogrify -depth 8"
         )
     return header.bits
 
@@ -174,8 +179,8 @@ class PngHeader:
 def decode_disparity(data: bytes, source: str | Path) -> np.ndarray:
     """File content of a disparity map -> int32 [H, W]: larger is closer, 0 unknown; one channel of 8 or 16 bits."""
     formats = "a PNG with one channel (8 or 16 bits), larger closer, 0 unknown"
-    samples = decode_samples(data, source, "disparity map", formats)[1]
-    if samples.ndim != 2:
+    header, samples = decode_samples(data, source, "disparity map", formats)
+    if samples.ndim != 2 or header.color_type == _PALETTE:
         raise DataError(f"{source}: disparity map in colours; expected {formats}")
     return samples.astype(np.int32)
 
@@ -281,9 +286,11 @@ def _png_chunks(data, source):
             fields = struct.unpack_from(">IIBB", data, at + 8) if length == 13 else (0, 0, 0, 0)
             check_pixels(*fields[:2], source)
         if name == b"PLTE":
-            if length % 3:
+            if length % 3 or length > 3 * 256:
                 raise damaged
-            palette = np.frombuffer(data, np.uint8, length, at + 8).reshape(-1, 3)  # [N, 3]
+            palette = (
+                np.frombuffer(data, np.uint8, length, at + 8).reshape(-1, 3).copy()
+            )  # [N, 3], without the file
         if name in (b"IHDR", b"IDAT"):
             chunks.append(data[at:end])
         at = end

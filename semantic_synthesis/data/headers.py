@@ -12,17 +12,22 @@ from dataclasses import dataclass
 _SIZE_TAGS, _BITS_TAG, _ORIENTATION_TAG, _FORMAT_TAG = (256, 257), 258, 274, 339
 _FLOAT = 3
 _COLOR_TAG, _LOGARITHMIC = 262, (32844, 32845)  # LogL and LogLuv: floats, though they are stored as integers
-_PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
+_SPACE = rb"(?:\s|#[^\n]*\n)+"
+_PNM = re.compile(
+    rb"P(?:[14]|([2356]))" + (_SPACE + rb"(\d{1,9})") * 2 + rb"(?(1)" + _SPACE + rb"(\d{1,9}))\s"
+)
 
 
 @dataclass(frozen=True)
 class Header:
-    """width, height: 0 where the file does not say; bits: per colour; floats: whether values are floats."""
+    """width, height: 0 where the file does not say; bits: per colour; floats: whether values are floats; white: the
+    largest value, None where the bits say it."""
 
     width: int
     height: int
     bits: int = 8
     floats: bool = False
+    white: int | None = None
 
 
 def read_header(data: bytes, kind: str | None) -> Header | None:
@@ -69,22 +74,39 @@ def _bmp(data):
 
 def _pnm(data):
     match = _PNM.match(data[:4096])
-    return match and Header(int(match[1]), int(match[2]))
+    if match is None:
+        return None
+    white = int(match[4] or 255)
+    return Header(int(match[2]), int(match[3]), 8 if white < 256 else 16, white=white)
 
 
 def tiff_fields(data: bytes) -> dict[int, int]:
     """{tag: first value} of the first directory of TIFF bytes, which EXIF is, too; integers alone."""
+    return {tag: struct.unpack_from(form, data, place)[0] for tag, form, place in _tiff_entries(data)}
+
+
+def _tiff_entries(data):
+    """(tag, struct's format of a value, place of the first value) of the integers in TIFF's first directory."""
     order = {b"II*\0": "<", b"MM\0*": ">"}[bytes(data[:4])]
     at = struct.unpack_from(order + "I", data, 4)[0]
-    found = {}
     for number in range(struct.unpack_from(order + "H", data, at)[0]):
         entry = at + 2 + 12 * number
         tag, kind, count = struct.unpack_from(order + "HHI", data, entry)
         if kind in (3, 4):  # of 2 and 4 bytes
             size = 2 if kind == 3 else 4
             place = entry + 8 if size * count <= 4 else struct.unpack_from(order + "I", data, entry + 8)[0]
-            found[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, place)[0]
-    return found
+            yield tag, order + ("H" if kind == 3 else "I"), place
+
+
+def as_stored(data: bytes, kind: str | None) -> bytes:
+    """The bytes of a picture file without what turns its pixels even where decoders are told to leave them."""
+    if orientation(data, kind) == 1 or kind != "TIFF":
+        return data
+    upright = bytearray(data)
+    for tag, form, place in _tiff_entries(data):
+        if tag == _ORIENTATION_TAG:
+            struct.pack_into(form, upright, place, 1)
+    return bytes(upright)
 
 
 def orientation(data: bytes, kind: str | None) -> int:
@@ -92,9 +114,11 @@ def orientation(data: bytes, kind: str | None) -> int:
     exif = {"JPEG": _jpeg_exif, "PNG": _png_exif, "WebP": _webp_exif, "TIFF": bytes}.get(
         kind or "", lambda data: b""
     )(data)
+    exif = exif.removeprefix(b"Exif\0\0")
     try:
-        found = tiff_fields(exif.removeprefix(b"Exif\0\0")).get(_ORIENTATION_TAG, 1)
-    except (struct.error, KeyError):
+        places = [(form, place) for tag, form, place in _tiff_entries(exif) if tag == _ORIENTATION_TAG]
+        found = struct.unpack_from(places[-1][0], exif, places[-1][1])[0]  # whatever other entries say
+    except (struct.error, KeyError, IndexError):
         return 1
     return found if 1 <= found <= 8 else 1
 
