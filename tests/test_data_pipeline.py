@@ -15,8 +15,12 @@ from semantic_synthesis.data import (
     resolve,
     user_error,
 )
+from semantic_synthesis.data.catalogue import describe
 from semantic_synthesis.data.geometry import Geometry
-from semantic_synthesis.data.instances import compact
+from semantic_synthesis.data.instances import compact, regions
+from semantic_synthesis.data.layouts import check_split
+from semantic_synthesis.data.pipeline import SCENES_CACHE_BYTES
+from semantic_synthesis.data.scenes import render_scene
 from semantic_synthesis.methods import make_config
 
 TREES = {
@@ -298,6 +302,56 @@ def test_own_dataset_as_one_json(tmp_path):
     assert dataset.table.names == ("class 3", "b", "unknown") and dataset.table.unknown == 2
     assert (config.crop_size, config.img_width) == (32, 36)
     assert set(np.unique(next(iter(dataset.batches(3)))["label"])) == {0, 1, 2}
+
+
+def described(root, **values):
+    """A description of root/{images,labels,instances}, three classes, resolved at 32x24."""
+    kinds = {"image": "images", "label": "labels", "instance": "instances"}
+    layout = {k: f"{folder}/{{stem}}.*" for k, folder in kinds.items() if (root / folder).is_dir()}
+    options = {"crop_size": 32, "aspect_ratio": 4 / 3, "preprocess_mode": "fixed"}
+    options["no_instance"] = "instance" not in layout
+    classes = [{"id": i} for i in range(3)]
+    values = {"classes": classes, "dataroot": ".", "splits": {"train": layout}, "options": options, **values}
+    return resolve(make_config(dataset_mode=write_json(root / "mine.json", values)))
+
+
+@pytest.mark.parametrize("none", [0, 255])
+def test_pixels_of_no_object_are_of_their_class(none, tmp_path):
+    write_folders(tmp_path, count=1)
+    objects = np.full((24, 32), none, np.uint8)
+    objects[:5, :5] = 7
+    write_picture(tmp_path / "instances" / "0.png", objects)
+    config = described(tmp_path, instance_none_id=none)
+    label, found = (open_dataset(config, "train", kind)._load(0, None)[1:] for kind in ("regions", "objects"))
+    np.testing.assert_array_equal(found[1], objects == 7)
+    np.testing.assert_array_equal(label[1], regions(label[0], (objects == 7).astype(int)))
+    assert label[1].max() == len(np.unique(label[0][objects == none]))
+
+
+@pytest.mark.parametrize(
+    "size, fits", [((12, 16), True), ((13, 17), True), ((24, 24), False), ((32, 24), False)]
+)
+def test_smaller_maps_have_the_shape_of_their_photo(size, fits, tmp_path):
+    write_folders(tmp_path, count=1)
+    write_picture(tmp_path / "labels" / "0.png", label_map([0, 1, 2], *size))
+    config = described(tmp_path, resize_maps=True)
+    source = open_dataset(config, "train").source
+    problems = check_split(config, describe(config.dataset_mode), source.table, "train").problems
+    if fits:
+        assert source.load(0)[1].shape == (24, 32) and problems == []
+        return
+    with pytest.raises(
+        DataError, match=r"0\.png: .* expected equal shapes: check that they are a pair"
+    ) as caught:
+        source.load(0)
+    assert [problem["message"] for problem in problems] == [str(caught.value)]
+
+
+def test_scenes_are_kept_up_to_their_share_of_memory():
+    scene = render_scene(0, 16, 16)
+    bytes_each = sum(array.nbytes for array in (scene.image, scene.label, scene.instance, scene.disparity))
+    source = open_dataset(resolve(make_config(crop_size=64))).source
+    assert source._room == SCENES_CACHE_BYTES // (bytes_each * source.height * source.width // 256)
 
 
 def test_ids_of_own_folders_are_found(tmp_path):

@@ -8,6 +8,7 @@ Maps are resized to the nearest pixel centre, photos by area averaging (shrinkin
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,11 @@ def fit_label(label: np.ndarray, height: int, width: int) -> np.ndarray:
     if label.shape == (height, width):
         return label
     return label[_centres(label.shape[0], height)][:, _centres(label.shape[1], width)]
+
+
+def same_shape(size: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether (height, width) is the other one enlarged or shrunk, up to the rounding of a pixel."""
+    return abs(size[0] * other[1] - size[1] * other[0]) < other[0] + other[1]
 
 
 def padded_size(height: int, width: int, stride: int) -> tuple[int, int]:

@@ -192,8 +192,8 @@ def check_sample(
     if image is not None:
         tried(geometry.box, *image.shape[:2], np.zeros(3), sample.image)
         for path, map_ in maps:
-            if map_ is not None and map_.shape != image.shape[:2] and not resize_maps:
-                problems.append(size_message(path, map_, sample.image, image))
+            if map_ is not None and (message := size_message(path, map_, sample.image, image, resize_maps)):
+                problems.append(message)
     instance = maps[-1][1] if len(maps) == 2 else None
     comparable = label is not None and instance is not None and label.shape == instance.shape
     if comparable and (odd := odd_objects(label, np.asarray(instance))):

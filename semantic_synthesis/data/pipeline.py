@@ -23,7 +23,7 @@ from .decoding import (
     read_bytes,
 )
 from .errors import DataError
-from .geometry import Geometry, fit_label
+from .geometry import Geometry, fit_label, same_shape
 from .instances import compact, regions
 from .pairing import Sample, find_samples
 from .rarity import Rarity
@@ -137,27 +137,31 @@ class Files:
         """Another map of sample `index`, int32 [h, w] of the photo's shape."""
         content, path = next(self.samples.contents(index, (kind,)))
         map_ = decode_disparity(content, path)
-        if map_.shape != shape and not self._resize_maps:
+        fits = same_shape(map_.shape, shape) if self._resize_maps else map_.shape == shape
+        if not fits:
             raise DataError(
                 f"{path}: {map_.shape[1]}x{map_.shape[0]} pixels, the photo has {shape[1]}x{shape[0]}; "
-                "expected equal sizes"
+                f"expected equal {'shapes' if self._resize_maps else 'sizes'}"
             )
-        return map_ if map_.shape == shape else fit_label(map_, *shape)
+        return fit_label(map_, *shape)
 
     def _fitted(self, map_, path, image, image_path):
         """The map at the photo's size, which it must have unless the dataset says otherwise."""
-        if map_.shape == image.shape[:2]:
-            return map_
-        if self._resize_maps:
-            return fit_label(map_, *image.shape[:2])
-        raise DataError(size_message(path, map_, image_path, image))
+        if message := size_message(path, map_, image_path, image, self._resize_maps):
+            raise DataError(message)
+        return fit_label(map_, *image.shape[:2])
 
 
-def size_message(path: str | Path, map_: np.ndarray, image_path: str | Path, image: np.ndarray) -> str:
-    """The error line for a map whose size is not the photo's."""
+def size_message(
+    path: str | Path, map_: np.ndarray, image_path: str | Path, image: np.ndarray, resize: bool
+) -> str | None:
+    """The error line for a map whose size is not the photo's or, with `resize`, whose shape is not; None if it fits."""
+    if same_shape(map_.shape, image.shape) if resize else map_.shape == image.shape[:2]:
+        return None
     return (
         f"{path}: {map_.shape[1]}x{map_.shape[0]} pixels, but {image_path} has"
-        f" {image.shape[1]}x{image.shape[0]}; expected equal sizes: check that they are a pair and that no"
+        f" {image.shape[1]}x{image.shape[0]}; expected equal {'shapes' if resize else 'sizes'}: check that they are a"
+        " pair and that no"
         " EXIF entry rotates the photo, or resize the map with nearest neighbour"
     )
 
@@ -179,7 +183,9 @@ class RenderedScenes:
         self.has_instances = has_instances
         self._cache = {}
         self._lock = threading.Lock()
-        self._room = SCENES_CACHE_BYTES // (6 * self.height * self.width)
+        self._room = SCENES_CACHE_BYTES // (
+            8 * self.height * self.width
+        )  # 3 of the photo, 1, 2 and 2 of the maps
 
     def __len__(self) -> int:
         return self.count
@@ -312,11 +318,13 @@ class Dataset:
             raise DataError(str(error)) from None
         maps = [box.image(image), box.map(label)]
         if self.has_instances:
-            objects = box.map(instance) if self.source.has_instances else None
-            if self._regions:
-                maps.append(regions(maps[1], objects))
-            else:
-                maps.append(compact(objects, self.source.instance_none_id))
+            objects, none = (
+                box.map(instance) if self.source.has_instances else None,
+                self.source.instance_none_id,
+            )
+            if objects is not None and (none or not self._regions):
+                objects = compact(objects, none)
+            maps.append(regions(maps[1], objects) if self._regions else objects)
         maps += [box.map(map_) for map_ in extra]
         if draws is not None and self._rarity:
             maps.append(box.map(fit_label(self._rarity.mask(index), *label.shape)))
