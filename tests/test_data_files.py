@@ -15,6 +15,7 @@ from semantic_synthesis import data
 from semantic_synthesis.data import DataError, catalogue, instances, layouts, resolving
 from semantic_synthesis.data.class_lists import read_class_list
 from semantic_synthesis.data.decoding import MAX_PIXELS, decode_image, read_image, read_label
+from semantic_synthesis.data.describing import DescribeOptions, describe
 from semantic_synthesis.data.headers import orientation
 from semantic_synthesis.data.instances import run_length_mask
 from semantic_synthesis.data.pairing import find_files, natural_order
@@ -356,6 +357,18 @@ def test_lists_name_files_with_dots_and_spaces(tmp_path, monkeypatch):
     assert "names 1 photos that are not there, first missing.png" in "".join(lines)
 
 
+def test_lists_of_composed_and_decomposed_letters(tmp_path):
+    forms = {"caf\u00e9": "cafe\u0301", "the\u0301": "th\u00e9.png"}  # of the file: of the list
+    for stem in forms:
+        write_picture(tmp_path / "images" / f"{stem}.png", photo())
+        write_picture(tmp_path / "labels" / f"{stem}.png", label_map([0, 1, 2]))
+    (tmp_path / "list.txt").write_text("".join(f"{line}\n" for line in forms.values()), "utf-8")
+    splits = {"train": {"image": "images/{stem}.*", "label": "labels/{stem}.*", "list": "list.txt"}}
+    described = {"classes": [{"id": i} for i in range(3)], "dataroot": ".", "splits": splits}
+    config = make_config(dataset_mode=write_json(tmp_path / "mine.json", described), crop_size=16)
+    assert len(data.open_dataset(data.resolve(config)).source) == 2
+
+
 def test_palettes_that_differ_between_maps(tmp_path):
     images, _ = write_folders(tmp_path, count=2)
     for name, palette in (("0", [[70, 130, 180], [0, 0, 0]]), ("1", [[128, 64, 128], [0, 0, 0]])):
@@ -368,6 +381,28 @@ def test_palettes_that_differ_between_maps(tmp_path):
 
 
 # COCO
+
+
+def test_descriptions_are_not_drafted_from_palettes_that_differ(tmp_path):
+    for number, palette in enumerate(([[255, 0, 0], [0, 255, 0]], [[0, 255, 0], [0, 0, 255]])):
+        write_picture(tmp_path / "images" / f"{number}.png", photo(8, 8))
+        path = tmp_path / "labels" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encode_png(np.eye(8), 3, 8, palette))
+    folders = {"image_dir": str(tmp_path / "images"), "label_dir": str(tmp_path / "labels")}
+    with pytest.raises(DataError, match=r"1\.png: its palette gives index 0 the colour \(0, 255, 0\)"):
+        describe(DescribeOptions(**folders, out=str(tmp_path / "mine.json")))
+    (tmp_path / "ids.txt").write_text("255 0 0 a\n0 255 0 b\n0 0 255 c\n")
+    listed = {"semantic_label_path": str(tmp_path / "ids.txt"), "out": str(tmp_path / "mine.json")}
+    with pytest.raises(DataError, match="palette PNG with two meanings"):
+        describe(
+            DescribeOptions(**folders, **listed)
+        )  # the list says the classes, and reading every map checks them
+
+
+def test_examples_of_prepare_name_both_folders():
+    for name, command in COMMANDS.items():
+        assert ("--image_dir" in command.example) == ("--label_dir" in command.example), name
 
 
 def test_run_lengths_of_coco():

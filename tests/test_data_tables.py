@@ -152,6 +152,24 @@ def test_fuzz_config(options):
         assert config.crop_height > 0 and config.class_table["names"][0] == "sky"
 
 
+PAIR = {"image": "a/{stem}.*", "label": "b/{stem}.*"}
+
+
+@pytest.mark.parametrize(
+    "layout, message",
+    [
+        ([], "no split 'train'"),
+        ({**PAIR, "image": []}, "split 'train' has no pattern for image"),
+        ([PAIR, {**PAIR, "instance": []}], "split 'train' has no pattern for instance"),
+        ({**PAIR, "list": 5}, "list of split 'train' is 5; expected the name of a text file"),
+        ({**PAIR, "list": ["x"]}, "list of split 'train' is "),
+    ],
+)
+def test_wrong_splits(layout, message):
+    with pytest.raises(DataError, match=f"^mine.json: {message}"):
+        parse_description({"splits": {"train": layout}}, "mine.json")
+
+
 def test_sizes_follow_the_crop():
     config = resolve(make_config(dataset_mode="scenes", crop_size=64, aspect_ratio=2.0))
     assert (config.crop_size, config.crop_height, config.img_width, config.img_height) == (64, 32, 64, 32)

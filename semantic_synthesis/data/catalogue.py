@@ -94,7 +94,7 @@ class Description:
             if not isinstance(found, str):
                 break
             split = found
-        if not isinstance(found := self.splits.get(split), (dict, list)):
+        if not isinstance(found := self.splits.get(split), (dict, list)) or not found:
             names = ", ".join(self.splits)
             raise DataError(f"{self.path}: no split '{split}'; this dataset has {names or 'none'}")
         return found if isinstance(found, list) else [found]
@@ -160,8 +160,15 @@ def _check_layout(layout, split, path):
         raise DataError(
             f"{path}: split '{split}' needs patterns for image and label, and may have instance and list"
         )
+    if not isinstance(layout.get("list", ""), str):
+        raise DataError(
+            f"{path}: list of split '{split}' is {layout['list']!r}; expected the name of a text file"
+        )
     for kind in (*MAPS, *EXTRA_MAPS):
-        for pattern in patterns_of(layout, kind):
+        patterns = patterns_of(layout, kind)
+        if not patterns and kind in layout:
+            raise DataError(f"{path}: split '{split}' has no pattern for {kind}; expected one or more")
+        for pattern in patterns:
             if not isinstance(pattern, str) or pattern.split("/")[-1].count("{stem}") != 1:
                 raise DataError(
                     f"{path}: pattern {pattern!r} of split '{split}'; expected one {{stem}}, in the file name"

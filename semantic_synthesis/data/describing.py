@@ -21,7 +21,7 @@ from .class_lists import read_class_list
 from .decoding import decode_samples, read_bytes, read_label
 from .errors import DataError, printable
 from .pairing import find_all, find_places, natural_order, pair
-from .scanning import map_sound_files
+from .scanning import UNKNOWN_ID, map_sound_files, other_palette
 from .tables import ClassTable, palette_color
 
 MAX_COLORS = 1024
@@ -116,14 +116,21 @@ def color_counts(path: str | Path) -> tuple[str, dict, np.ndarray | None]:
     return "colors", {tuple(v): int(n) for v, n in zip(values.tolist(), counts, strict=True)}, None
 
 
-def drafted_classes(paths: Sequence[str]) -> list[dict[str, Any]]:
-    """The classes' JSON entries from the ids or colours found in label maps."""
-    kinds, counts = set(), Counter()
-    palette: Any = None
-    for kind, found, colors in map_sound_files(color_counts, paths, "reading label maps"):
+def drafted_classes(paths: Sequence[str], one_palette: bool = True) -> list[dict[str, Any]]:
+    """The classes' JSON entries from the ids or colours found in label maps.
+
+    one_palette: maps whose palettes give an id different colours are errors, as nobody says which class it is.
+    """
+    kinds, counts, shown = set(), Counter(), {}
+    for path, (kind, found, palette) in zip(
+        paths, map_sound_files(color_counts, paths, "reading label maps"), strict=True
+    ):
         kinds.add(kind)
         counts.update(found)
-        palette = colors if palette is None else palette
+        colors_of_ids = [] if palette is None else palette.tolist()
+        message = other_palette(shown, path, {i: tuple(c) for i, c in enumerate(colors_of_ids) if i in found})
+        if message and one_palette:
+            raise DataError(message)
     if len(kinds) > 1:
         raise DataError(f"{os.path.dirname(paths[0])}: label maps of ids and label maps in RGB; use one kind")
     if kinds == {"colors"}:
@@ -133,9 +140,8 @@ def drafted_classes(paths: Sequence[str]) -> list[dict[str, Any]]:
         return [{"id": i, "name": f"class {i}", "color": list(c)} for i, c in enumerate(colors)]
     classes = []
     for i in sorted(counts):
-        given = palette is not None and i < len(palette)
-        color = palette[i].tolist() if given else list(palette_color(i))
-        name = "unknown" if i == 255 and 254 not in counts else f"class {i}"
+        color = list(shown[i][0] if i in shown else palette_color(i))
+        name = "unknown" if i == UNKNOWN_ID and UNKNOWN_ID - 1 not in counts else f"class {i}"
         classes.append({"id": i, "name": name, "color": color})
     if len({tuple(c["color"]) for c in classes}) < len(classes):
         classes = [{**c, "color": list(palette_color(c["id"]))} for c in classes]
@@ -146,9 +152,9 @@ def named_classes(paths: Sequence[str], table: ClassTable) -> list[dict[str, Any
     """A class list's JSON entries, after a check that every label map fits them; 255 in maps becomes unknown."""
     columns = zip(table.raw_ids, table.names, table.colors.tolist(), strict=True)
     entries = [{"id": i, "name": name, "color": color} for i, name, color in columns]
-    unknown = drafted_classes(paths)[-1]
-    if unknown["name"] == "unknown" and unknown["id"] not in table.raw_ids:
-        entries.append({"id": unknown["id"], "name": "unknown"})
+    found = drafted_classes(paths, one_palette=False)
+    if any(entry["name"] == "unknown" for entry in found) and UNKNOWN_ID not in table.raw_ids:
+        entries.append({"id": UNKNOWN_ID, "name": "unknown"})
     ids, names = ([entry[key] for entry in entries] for key in ("id", "name"))
     colors = [entry.get("color") for entry in entries]
     whole = ClassTable.create(table.name, ids, names, colors)

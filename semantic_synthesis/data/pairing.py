@@ -233,6 +233,10 @@ def _read_list(root, name):
         raise FileNotFoundError(
             f"{path}: no such list of files; it names, one per line, the files of the split"
         ) from None
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); expected one file name per line"
+        ) from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: not a text file; expected one file name per line") from None
 
@@ -275,9 +279,9 @@ def _other_endings(places):
 
 def _keep_listed(found, lines, kind):
     """Those of {stem: path} that the lines of a list name: stems, file names, or either before a space."""
-    names = {os.path.basename(path): stem for stem, path in found.items()}
+    names = {unicodedata.normalize("NFC", os.path.basename(path)): stem for stem, path in found.items()}
     kept, missing = {}, []
-    for line in lines:
+    for line in (unicodedata.normalize("NFC", line) for line in lines):  # as stems are
         words = (line, line.split()[0])
         forms = [form for word in words for form in (word, os.path.splitext(word)[0], word.split(".")[0])]
         stem = next((names.get(form, form) for form in forms if form in found or form in names), None)

@@ -317,7 +317,7 @@ COMMANDS = {
         CheckOptions, check, "prepare check --image_dir photos --label_dir labels",
     ),
     "describe": Command(
-        DescribeOptions, describe, "prepare describe --label_dir labels --out mine.json",
+        DescribeOptions, describe, "prepare describe --image_dir photos --label_dir labels --out mine.json",
     ),
     "instances": Command(
         InstancesOptions, make_instances, "prepare instances --dataset_mode coco --dataroot coco",

@@ -1,7 +1,7 @@
 """Finds the classes of a dataset without a class table by reading all its label maps once."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,8 @@ def scan_classes(paths: Sequence[str], name: str, report: Callable[[str], Any]) 
     found, colors = set(), {}
     for path, (ids, palette) in zip(paths, map_files(label_ids, paths, "reading label maps"), strict=True):
         found |= ids
-        for index, color in palette.items():
-            first, where = colors.setdefault(index, (color, path))
-            if color != first:
-                report(
-                    f"{path}: its palette gives index {index} the colour {color}, that of {where} {first}: the same ids"
-                    " are not the same classes; save the maps as one-channel ids, or as RGB with a class table"
-                )
-                break
+        if message := other_palette(colors, path, palette):
+            report(message)
     ids = sorted(found)
     known = [i for i in ids if i != UNKNOWN_ID or UNKNOWN_ID - 1 in found]
     raw_ids = list(range(max(known, default=-1) + 1))
@@ -71,6 +65,21 @@ def label_ids(path: str | Path) -> tuple[set[int], dict[int, tuple[int, ...]]]:
     ids = np.flatnonzero(np.bincount(samples.ravel())).tolist()
     palette = [] if header.palette is None else header.palette.tolist()
     return set(ids), {i: tuple(palette[i]) for i in ids if i < len(palette)}
+
+
+def other_palette(
+    colors: dict[int, tuple], path: str | Path, palette: Mapping[int, tuple[int, ...]]
+) -> str | None:
+    """The error line for a map whose palette, {id: colour}, gives an id another colour than the maps before; None for
+    others. colors: {id: (colour, first file)} so far, to which it adds."""
+    for index, color in palette.items():
+        first, where = colors.setdefault(index, (color, path))
+        if color != first:
+            return (
+                f"{path}: its palette gives index {index} the colour {color}, that of {where} {first}: the same ids"
+                " are not the same classes; save the maps as one-channel ids, or as RGB with a class table"
+            )
+    return None
 
 
 def map_files(function: Callable, items: Sequence[Any], text: str) -> Iterator[Any]:
