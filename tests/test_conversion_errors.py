@@ -136,6 +136,13 @@ def test_flags_against_tensors(files, tmp_path, refused):
     refused("semantic_channels is 3", "6 in", source=files["source"], discriminator=other)
 
 
+def test_classes_that_are_known_have_no_further_one(files, tmp_path, refused):
+    (tmp_path / "ids.txt").write_text("7, 9")  # with the unknown class the three of the file, none for edges
+    listed = {"semantic_label_path": str(tmp_path / "ids.txt"), "no_instance": None}
+    said = "ids.txt says what the 2 classes are, none of which is the unknown one"
+    refused(said, source=files["source"], contain_dontcare_label=True, **listed)
+
+
 def test_what_only_the_user_knows(files, refused):
     refused("--no_instance", source=files["source"], no_instance=None)
     refused("--num_upsampling_layers", source=files["source"], num_upsampling_layers=None)

@@ -13,7 +13,10 @@ from helpers import REPOSITORY, assert_user_error, run_script
 from test_exporting import SIGNATURES, call
 
 from semantic_synthesis import data
+from semantic_synthesis.methods import METHODS, make_config
+from semantic_synthesis.options import options_of
 from semantic_synthesis.serving import files as serving_files
+from semantic_synthesis.serving.model_card import data_of, options_of_run
 
 
 @pytest.mark.parametrize(
@@ -184,6 +187,19 @@ def test_what_lies_beside_the_graph():
     assert 'base_path: "/models/free"' in text and 'base_path: "/models/styled"' in text
     assert "max_batch_size" in (configs / "batching.config").read_text()
     assert sorted(os.listdir(folder.parent)) == ["1"]
+
+
+def test_cards_tell_no_places_of_the_training_machine():
+    for name in METHODS:
+        config = make_config(method=name, dataset_mode="/home/me/town.json", class_table={"name": "town"})
+        options = options_of(config)
+        places = {
+            n: "/home/me/x" for n in options if n.endswith(("_dir", "_path", "root", "_from", "_weights"))
+        }
+        config = config.replace(**places)
+        text = json.dumps(options_of_run(config)) + data_of(config)
+        assert "/home/me" not in text and '"dataset_mode": "town.json"' in text
+        assert "semantic_label_path" not in text and '"crop_size"' in text
 
 
 # Options

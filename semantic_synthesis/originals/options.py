@@ -68,9 +68,16 @@ def known_classes(description: Description, options: Any) -> int | None:
 
 
 def _known_table(description, options):
+    table, source = description.table, description.name
     if options.semantic_label_path:
-        return read_class_list(options.semantic_label_path, description.name)
-    return description.table
+        source = options.semantic_label_path
+        table = read_class_list(source, description.name)
+    if options.contain_dontcare_label and table is not None and table.unknown is None:
+        raise ValueError(
+            f"--contain_dontcare_label: {source} says what the {table.num_classes} classes are, none of which is the "
+            "unknown one; leave the flag out, and give a list or description with all classes of the original"
+        )
+    return table
 
 
 def _numbered_table(evidence, description, options):

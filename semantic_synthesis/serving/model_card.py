@@ -12,7 +12,7 @@ from semantic_synthesis.methods import method_class
 from semantic_synthesis.styles import CLASS, REGION
 
 _METRICS_FILE = "metrics.json"
-_PLACES = {"checkpoint_dir", "log_dir", "results_dir", "dataroot", "image_dir", "label_dir", "instance_dir"}
+_PLACES = ("_dir", "dataroot", "semantic_label_path", "init_from")  # ends of the names of options
 
 _CARD = """\
 # {name}, version {version}
@@ -103,7 +103,7 @@ def model_card(export: Any, run_dir: str | Path) -> str:
 
 def data_of(config: Any) -> str:
     """What a run was trained on."""
-    text = f"`{config.dataset_mode}`, class table '{config.class_table['name']}'"
+    text = f"`{_without_folder(config.dataset_mode)}`, class table '{config.class_table['name']}'"
     path = shipped("datasets", f"{config.dataset_mode}.json")
     if path.is_file():
         described = read_json(path, "restore the file")
@@ -180,6 +180,13 @@ def _metrics(run_dir):
 
 
 def options_of_run(config: Any) -> dict[str, Any]:
-    """The options without folders of the training machine and without the class table."""
+    """The options without places on the training machine and without the class table."""
     values = dataclasses.asdict(config)
-    return {name: value for name, value in values.items() if name not in _PLACES and name != "class_table"}
+    kept = (name for name in values if not name.endswith(_PLACES) and name != "class_table")
+    return {name: _without_folder(values[name]) for name in kept}
+
+
+def _without_folder(value):
+    """A path of a file as the file's name; other values as they are."""
+    is_path = isinstance(value, str) and (os.path.isabs(value) or storage.is_remote(value))
+    return os.path.basename(value) if is_path else value
