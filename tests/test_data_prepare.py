@@ -155,6 +155,35 @@ def test_instances_for_own_folders(tmp_path):
     np.testing.assert_array_equal(read_instance(f"{target}/1.png"), expected)
 
 
+def test_instances_replace_no_other_maps(tmp_path):
+    images, labels = write_folders(tmp_path)
+    target = tmp_path / "inst"
+    options = {"image_dir": images, "label_dir": labels, "instance_dir": str(target)}
+    assert run("instances", **options) == run("instances", **options) == 0  # the same again
+    own = np.full((24, 32), 9, np.uint8)
+    write_picture(target / "1.png", own)
+    with pytest.raises(DataError, match=r"1\.png: another instance map is there; remove it, or give another"):
+        run("instances", **options)
+    np.testing.assert_array_equal(read_instance(target / "1.png"), own)
+
+
+@pytest.mark.parametrize("name", ["check", "instances", "shards"])
+def test_splits_that_are_none(name, tmp_path):
+    images, labels = write_folders(tmp_path)
+    options = {"out": str(tmp_path / "out")} if name == "shards" else {}
+    options |= {"instance_dir": str(tmp_path / "inst")} if name == "instances" else {}
+    options |= {"split": "train, vall" if name == "shards" else "vall"}
+    with pytest.raises(DataError, match="no split 'vall'; expected one of train, val, test"):
+        run(name, image_dir=images, label_dir=labels, **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_scenes_that_cannot_be_leave_nothing(tmp_path):
+    with pytest.raises(ValueError, match="height is 8"):
+        run("scenes", out=str(tmp_path / "out"), count=1, height=8)
+    assert not (tmp_path / "out").exists()
+
+
 def test_instances_of_inade(tmp_path):
     for n in (1, 2):
         write_picture(tmp_path / f"images/training/ADE_train_{n}.jpg", photo(seed=n))

@@ -15,7 +15,7 @@ from absl import logging
 
 from .. import storage
 from ..files import check_regular
-from .catalogue import CUSTOM, EXTRA_MAPS, MAPS, Description, patterns_of
+from .catalogue import CUSTOM, EXTRA_MAPS, MAPS, SPLITS, Description, patterns_of
 from .decoding import PICTURE_SUFFIXES
 from .errors import DataError, printable
 
@@ -129,6 +129,8 @@ def find_places(
 ) -> tuple[dict[str, list[tuple[str, str]]], Any]:
     """({kind: [(root folder, pattern)]}, stems to keep or None) of a split."""
     if config.image_dir or config.label_dir or description.name == CUSTOM:
+        if split not in SPLITS:
+            raise DataError(f"no split '{split}'; expected one of {', '.join(SPLITS)}")
         return _custom_places(config), None
     root = root_of(config, description)
     layout = _present_layout(description, split, root)

@@ -19,7 +19,7 @@ from ..files import read_json, write_text
 from ..options import Command, option
 from ..pictures import write_png
 from . import catalogue, instances, layouts, resolving
-from .decoding import decode_samples, read_bytes
+from .decoding import decode_instance, decode_samples, read_bytes
 from .describing import DescribeOptions, describe, description_text
 from .errors import DataError
 from .geometry import fit_label
@@ -113,7 +113,7 @@ class InstancesOptions:
 
 
 def make_instances(options: Any) -> int:
-    """Writes an instance map for every label map of a split, by the dataset's rule."""
+    """Writes an instance map for every label map of a split, by the dataset's rule; it replaces no other map."""
     description = catalogue.describe(options.dataset_mode or catalogue.CUSTOM)
     target = options.instance_dir
     if target:
@@ -136,7 +136,12 @@ def make_instances(options: Any) -> int:
         _header, label = decode_samples(read_bytes(sample.label), sample.label)
         if label.ndim == 3:
             raise DataError(f"{sample.label}: RGB label map; instance maps are made from one-channel ids")
-        write_png(path_of(root, pattern, sample.stem), _smallest(rule(label, sample.stem)))
+        path, made = path_of(root, pattern, sample.stem), _smallest(rule(label, sample.stem))
+        if storage.exists(path) and not np.array_equal(decode_instance(read_bytes(path), path), made):
+            raise DataError(
+                f"{path}: another instance map is there; remove it, or give another --instance_dir"
+            )
+        write_png(path, made)
 
     for _ in map_files(write, samples, "instance maps"):
         pass
@@ -274,8 +279,6 @@ def write_scenes(options: Any) -> int:
     if not options.out or options.count < 1:
         raise DataError("prepare scenes needs --out FOLDER and a positive --count")
     out = options.out
-    for name in ("images", "labels", "instances"):
-        storage.make_folder(os.path.join(out, name))
 
     def write(seed):
         scene = render_scene(seed, options.height, options.width)

@@ -25,7 +25,7 @@ from ..options import option
 from . import catalogue, resolving
 from .decoding import read_bytes
 from .errors import DataError
-from .pairing import Sample, find_samples
+from .pairing import Sample, find_places, find_samples
 from .pipeline import Files
 from .scanning import usable_cores
 from .shards import FOOTER, FORMAT, HEADER, INDEX_KEY, REMEDY
@@ -82,8 +82,13 @@ def make_shards(options: Any) -> int:
     given = {name: getattr(options, name) for name in names}
     config = resolving.fill_options(Config(**given, dataset_mode=mode), description)
     extra = ("disparity",) if options.disparity or options.disparity_dir else ()
+    splits = [split.strip() for split in options.split.split(",")]
+    for split in splits:
+        find_places(
+            config, description, split
+        )  # what is wrong with the last is said before the first is made
     with locked(options.out, "another prepare shards"):
-        for split in options.split.split(","):
+        for split in splits:
             _make_split(config, description, split, extra, options)
     return 0
 
