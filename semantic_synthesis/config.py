@@ -29,6 +29,13 @@ _optimisation = functools.partial(option, group="Optimisation", role="training")
 _evaluation = functools.partial(option, group="Evaluation during training")
 _files = functools.partial(option, group="Files")
 
+_PLACES = ("_dir", "dataroot", "semantic_label_path", "init_from")  # ends of names
+
+
+def is_place(name: str) -> bool:
+    """Whether an option names a file or folder of the machine that trains."""
+    return name.endswith(_PLACES)
+
 
 @dataclass(frozen=True)
 class Config:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from semantic_synthesis import storage
+from semantic_synthesis.config import is_place
 from semantic_synthesis.layers.naming import named_variables
-from semantic_synthesis.options import Command, option
+from semantic_synthesis.options import Command, option, options_of
 from semantic_synthesis.runs import build_method, find_run, load_config, load_weights, write_run
 
 
@@ -41,9 +42,9 @@ def publish(options: Any) -> int:
     load_weights(model, run_dir)
     arrays = {name: np.asarray(v.value) for name, v in named_variables(model).items()}
     arrays = {name: array.astype(options.weights_dtype) for name, array in arrays.items()}
-    config, files = model.published(
-        config.replace(checkpoint_dir="", log_dir="", results_dir="", init_from="")
-    )
+    config, files = model.published(config)
+    places = (n for n, one in options_of(config).items() if is_place(n) and one.metadata["role"] != "network")
+    config = config.replace(**dict.fromkeys(places, ""))
     write_run(options.to, config, arrays, options.format, files)
     parameters = sum(array.size for array in arrays.values())
     size = sum(array.nbytes for array in arrays.values()) / 1e6

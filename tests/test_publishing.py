@@ -71,9 +71,11 @@ def test_the_published_run_paints_the_same(tmp_path):
 
 def test_published_runs_make_the_same_pictures(tmp_path):
     with shallow_networks():
-        run_dir = write_run(tmp_path / "run")
+        places = {"image_dir": "/home/me/photos", "label_dir": "/home/me/labels", "dataroot": "/home/me"}
+        run_dir = write_run(tmp_path / "run", **places)
         small = str(tmp_path / "small")
         assert publish(PublishOptions(str(run_dir), small)) == 0
+        assert "/home/me" not in (tmp_path / "small" / "config.json").read_text()
         before, after = load_run(str(run_dir)), load_run(small)
         pictures = [
             run.synthesize(run.layout(layout_map(32, 64)), run.sample_style([3])) for run in (before, after)

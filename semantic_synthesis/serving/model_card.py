@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from semantic_synthesis import __version__, storage
+from semantic_synthesis.config import is_place
 from semantic_synthesis.files import read_json, shipped
 from semantic_synthesis.methods import method_class
 from semantic_synthesis.styles import CLASS, REGION
 
 _METRICS_FILE = "metrics.json"
-_PLACES = ("_dir", "dataroot", "semantic_label_path", "init_from")  # ends of the names of options
 
 _CARD = """\
 # {name}, version {version}
@@ -182,7 +182,7 @@ def _metrics(run_dir):
 def options_of_run(config: Any) -> dict[str, Any]:
     """The options without places on the training machine and without the class table."""
     values = dataclasses.asdict(config)
-    kept = (name for name in values if not name.endswith(_PLACES) and name != "class_table")
+    kept = (name for name in values if not is_place(name) and name != "class_table")
     return {name: _without_folder(values[name]) for name in kept}
 
 
