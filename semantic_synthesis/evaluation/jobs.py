@@ -67,6 +67,13 @@ class GenerateOptions:
         kind=int,
         least=0,
     )
+    output_height: int = option(
+        0,
+        "Height of the pictures in pixels; 0: the run's, or that of each map where the run paints any size.",
+    )
+    output_width: int = option(
+        0, "Width of the pictures in pixels; 0: the run's, or that of each map where the run paints any size."
+    )
     precision: str = option("float32", "Arithmetic of the network.", choices=("float32", "bfloat16"))
 
 
@@ -127,6 +134,8 @@ def settings(options: Any, weights: str) -> dict[str, Any]:
     folders = ("checkpoint_dir", "label_dir", "instance_dir", "style_dir", "style_label_dir")
     found = {name: getattr(options, name) for name in folders}
     lossy = {} if options.format == "png" else {"quality": options.quality}
+    size = (options.output_width, options.output_height)
+    sized = {"output_size": f"{size[0]}x{size[1]}"} if any(size) else {}
     return {
         **{name: storage.absolute(folder) if folder else "" for name, folder in found.items()},
         "weights_sha256": weights,
@@ -135,6 +144,7 @@ def settings(options: Any, weights: str) -> dict[str, Any]:
         "precision": options.precision,
         "format": options.format,
         **lossy,
+        **sized,
     }
 
 
