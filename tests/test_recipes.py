@@ -58,6 +58,13 @@ def test_discriminators_see_the_channels_that_they_saw(stem):
     assert description.table.num_classes + edges + 3 == SEEN[stem]
 
 
+def test_kl_terms_weigh_as_published():
+    """The originals sum over the samples of a GPU, 4 of them at 0.05; here it is a mean."""
+    configs = [one.config for one in map(read_recipe, PATHS) if one.config.dataset_mode != "scenes"]
+    found = {c.checkpoint_dir: c.lambda_kld for c in configs if getattr(c, "use_vae", False)}
+    assert len(found) == 8 and set(found.values()) == {0.2}
+
+
 @pytest.mark.parametrize(
     "line, said",
     [
