@@ -34,9 +34,10 @@ from semantic_synthesis.evaluation.overlap import Behind, ahead
 from semantic_synthesis.evaluation.pictures import files_beside, list_pictures, say_left_out
 from semantic_synthesis.files import write_bytes
 from semantic_synthesis.inference import Layout, Synthesizer, load_run
+from semantic_synthesis.methods import method_class
 from semantic_synthesis.pictures import Encoding
 from semantic_synthesis.restyling import read_photo_layout
-from semantic_synthesis.runs import asked_size, run_sha256
+from semantic_synthesis.runs import asked_size, find_run, load_config, run_sha256
 
 
 def generate(options: GenerateOptions) -> int:
@@ -52,7 +53,8 @@ def generate(options: GenerateOptions) -> int:
     beside = files_beside(options.label_dir, layouts)
     say_left_out(f"--label_dir {options.label_dir}", "they are no pictures or hidden", beside)
     weights = run_sha256(options.checkpoint_dir)
-    jobs = jobs_of(options, layouts, weights)[index::count]
+    usual_seed = method_class(load_config(find_run(options.checkpoint_dir))).usual_seed
+    jobs = jobs_of(options, layouts, weights, usual_seed)[index::count]
     manifest = Manifest(
         options.results_dir, settings(options, weights), options.overwrite, options.skip_existing
     )

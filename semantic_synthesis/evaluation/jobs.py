@@ -180,8 +180,12 @@ class Job:
         }
 
 
-def jobs_of(options: Any, layouts: Mapping[str, str], weights: str) -> list[Job]:
-    """One job per layout of {stem: path}, in its order. weights: checksum of the run's."""
+def jobs_of(
+    options: Any, layouts: Mapping[str, str], weights: str, usual_seed: int | None = None
+) -> list[Job]:
+    """One job per layout of {stem: path}, in its order. weights: checksum of the run's; usual_seed: its method's, which
+    the first sample of each layout has where it is given.
+    """
     instances = photos = maps = [""] * len(layouts)
     if options.instance_dir:
         found = list_pictures(options.instance_dir, "instance_dir")
@@ -200,11 +204,15 @@ def jobs_of(options: Any, layouts: Mapping[str, str], weights: str) -> list[Job]
     for number, (stem, label) in enumerate(layouts.items()):
         endings = [""] if options.num_samples == 1 else [f"_{s}" for s in range(options.num_samples)]
         outputs = tuple(
-            Output(stem + ending + suffix, style_seed(options.seed, stem, s))
+            Output(stem + ending + suffix, _seed(options.seed, stem, s, usual_seed))
             for s, ending in enumerate(endings)
         )
         jobs.append(Job(label, instances[number], photos[number], maps[number], outputs, weights[:16]))
     return jobs
+
+
+def _seed(seed, stem, sample, usual):
+    return usual if (seed, sample) == (usual, 0) else style_seed(seed, stem, sample)
 
 
 def check_styles(run: Synthesizer, jobs: list[Job]) -> None:
