@@ -68,7 +68,7 @@ def prepared(run, pending, batch_size):
     found = []
     for start in range(0, len(pending), batch_size):
         batch = pending[start : start + batch_size]
-        read = [generating._read(run, item)[1] for item in batch]
+        read = [generating._read(run, None, item)[1] for item in batch]
         layout = generating._joined(read)
         found.append((layout, run.sample_style([out.seed for _, out in batch], layout)))
     return found

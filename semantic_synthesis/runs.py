@@ -25,6 +25,7 @@ from semantic_synthesis import storage
 from semantic_synthesis.checkpoint_files import data_file, newest_checkpoint, open_checkpoint
 from semantic_synthesis.config import CONFIG_FILE, Config, method_options, options_for
 from semantic_synthesis.data import ClassTable
+from semantic_synthesis.data.geometry import MOST_PIXELS
 from semantic_synthesis.data.resolving import check_sizes
 from semantic_synthesis.files import file_sha256, folder_beside, shipped, write_arrays
 from semantic_synthesis.foreign_files import foreign_kind
@@ -289,6 +290,27 @@ def open_run(run_dir: str | Path, precision: str = "float32", **changes: Any) ->
     for name, variable in named_variables(model).items():
         targets[name].assign(tf.cast(variable.value, targets[name].dtype))
     return config, small
+
+
+def asked_size(options: Any, config: Config) -> tuple[int, int] | None:
+    """(height, width) of a run's pictures by --output_height and --output_width, or the one that it has.
+
+    None where the maps decide. ValueError for sizes that the run cannot paint.
+    """
+    asked = (options.output_height, options.output_width)
+    text = f"--output_height {asked[0]} --output_width {asked[1]}"
+    if min(asked) < 0 or (0 in asked and any(asked)):
+        raise ValueError(f"{text}; expected two positive sizes or two zeros")
+    if method_class(config).fixed_size(config):
+        native = (config.crop_height, config.crop_size)
+        if any(asked) and asked != native:
+            raise ValueError(
+                f"{text}; this run makes pictures of {native[0]} rows and {native[1]} columns only; leave the flags out"
+            )
+        return native
+    if asked[0] * asked[1] > MOST_PIXELS:
+        raise ValueError(f"{text}; expected at most {MOST_PIXELS} pixels")
+    return asked if any(asked) else None
 
 
 def inference_options(methods: Iterable[type[Method]]) -> dict[str, dataclasses.Field]:

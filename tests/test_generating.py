@@ -215,12 +215,33 @@ def test_formats(made, tmp_path):
         ({"beam_option": ("--direct_num_workers=2",)}, "--runner and --beam_option are for --engine beam"),
         ({"format": "jpg", "png_compression": 3}, "--png_compression is for --format png, asked for: jpg"),
         ({"quality": 50}, "--quality 50 is for --format jpg or webp"),
+        ({"output_height": 24, "output_width": 24}, "this run makes pictures of 16 rows and 16 columns only"),
     ],
 )
 def test_flags_without_effect_are_refused(made, asked, text, tmp_path):
     with pytest.raises(ValueError, match=text):
         made(**asked)
     assert not (tmp_path / "out").exists()
+
+
+def test_runs_of_free_size_paint_at_the_size_asked_for(tmp_path):
+    """As the originals' test programs do, which bring every map to the size of the training."""
+    draw(tmp_path / "maps", "b", "d")
+    options = GenerateOptions(
+        str(tmp_path / "run"), str(tmp_path / "maps"), results_dir=str(tmp_path / "out")
+    )
+    with shallow_networks():
+        config = tiny_config(tmp_path / "run", crop_size=16)
+        config.save(tmp_path / "run")
+        runs.save_weights(tmp_path / "run", random_arrays(runs.build_method(config, training=False)))
+        run = load(tmp_path / "run")
+        assert generating.generate(dataclasses.replace(options, output_height=12, output_width=20)) == 0
+        for name in ("b", "d"):
+            label = read_label(str(tmp_path / "maps" / f"{name}.png"), run.table)
+            wanted = run.paint(label, size=(12, 20)).astype(int)
+            assert np.abs(cv2.imread(str(tmp_path / "out" / f"{name}.png"))[..., ::-1] - wanted).max() <= 1
+        with pytest.raises(ValueError, match="made with output_size '20x12', asked for now: None"):
+            generating.generate(options)
 
 
 def test_nothing_left_to_make_changes_no_file(made, run, tmp_path, monkeypatch):

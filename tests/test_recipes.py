@@ -6,6 +6,8 @@ import pytest
 from helpers import REPOSITORY, assert_user_error, finish, start_script
 
 from semantic_synthesis import recipe_files
+from semantic_synthesis.data import catalogue, resolving
+from semantic_synthesis.methods import method_class
 from semantic_synthesis.recipe_files import RecipesOptions, read_recipe, recipes
 
 PATHS = sorted((REPOSITORY / "recipes").glob("*.flags"))
@@ -35,6 +37,32 @@ def test_every_published_setting_has_one():
     found = [read_recipe(path) for path in PATHS]
     for method, modes in PUBLISHED.items():
         assert modes <= {one.config.dataset_mode for one in found if one.methods == [method]}
+
+
+# Input channels of the published discriminators that see the layout: classes, instance edges where they use them, RGB.
+SEEN = {
+    "spade_ade20k": 154, "spade_coco": 187, "spade_cityscapes": 39,
+    "clade_ade20k": 154, "clade_coco": 187, "clade_cityscapes": 39,
+    "inade_ade20k": 155, "inade_celeba": 23, "inade_cityscapes": 39, "inade_deepfashion": 12,
+    "clvae_ade20k": 154, "clvae_deepfashion": 19, "clvae_gta5": 23,
+    "scgan_ade20k": 154, "scgan_coco": 186, "scgan_celeba": 22,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stem", SEEN)
+def test_discriminators_see_the_channels_that_they_saw(stem):
+    config = read_recipe(REPOSITORY / "recipes" / f"{stem}.flags").config
+    description = catalogue.describe(config.dataset_mode)
+    config = resolving.fill_options(config, description)
+    edges = method_class(config).uses_edges(config)
+    assert description.table.num_classes + edges + 3 == SEEN[stem]
+
+
+def test_kl_terms_weigh_as_published():
+    """The originals sum over the samples of a GPU, 4 of them at 0.05; here it is a mean."""
+    configs = [one.config for one in map(read_recipe, PATHS) if one.config.dataset_mode != "scenes"]
+    found = {c.checkpoint_dir: c.lambda_kld for c in configs if getattr(c, "use_vae", False)}
+    assert len(found) == 8 and set(found.values()) == {0.2}
 
 
 @pytest.mark.parametrize(

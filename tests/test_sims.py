@@ -1,5 +1,6 @@
 """SIMS as a method: training, memory files, canvases of real segments, styles, exports."""
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -13,8 +14,12 @@ from helpers import state_arrays, tiny_config, train_steps
 
 from semantic_synthesis import data, runs
 from semantic_synthesis.data.scenes import render_scene
+from semantic_synthesis.evaluation import generating
+from semantic_synthesis.evaluation.jobs import jobs_of
+from semantic_synthesis.evaluation.manifest import style_seed
 from semantic_synthesis.inference import Synthesizer, load_run
 from semantic_synthesis.layers.naming import named_variables
+from semantic_synthesis.methods import METHODS
 from semantic_synthesis.methods.sims.method import synthesis_rate
 from semantic_synthesis.one_picture import OneOptions, make_pictures
 from semantic_synthesis.pictures import write_png
@@ -250,6 +255,23 @@ def test_seed_0_takes_the_best_and_others_draw():
     assert (rows[1] != rows[0]).any() and ((rows > 0) == (rows[0] > 0)).all()
     scores = plan["score"].numpy()
     assert (np.diff(scores, axis=1) <= 0).all()
+
+
+def test_many_pictures_take_the_best_as_well(tmp_path, monkeypatch):
+    """Of `generate`, `evaluate` and --train_eval, as the authors' code does for its test layouts."""
+    label = render_scene(1_000_001, 64, 64).label
+    write_png(tmp_path / "maps.png", label)
+    monkeypatch.setattr(generating, "load_run", lambda *_: run())
+    options = generating.GenerateOptions(str(folder() / "first"), str(tmp_path), num_samples=2)
+    trainer()
+    generating.generate(dataclasses.replace(options, results_dir=str(tmp_path / "out")))
+    best = run().paint(label, seed=0).astype(int)
+    assert np.abs(data.read_image(tmp_path / "out" / "maps_0.png") - best).max() <= 1
+    jobs = jobs_of(dataclasses.replace(options, seed=3), {"maps": ""}, "", 0)
+    assert [out.seed for out in jobs[0].outputs] == [style_seed(3, "maps", s) for s in (0, 1)]
+    rows = np.arange(3)
+    assert not run().method.seeds_of(rows, 0).any() and run().method.seeds_of(rows, 5).tolist() == [5, 6, 7]
+    assert METHODS["spade"].seeds_of(rows, 0).tolist() == [0, 1, 2]
 
 
 @pytest.mark.slow

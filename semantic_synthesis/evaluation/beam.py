@@ -34,6 +34,7 @@ from semantic_synthesis.evaluation.jobs import Job, Output, encoding_of
 from semantic_synthesis.evaluation.manifest import Manifest
 from semantic_synthesis.evaluation.statistics import Moments, save_statistics
 from semantic_synthesis.inference import Synthesizer, load_run
+from semantic_synthesis.runs import asked_size, load_config
 
 _MISTAKE = re.compile(
     r"^(?:\w+\.)*(?:DataError|ValueError|OSError|FileNotFoundError|PermissionError): (.+)$", re.M
@@ -44,9 +45,12 @@ Batch = list[tuple[Job, Output]]
 class Painter(ModelHandler[Batch, PredictionResult, Synthesizer]):
     """Batches of (job, output) to their pictures, by a run that each worker process loads once."""
 
-    def __init__(self, run_dir: str, precision: str, batch_size: int) -> None:
+    def __init__(
+        self, run_dir: str, precision: str, batch_size: int, size: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
         self._run_dir, self._precision, self._batch_size = run_dir, precision, batch_size
+        self._size = size
 
     def load_model(self) -> Synthesizer:
         """The run."""
@@ -61,7 +65,7 @@ class Painter(ModelHandler[Batch, PredictionResult, Synthesizer]):
     ) -> Iterable[PredictionResult]:
         """A PredictionResult for each batch: its items, and [(items, uint8 [N,H,W,3])] by size."""
         for items in batch:
-            yield PredictionResult(items, list(paint_all(model, items, self._batch_size)))
+            yield PredictionResult(items, list(paint_all(model, items, self._batch_size, size=self._size)))
 
 
 class Write(beam.DoFn):
@@ -155,7 +159,8 @@ def write_all_with_beam(
         measuring_network(options.inception_weights, options.eval_dims) if options.save_fake_stats else None
     )
     flags = PipelineOptions([f"--runner={options.runner}", *options.beam_option])
-    painter = Painter(options.checkpoint_dir, options.precision, size)
+    asked = asked_size(options, load_config(options.checkpoint_dir))
+    painter = Painter(options.checkpoint_dir, options.precision, size, asked)
     try:
         with beam.Pipeline(options=flags) as pipeline:
             written = (

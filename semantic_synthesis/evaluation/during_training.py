@@ -100,7 +100,8 @@ class TrainEval:
         return figures
 
     def _pictures(self, layout, rows):
-        return self.method.synthesize(layout, self.method.sample_style(layout, rows + self.options.seed))
+        seeds = self.method.seeds_of(rows, self.options.seed)
+        return self.method.synthesize(layout, self.method.sample_style(layout, seeds))
 
     def _keep_best(self, step, figures):
         """Writes best/ (a run folder) if the first metric is better than the one recorded there."""

@@ -34,17 +34,18 @@ from semantic_synthesis.evaluation.overlap import Behind, ahead
 from semantic_synthesis.evaluation.pictures import files_beside, list_pictures, say_left_out
 from semantic_synthesis.files import write_bytes
 from semantic_synthesis.inference import Layout, Synthesizer, load_run
+from semantic_synthesis.methods import method_class
 from semantic_synthesis.pictures import Encoding
 from semantic_synthesis.restyling import read_photo_layout
-from semantic_synthesis.runs import run_sha256
+from semantic_synthesis.runs import asked_size, find_run, load_config, run_sha256
 
 
 def generate(options: GenerateOptions) -> int:
     """Makes the pictures that are not there yet; the exit code.
 
-    Pictures have the run's size, or that of their maps where the run paints any size, and are whole, as files are
-    renamed into place. Those there already stay, if they are of the same run, maps, styles and seed (`manifest`);
-    ValueError where they are not.
+    Pictures have the run's size; where it paints any, that of --output_width and --output_height, or of their maps.
+    They are whole, as files are renamed into place. Those there already stay, if they are of the same run, maps, styles
+    and seed (`manifest`); ValueError where they are not.
     """
     index, count = checked(options)
     options = found_anywhere(options) if options.engine == "beam" else options
@@ -52,23 +53,18 @@ def generate(options: GenerateOptions) -> int:
     beside = files_beside(options.label_dir, layouts)
     say_left_out(f"--label_dir {options.label_dir}", "they are no pictures or hidden", beside)
     weights = run_sha256(options.checkpoint_dir)
-    jobs = jobs_of(options, layouts, weights)[index::count]
+    usual_seed = method_class(load_config(find_run(options.checkpoint_dir))).usual_seed
+    jobs = jobs_of(options, layouts, weights, usual_seed)[index::count]
     manifest = Manifest(
         options.results_dir, settings(options, weights), options.overwrite, options.skip_existing
     )
     write_elsewhere = _engine(options)
     run = load_run(options.checkpoint_dir, options.precision)
+    size = asked_size(options, run.config)
     if options.instance_dir == "" and run.instance_maps == "objects":
         raise ValueError("this run was trained with instance maps; give --instance_dir")
     check_styles(run, jobs)
-    pending: list[tuple[Job, Output]] = []
-    there: list[str] = []
-    for job in jobs:
-        for out in job.outputs:
-            if manifest.is_made(out.file, partial(job.facts, out)):
-                there.append(out.file)
-            else:
-                pending.append((job, out))
+    pending, there = _sorted_out(jobs, manifest)
     manifest.begin()
     total = sum(len(job.outputs) for job in jobs)
     if write_elsewhere and (pending or options.save_fake_stats):
@@ -76,7 +72,7 @@ def generate(options: GenerateOptions) -> int:
         logging.info("%s: %d pictures, %d of them new", options.results_dir, total, len(pending))
         return 0
     with tqdm(total=total, initial=total - len(pending), unit="picture", dynamic_ncols=True) as bar:
-        bad = write_all(run, pending, options.batch_size, encoding_of(options), manifest, bar.update)
+        bad = write_all(run, pending, options.batch_size, encoding_of(options), manifest, bar.update, size)
     missing = sum(len(job.outputs) for job in jobs if job.label in bad)
     logging.info(
         "%s: %d pictures, %d of them new", options.results_dir, total - missing, len(pending) - missing
@@ -86,6 +82,18 @@ def generate(options: GenerateOptions) -> int:
             f"{len(bad)} of {len(jobs)} layouts have no pictures, all others have: {first_of(list(bad.values()))}"
         )
     return 0
+
+
+def _sorted_out(jobs, manifest):
+    """([(job, output)] whose pictures are to be made, names of the files that are there)."""
+    pending, there = [], []
+    for job in jobs:
+        for out in job.outputs:
+            if manifest.is_made(out.file, partial(job.facts, out)):
+                there.append(out.file)
+            else:
+                pending.append((job, out))
+    return pending, there
 
 
 def _engine(options):
@@ -106,8 +114,11 @@ def write_all(
     encoding: Encoding,
     manifest: Manifest,
     done: Callable[[int], Any],
+    size: tuple[int, int] | None = None,
 ) -> dict[str, str]:
     """Makes and writes the pictures of [(job, output)]; done(1) is called for each that is written.
+
+    size: as for `paint_all`.
 
     Returns {label map: message} of the layouts whose files cannot be used; their pictures are left out.
     """
@@ -120,7 +131,7 @@ def write_all(
 
     try:
         with Behind(2 * batch_size) as behind:
-            for batch, pictures in paint_all(run, pending, batch_size, bad):
+            for batch, pictures in paint_all(run, pending, batch_size, bad, size):
                 for (job, out), picture in zip(batch, pictures, strict=True):
                     behind.do(write, job, out, picture)
     finally:
@@ -142,34 +153,37 @@ def paint_all(
     pending: Iterable[tuple[Job, Output]],
     batch_size: int,
     bad: dict[str, str] | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Iterator[tuple[list[tuple[Job, Output]], np.ndarray]]:
     """Yields ([(job, output)], their pictures uint8 [N,H,W,3]), at most batch_size of one size at once.
 
     bad: takes {label map: message} of layouts whose files cannot be used; None: the first of them ends it all.
+    size: (height, width) of the pictures where the run paints any size; None: that of the maps.
     """
-    read = ahead(partial(_read if bad is None else partial(_tried, bad), run), pending, 2 * batch_size)
+    read = ahead(partial(_read if bad is None else partial(_tried, bad), run, size), pending, 2 * batch_size)
     planned = ahead(partial(_planned, run), _batches(read, batch_size), 1, threads=1)
     for groups in planned:
         for batch, layout, photos, shown in groups:
             yield batch, run.synthesize(layout, _styles(run, batch, layout, photos, shown))
 
 
-def _read(run, item):
+def _read(run, size, item):
     """((job, output), its layout, its style photo or None, the layout that shows or None)."""
     job = item[0]
-    layout = run.layout(*data.read_layout(job.label, run.table, job.instance))
+    maps = data.read_layout(job.label, run.table, job.instance)
+    layout = run.layout(*(maps if size is None else run.at_size(size, *maps)))
     if not job.style:
         return item, layout, None, None
     photo = data.read_image(job.style)
     shown = read_photo_layout(run, job.style_label, job.style, photo) if job.style_label else None
-    size = layout.size if run.method.encoder_sees_layout else run.size
-    return item, layout, data.fit_image(photo, *size), shown
+    fitted = data.fit_image(photo, *(layout.size if run.method.encoder_sees_layout else run.size))
+    return item, layout, fitted, shown
 
 
-def _tried(bad, run, item):
+def _tried(bad, run, size, item):
     """As _read; None, and its message in `bad`, where a file of the layout cannot be used."""
     try:
-        return _read(run, item)
+        return _read(run, size, item)
     except (data.DataError, FileNotFoundError) as error:
         bad[item[0].label] = str(error)
         return None

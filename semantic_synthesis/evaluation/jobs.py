@@ -67,6 +67,13 @@ class GenerateOptions:
         kind=int,
         least=0,
     )
+    output_height: int = option(
+        0,
+        "Height of the pictures in pixels; 0: the run's, or that of each map where the run paints any size.",
+    )
+    output_width: int = option(
+        0, "Width of the pictures in pixels; 0: the run's, or that of each map where the run paints any size."
+    )
     precision: str = option("float32", "Arithmetic of the network.", choices=("float32", "bfloat16"))
 
 
@@ -127,6 +134,8 @@ def settings(options: Any, weights: str) -> dict[str, Any]:
     folders = ("checkpoint_dir", "label_dir", "instance_dir", "style_dir", "style_label_dir")
     found = {name: getattr(options, name) for name in folders}
     lossy = {} if options.format == "png" else {"quality": options.quality}
+    size = (options.output_width, options.output_height)
+    sized = {"output_size": f"{size[0]}x{size[1]}"} if any(size) else {}
     return {
         **{name: storage.absolute(folder) if folder else "" for name, folder in found.items()},
         "weights_sha256": weights,
@@ -135,6 +144,7 @@ def settings(options: Any, weights: str) -> dict[str, Any]:
         "precision": options.precision,
         "format": options.format,
         **lossy,
+        **sized,
     }
 
 
@@ -170,8 +180,12 @@ class Job:
         }
 
 
-def jobs_of(options: Any, layouts: Mapping[str, str], weights: str) -> list[Job]:
-    """One job per layout of {stem: path}, in its order. weights: checksum of the run's."""
+def jobs_of(
+    options: Any, layouts: Mapping[str, str], weights: str, usual_seed: int | None = None
+) -> list[Job]:
+    """One job per layout of {stem: path}, in its order. weights: checksum of the run's; usual_seed: its method's, which
+    the first sample of each layout has where it is given.
+    """
     instances = photos = maps = [""] * len(layouts)
     if options.instance_dir:
         found = list_pictures(options.instance_dir, "instance_dir")
@@ -190,11 +204,15 @@ def jobs_of(options: Any, layouts: Mapping[str, str], weights: str) -> list[Job]
     for number, (stem, label) in enumerate(layouts.items()):
         endings = [""] if options.num_samples == 1 else [f"_{s}" for s in range(options.num_samples)]
         outputs = tuple(
-            Output(stem + ending + suffix, style_seed(options.seed, stem, s))
+            Output(stem + ending + suffix, _seed(options.seed, stem, s, usual_seed))
             for s, ending in enumerate(endings)
         )
         jobs.append(Job(label, instances[number], photos[number], maps[number], outputs, weights[:16]))
     return jobs
+
+
+def _seed(seed, stem, sample, usual):
+    return usual if (seed, sample) == (usual, 0) else style_seed(seed, stem, sample)
 
 
 def check_styles(run: Synthesizer, jobs: list[Job]) -> None:

@@ -33,7 +33,7 @@ from semantic_synthesis.files import (
 RECORD, LINES, PIECES = "generate.json", "manifest.jsonl", re.compile(r"manifest-.*\.jsonl")
 PIECE = 64
 _SEEDS = "by name"  # older versions: by the place in the list, and no such entry
-_FIXED = ("seeds", "weights_sha256", "num_samples", "seed", "precision", "format", "quality")
+_FIXED = ("seeds", "weights_sha256", "num_samples", "seed", "precision", "format", "quality", "output_size")
 _OF_NAMES = ("format",)  # with two of them a layout would have two pictures
 _BEFORE = {"format": "png"}  # what older versions did not say
 _REMEDY = "--overwrite makes it anew, --skip_existing leaves it as it is; or choose another --results_dir"

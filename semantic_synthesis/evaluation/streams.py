@@ -219,7 +219,7 @@ class RunStream:
     def _style(self, batch, real, layout):
         if self.options.style == "real":
             return self.run.encode_style(real, layout)
-        return self.run.sample_style(batch["row"] + self.options.seed, layout)
+        return self.run.sample_style(self.run.method.seeds_of(batch["row"], self.options.seed), layout)
 
     def _feed_samples(self, metric, layout, rows):
         count = self.options.num_samples

@@ -73,7 +73,8 @@ class Method(keras.Model):
       static_shapes, read by `plan`: set while a graph for compilers and other runtimes is traced
         (`with_static_shapes`); then all shapes follow from those of layout and style: nothing is numbered, no 64-bit
         arithmetic;
-      why_not_static: where that is impossible, why: a phrase for an error.
+      why_not_static: where that is impossible, why: a phrase for an error;
+      usual_seed: the seed of the style that the authors' code takes for every layout, None where styles are drawn.
     """
 
     config_class: ClassVar[type[Config]] = Config
@@ -81,6 +82,7 @@ class Method(keras.Model):
     loss_texts: ClassVar[dict] = {}
     static_shapes: bool = False
     why_not_static: ClassVar[str] = ""
+    usual_seed: ClassVar[int | None] = None
 
     @classmethod
     def converter(cls) -> Any:
@@ -150,6 +152,11 @@ class Method(keras.Model):
     def objective_variables(self, objective: str) -> list[keras.Variable]:
         """Trainable Keras variables of one objective."""
         return [v for layer in self.objectives()[objective].layers for v in layer.trainable_variables]
+
+    @classmethod
+    def seeds_of(cls, rows: Any, seed: int) -> Any:
+        """Seeds of the styles of samples (numbers int64 [N]): one each, or the usual one for all where it is given."""
+        return rows * 0 + seed if seed == cls.usual_seed else rows + seed
 
     def averaged_variables(self) -> dict[str, keras.Variable]:
         """{path: Keras variable} of which averages are worth keeping: of the objectives that ask for it, what is

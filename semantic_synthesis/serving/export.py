@@ -14,11 +14,10 @@ from tensorflow.python.saved_model import fingerprinting_utils
 from semantic_synthesis import data, storage
 from semantic_synthesis.checkpoint_files import as_os_errors
 from semantic_synthesis.config import Config
-from semantic_synthesis.data.geometry import MOST_PIXELS
 from semantic_synthesis.files import folder_beside
-from semantic_synthesis.methods import METHODS, method_class
+from semantic_synthesis.methods import METHODS
 from semantic_synthesis.options import Command, option
-from semantic_synthesis.runs import find_run, inference_options, load_config, open_run
+from semantic_synthesis.runs import asked_size, find_run, inference_options, load_config, open_run
 from semantic_synthesis.serving import files as serving_files
 from semantic_synthesis.serving import targets
 from semantic_synthesis.serving.bare import check_static, picture_function
@@ -121,14 +120,10 @@ def _export(options):
     config = load_config(run_dir)
     name = options.model_name or storage.name_of(run_dir)
     folder, version = _place(options, name)
-    size = _output_size(options, config)
+    size = asked_size(options, config) or (None, None)
     dtype = _label_dtype(options, config)
     changes = {name: getattr(options, name) for name, _, _ in _inference_fields()}
     config, method = open_run(run_dir, options.precision, **changes)
-    if size[0] and size[0] * size[1] > MOST_PIXELS:
-        raise ValueError(
-            f"--output_height {size[0]} --output_width {size[1]}; expected at most {MOST_PIXELS} pixels"
-        )
     if options.target != "serving":
         return _export_target(options, config, method, size, dtype, run_dir, name, _version(folder, version))
     image_dtype = tf.as_dtype(options.image_dtype)
@@ -274,24 +269,6 @@ def _place(options, name):
             f"{_version(folder, version)}: exists already; choose another --version or leave it out"
         )
     return folder, version
-
-
-def _output_size(options, config):
-    """(height, width) of the pictures, (None, None) where requests choose."""
-    asked = (options.output_height, options.output_width)
-    native = (config.crop_height, config.crop_size)
-    if min(asked) < 0 or (0 in asked and any(asked)):
-        raise ValueError(
-            f"--output_height {asked[0]} --output_width {asked[1]}; expected two positive sizes or two zeros"
-        )
-    if not method_class(config).fixed_size(config):
-        return asked if any(asked) else (None, None)
-    if any(asked) and asked != native:
-        raise ValueError(
-            f"--output_height {asked[0]} --output_width {asked[1]}; this run makes pictures of"
-            f" {native[0]} rows and {native[1]} columns only; leave the flags out"
-        )
-    return native
 
 
 def _label_dtype(options, config):

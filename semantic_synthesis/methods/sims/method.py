@@ -34,6 +34,7 @@ class SIMS(Method):
     """
 
     config_class: ClassVar[type[Config]] = SIMSConfig
+    usual_seed: ClassVar[int | None] = 0  # the best candidates
     why_not_static: ClassVar[str] = (
         "its pictures are put together from as many pieces of stored photos as a layout asks for"
     )
