@@ -13,12 +13,13 @@ from helpers import random_arrays, shallow_networks, tiny_config
 
 from semantic_synthesis import runs
 from semantic_synthesis.config import Config
-from semantic_synthesis.data import open_dataset
+from semantic_synthesis.data import ClassTable, open_dataset
 from semantic_synthesis.data.geometry import fit_image, fit_label
 from semantic_synthesis.data.scenes import CLASSES, render_scene
 from semantic_synthesis.evaluation import COMMANDS, EvaluateOptions, GenerateOptions, evaluating, judge
 from semantic_synthesis.evaluation.evaluating import evaluate, score
 from semantic_synthesis.evaluation.generating import generate
+from semantic_synthesis.evaluation.metrics import SegmentationMetric
 from semantic_synthesis.evaluation.segmentation import Confusion, open_segmenter, score_batch
 from semantic_synthesis.inference import load_run
 
@@ -235,6 +236,32 @@ def test_confusion_of_a_small_case():
     np.testing.assert_allclose(confusion.class_iou[:2], [1 / 2, 1 / 3])
     assert np.isnan(confusion.class_iou[2]) and np.isnan(confusion.class_iou[3])
     assert confusion.mean_iou == pytest.approx((1 / 2 + 1 / 3) / 2)
+
+
+def test_classes_that_count():
+    """As on Cityscapes, where 19 of 35 count: pixels of the others are left out, whatever is seen there."""
+
+    class Right:
+        name = resize = sha256 = "right"
+
+        def classes(self, pictures):
+            return pictures[..., 0]
+
+    label = np.array([[[0, 1, 2, 3]]])
+    pictures = np.array([[[0, 1, 1, 1]]], np.uint8)[..., None]  # right on classes 0 and 1 alone
+    table = ClassTable.create("four", range(4), ["sky", "road", "car", "void"], unknown=3)
+    values = {}
+    for counted in ((), ("sky", "road"), ("road", "car")):
+        metric = SegmentationMetric(Right(), table, counted)
+        metric.add_fake(pictures, 0, label)
+        values[counted] = {figure["metric"]: figure["value"] for figure in metric.figures()}
+    assert values["sky", "road"] == {"miou": 1.0, "pixel accuracy": 1.0}
+    assert values["road", "car"] == {"miou": pytest.approx((1 / 2 + 0) / 2), "pixel accuracy": 0.5}
+    assert values[()] == {"miou": pytest.approx((1 + 1 / 2 + 0) / 3), "pixel accuracy": pytest.approx(2 / 3)}
+    with pytest.raises(
+        ValueError, match="--miou_classes sky,sea: no class is called 'sea'; expected some of sky"
+    ):
+        SegmentationMetric(Right(), table, ("sky", "sea"))
 
 
 def save_segmenter(folder, size, scores):

@@ -69,6 +69,9 @@ class EvaluateOptions:
     lpips_net: str = option("alex", "Network of LPIPS.", choices=("alex", "vgg"))
     lpips_weights: str = option("", "torchvision's alexnet or vgg16 .pth; empty: cache, download; or random.")
     lpips_linear: str = option("", "LPIPS' linear weights v0.1; empty: the lpips package's, or download.")
+    miou_classes: str = option(
+        "", "For miou: comma list of the classes that count, by name; empty: all but the unknown one."
+    )
     segmenter: str = option("", "For miou: scenes, a SavedModel folder or .onnx file; scenes runs: scenes.")
     shard: str = option(
         "",
@@ -186,7 +189,8 @@ def make_metrics(options: EvaluateOptions, is_scenes: bool, classes: ClassTable 
             }
             missing = [what for what, there in needs.items() if not there]
             raise ValueError(f"--metrics miou needs {' and '.join(missing)}; without, leave miou out")
-        metrics["miou"] = SegmentationMetric(open_segmenter(segmenter, classes.num_classes), classes)
+        counted = [name.strip() for name in options.miou_classes.split(",") if name.strip()]
+        metrics["miou"] = SegmentationMetric(open_segmenter(segmenter, classes.num_classes), classes, counted)
     return list(dict.fromkeys(metrics[name] for name in names))
 
 

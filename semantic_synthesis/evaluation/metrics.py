@@ -7,6 +7,7 @@ DiversityMetric takes `add_samples`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,17 +106,31 @@ class FeatureMetric:
 
 
 class SegmentationMetric:
-    """mIoU and pixel accuracy of synthesised pictures, and of real ones where they come with layouts."""
+    """mIoU and pixel accuracy of synthesised pictures, and of real ones where they come with layouts.
 
-    def __init__(self, segmenter: Any, table: ClassTable) -> None:
+    counted: names of the classes whose pixels count; empty: all but the unknown one.
+    """
+
+    def __init__(self, segmenter: Any, table: ClassTable, counted: Sequence[str] = ()) -> None:
         self.segmenter, self.table = segmenter, table
+        strange = [name for name in counted if name not in table.names]
+        if strange:
+            raise ValueError(
+                f"--miou_classes {','.join(counted)}: no class is called {strange[0]!r}; expected some of "
+                f"{', '.join(table.names)}"
+            )
+        self.ignore = [
+            index
+            for index, name in enumerate(table.names)
+            if index == table.unknown or (counted and name not in counted)
+        ]
         self.confusion, self.images = {}, {}
         for side in ("real", "fake"):
             self.clear(side)
 
     def clear(self, side: str) -> None:
         """Forgets the pictures of "real" or "fake"."""
-        self.confusion[side], self.images[side] = Confusion(self.table.num_classes, self.table.unknown), 0
+        self.confusion[side], self.images[side] = Confusion(self.table.num_classes, self.ignore), 0
 
     def add_real(self, pictures: np.ndarray, first: int, labels: np.ndarray | None = None) -> None:
         """Adds real pictures."""

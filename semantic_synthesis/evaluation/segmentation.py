@@ -7,6 +7,7 @@ A segmenter is an object with `classes(pictures uint8 [N,H,W,3]) -> int [N,h,w]`
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,17 +24,17 @@ SCENES = "scenes"
 class Confusion:
     """Counts int64 [C,C] of pixels: rows are the layout's classes, columns the segmenter's.
 
-    ignore: a class of the layout that does not count ("unknown"), or None.
+    ignore: the class or classes of the layout whose pixels do not count ("unknown").
     """
 
-    def __init__(self, num_classes: int, ignore: int | None = None) -> None:
+    def __init__(self, num_classes: int, ignore: int | Sequence[int] = ()) -> None:
         self.num_classes, self.ignore = num_classes, ignore
         self.counts = np.zeros((num_classes, num_classes), np.int64)
 
     def update(self, label: np.ndarray, predicted: np.ndarray) -> None:
         """Adds maps int [...] of equal shape; ids of `predicted` outside [0,C) count as wrong."""
         label, predicted = np.asarray(label).ravel().astype(np.int64), np.asarray(predicted).ravel()
-        kept = np.ones(label.shape, bool) if self.ignore is None else label != self.ignore
+        kept = ~np.isin(label, self.ignore)
         label, predicted = label[kept], predicted[kept].astype(np.int64)
         size = self.num_classes
         outside = (predicted < 0) | (predicted >= size)
