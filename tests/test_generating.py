@@ -304,3 +304,71 @@ def test_broken_maps_cost_no_other_pictures(made, tmp_path):
     assert {p.name for p in (tmp_path / "out").glob("*.png")} == {f"{name}.png" for name in "abcdf"}
     draw(tmp_path / "maps", "e", "g")
     assert set(made()) == {f"{name}.png" for name in "abcdefg"}
+
+
+@pytest.fixture
+def split_run(run_dir, tmp_path):
+    """A run whose dataset keeps label maps beside other pictures, as Cityscapes does, with two samples in val."""
+    folder, root = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(run_dir, folder)
+    config = json.loads((folder / "config.json").read_text())
+    layout = {"image": "photos/val/**/{stem}_photo.png", "label": "gt/val/**/{stem}_ids.png"}
+    layout["instance"] = "gt/val/**/{stem}_objects.png"
+    (tmp_path / "town.json").write_text(json.dumps({"splits": {"val": layout}}))
+    config |= {"dataset_mode": str(tmp_path / "town.json"), "dataroot": "", "no_instance": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    for seed, name in enumerate(("here/a", "there/b")):
+        scene = render_scene(seed, 24, 24)
+        for path, picture in {
+            f"photos/val/{name}_photo": scene.image,
+            f"gt/val/{name}_ids": scene.label,
+            f"gt/val/{name}_color": scene.image,
+            f"gt/val/{name}_objects": scene.instance,
+        }.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(root / f"{path}.png"), picture)
+    return {"checkpoint_dir": str(folder), "label_dir": "", "split": "val", "dataroot": str(root)}
+
+
+def test_a_split_of_the_runs_dataset(made, split_run, tmp_path):
+    pictures = made(**split_run)
+    assert len(pictures) == 2 and {name.split("/")[-1] for name in pictures} == {"a.png", "b.png"}
+    record = json.loads((tmp_path / "out" / manifest.RECORD).read_text())
+    assert record["split"] == "val" and record["dataroot"] == str(tmp_path / "data")
+    photos = [tmp_path / "styles" / name for name in pictures]
+    for path in photos:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (source,) = (tmp_path / "data").rglob(f"{path.stem}_photo.png")
+        shutil.copy(source, path)
+    styled = made(**split_run, style="real", results_dir=str(tmp_path / "styled"))
+    assert {line["style"] for line in lines(tmp_path / "styled").values()} == {"a_photo.png", "b_photo.png"}
+    by_folder = {
+        **split_run,
+        "style_dir": str(tmp_path / "styles"),
+        "results_dir": str(tmp_path / "by folder"),
+    }
+    assert [p for p, _ in made(**by_folder).values()] == [p for p, _ in styled.values()]
+    assert [p for p, _ in styled.values()] != [p for p, _ in pictures.values()]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"label_dir": "maps"}, "--split names the layouts' files; leave --label_dir"),
+        ({"split": "", "label_dir": "maps"}, "--dataroot and --style real are for --split"),
+        ({"split": "tset"}, "no split 'tset'; this dataset has val"),
+        ({"style": "real", "num_samples": 2}, "--num_samples needs random styles"),
+        ({"dataroot": "nowhere"}, "nowhere"),
+    ],
+)
+def test_mistakes_about_splits(changes, message, split_run, tmp_path):
+    options = GenerateOptions(results_dir=str(tmp_path / "out"), **{**split_run, **changes})
+    with pytest.raises((ValueError, OSError), match=message):
+        generating.generate(options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_rendered_scenes_are_no_split(tmp_path):
+    options = GenerateOptions("demo_spade", split="val", results_dir=str(tmp_path / "out"))
+    with pytest.raises(ValueError, match="prepare scenes"):
+        generating.generate(options)

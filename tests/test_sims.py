@@ -16,6 +16,7 @@ from semantic_synthesis import data, runs
 from semantic_synthesis.data.scenes import render_scene
 from semantic_synthesis.evaluation import generating
 from semantic_synthesis.evaluation.jobs import jobs_of
+from semantic_synthesis.evaluation.layout_files import LayoutFiles
 from semantic_synthesis.evaluation.manifest import style_seed
 from semantic_synthesis.inference import Synthesizer, load_run
 from semantic_synthesis.layers.naming import named_variables
@@ -267,7 +268,7 @@ def test_many_pictures_take_the_best_as_well(tmp_path, monkeypatch):
     generating.generate(dataclasses.replace(options, results_dir=str(tmp_path / "out")))
     best = run().paint(label, seed=0).astype(int)
     assert np.abs(data.read_image(tmp_path / "out" / "maps_0.png") - best).max() <= 1
-    jobs = jobs_of(dataclasses.replace(options, seed=3), {"maps": ""}, "", 0)
+    jobs = jobs_of(dataclasses.replace(options, seed=3), LayoutFiles({"maps": ""}), "", 0)
     assert [out.seed for out in jobs[0].outputs] == [style_seed(3, "maps", s) for s in (0, 1)]
     rows = np.arange(3)
     assert not run().method.seeds_of(rows, 0).any() and run().method.seeds_of(rows, 5).tolist() == [5, 6, 7]

@@ -29,9 +29,9 @@ from semantic_synthesis.evaluation.jobs import (
     jobs_of,
     settings,
 )
+from semantic_synthesis.evaluation.layout_files import layout_files
 from semantic_synthesis.evaluation.manifest import Manifest
 from semantic_synthesis.evaluation.overlap import Behind, ahead
-from semantic_synthesis.evaluation.pictures import files_beside, list_pictures, say_left_out
 from semantic_synthesis.files import write_bytes
 from semantic_synthesis.inference import Layout, Synthesizer, load_run
 from semantic_synthesis.methods import method_class
@@ -49,19 +49,16 @@ def generate(options: GenerateOptions) -> int:
     """
     index, count = checked(options)
     options = found_anywhere(options) if options.engine == "beam" else options
-    layouts = list_pictures(options.label_dir, "label_dir")
-    beside = files_beside(options.label_dir, layouts)
-    say_left_out(f"--label_dir {options.label_dir}", "they are no pictures or hidden", beside)
-    weights = run_sha256(options.checkpoint_dir)
-    usual_seed = method_class(load_config(find_run(options.checkpoint_dir))).usual_seed
-    jobs = jobs_of(options, layouts, weights, usual_seed)[index::count]
+    config = load_config(find_run(options.checkpoint_dir))
+    files, weights = layout_files(options, config), run_sha256(options.checkpoint_dir)
+    jobs = jobs_of(options, files, weights, method_class(config).usual_seed)[index::count]
     manifest = Manifest(
         options.results_dir, settings(options, weights), options.overwrite, options.skip_existing
     )
     write_elsewhere = _engine(options)
     run = load_run(options.checkpoint_dir, options.precision)
     size = asked_size(options, run.config)
-    if options.instance_dir == "" and run.instance_maps == "objects":
+    if not files.instances and run.instance_maps == "objects":
         raise ValueError("this run was trained with instance maps; give --instance_dir")
     check_styles(run, jobs)
     pending, there = _sorted_out(jobs, manifest)

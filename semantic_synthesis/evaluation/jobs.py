@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from semantic_synthesis import storage
 from semantic_synthesis.evaluation.inception import DIMS
+from semantic_synthesis.evaluation.layout_files import LayoutFiles
 from semantic_synthesis.evaluation.manifest import checksum, style_seed
 from semantic_synthesis.evaluation.pictures import list_pictures, match_stems, parse_shard
 from semantic_synthesis.evaluation.weight_files import RANDOM
@@ -25,6 +25,17 @@ class GenerateOptions:
     checkpoint_dir: str = option("demo_spade", "Run folder, or the name of a shipped run.")
     label_dir: str = option("", "Folder of label maps; folders inside are searched too.")
     instance_dir: str = option("", "Folder of instance maps of the same names, for runs trained with them.")
+    split: str = option(
+        "", "Instead of --label_dir: a split of the run's dataset, such as val, with its instance maps."
+    )
+    dataroot: str = option(
+        "", "With --split: root folder of the dataset, where it is not that of the training."
+    )
+    style: str = option(
+        "random",
+        "With --split: random styles, or each of the layout's own photo.",
+        choices=("random", "real"),
+    )
     style_dir: str = option(
         "", "Folder of style photos of the same names, or of a single photo for all; empty: random styles."
     )
@@ -85,8 +96,7 @@ def checked(options: Any) -> tuple[int, int]:
             raise ValueError(f"--{name} {getattr(options, name)}; expected 1 or more")
     if options.overwrite and options.skip_existing:
         raise ValueError("--overwrite and --skip_existing contradict each other; leave one out")
-    if options.style_dir and options.num_samples > 1:
-        raise ValueError("--num_samples needs random styles; leave --style_dir or --num_samples out")
+    _check_sources(options)
     if options.style_label_dir and not options.style_dir:
         raise ValueError(
             "--style_label_dir without --style_dir; expected the photos of these label maps, too"
@@ -114,9 +124,24 @@ def checked(options: Any) -> tuple[int, int]:
     return parse_shard(options.shard)
 
 
+def _check_sources(options):
+    """Refuses layouts and styles that are given twice, or not at all."""
+    if options.split and (options.label_dir or options.instance_dir):
+        raise ValueError("--split names the layouts' files; leave --label_dir and --instance_dir out")
+    if not options.split and (options.dataroot or options.style == "real"):
+        raise ValueError(
+            "--dataroot and --style real are for --split; give it, or --label_dir and --style_dir"
+        )
+    if options.style == "real" and options.style_dir:
+        raise ValueError("--style real takes each layout's own photo; leave it or --style_dir out")
+    if (options.style_dir or options.style == "real") and options.num_samples > 1:
+        raise ValueError("--num_samples needs random styles; leave the photos or --num_samples out")
+
+
 def found_anywhere(options: GenerateOptions) -> GenerateOptions:
     """The options with whole paths, for processes that start in another folder."""
-    names = ["label_dir", "instance_dir", "style_dir", "style_label_dir", "results_dir", "save_fake_stats"]
+    names = ["label_dir", "instance_dir", "dataroot", "style_dir", "style_label_dir", "results_dir"]
+    names += ["save_fake_stats"]
     names += ["inception_weights"] if options.inception_weights != RANDOM else []
     paths: dict[str, Any] = {
         name: storage.absolute(path) for name in names if (path := getattr(options, name))
@@ -131,10 +156,11 @@ def encoding_of(options: Any) -> Encoding:
 
 def settings(options: Any, weights: str) -> dict[str, Any]:
     """What the pictures of one folder have in common; folders are for the reader, as they may move."""
-    folders = ("checkpoint_dir", "label_dir", "instance_dir", "style_dir", "style_label_dir")
+    folders = ("checkpoint_dir", "label_dir", "instance_dir", "dataroot", "style_dir", "style_label_dir")
     found = {name: getattr(options, name) for name in folders}
     lossy = {} if options.format == "png" else {"quality": options.quality}
     size = (options.output_width, options.output_height)
+    split = {"split": options.split, "style": options.style} if options.split else {}
     sized = {"output_size": f"{size[0]}x{size[1]}"} if any(size) else {}
     return {
         **{name: storage.absolute(folder) if folder else "" for name, folder in found.items()},
@@ -145,6 +171,7 @@ def settings(options: Any, weights: str) -> dict[str, Any]:
         "format": options.format,
         **lossy,
         **sized,
+        **split,
     }
 
 
@@ -180,16 +207,15 @@ class Job:
         }
 
 
-def jobs_of(
-    options: Any, layouts: Mapping[str, str], weights: str, usual_seed: int | None = None
-) -> list[Job]:
-    """One job per layout of {stem: path}, in its order. weights: checksum of the run's; usual_seed: its method's, which
-    the first sample of each layout has where it is given.
+def jobs_of(options: Any, files: LayoutFiles, weights: str, usual_seed: int | None = None) -> list[Job]:
+    """One job per layout, in the order of the label maps. weights: checksum of the run's; usual_seed: its method's,
+    which the first sample of each layout has where it is given.
     """
-    instances = photos = maps = [""] * len(layouts)
-    if options.instance_dir:
-        found = list_pictures(options.instance_dir, "instance_dir")
-        instances = match_stems(layouts, found, "instance map")
+    layouts = files.labels
+    instances = [files.instances.get(stem, "") for stem in layouts]
+    photos = maps = [""] * len(layouts)
+    if options.style == "real":
+        photos = [files.photos[stem] for stem in layouts]
     if options.style_dir:
         styles = list_pictures(options.style_dir, "style_dir")
         single = next(iter(styles.values()))
