@@ -134,12 +134,23 @@ def chart(rows, path):
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4.2), dpi=110)
-    for name, row in rows.items():
-        axes.scatter(row["diversity"], row["mIoU ratio"], 6 * row["ms per image"], alpha=0.6)
-        axes.annotate(name, (row["diversity"], row["mIoU ratio"]), fontsize=7)
+    for netD, color in zip(DISCRIMINATORS, ("#1f77b4", "#2ca02c", "#d62728"), strict=True):
+        mine = {name.split("_")[0]: row for name, row in rows.items() if name.split("_")[1] == netD}
+        if mine:
+            x, y, time = (
+                [row[of] for row in mine.values()] for of in ("diversity", "mIoU ratio", "ms per image")
+            )
+            areas = [6 * one for one in time]
+            axes.scatter(x, y, areas, c=color, alpha=0.6, linewidths=0, label=netD)
+        for number, (method, row) in enumerate(sorted(mine.items(), key=lambda item: item[1]["diversity"])):
+            side = {"ha": "left", "xytext": (9, -3)} if number % 2 else {"ha": "right", "xytext": (-9, -3)}
+            at = (row["diversity"], row["mIoU ratio"])
+            axes.annotate(method, at, textcoords="offset points", fontsize=8, color=color, **side)
     axes.set_xlabel("diversity of random styles")
     axes.set_ylabel("mIoU ratio")
-    axes.set_title("Areas: time per picture")
+    axes.set_title("Methods by discriminators at equal cost; areas: time per picture", fontsize=10)
+    axes.legend(title="discriminator", fontsize=8, title_fontsize=8, markerscale=0.6, frameon=False)
+    axes.margins(0.1)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(path)
