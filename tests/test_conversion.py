@@ -184,7 +184,7 @@ def one_pass(model, batch):
     return terms, picture, gradients
 
 
-@FORMS
+@pytest.mark.parametrize("form", ["patches", pytest.param("dense", marks=pytest.mark.slow)])
 def test_training_passes(form, tmp_path, noise):
     run_dir, arrays = converted("spade_train", tmp_path / "run")
     model = training_model(run_dir, modulation=form, lambda_kld=2 * 0.05)  # theirs sums over the batch of 2

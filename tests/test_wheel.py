@@ -1,6 +1,7 @@
 """The installed package is the whole product: a wheel in an environment of its own, used from an empty folder."""
 
 import json
+import os
 import re
 import site
 import subprocess
@@ -66,7 +67,12 @@ def installed(tmp_path_factory):
 
     def run(*words, **options):
         done = subprocess.run(
-            [command, *words, *as_flags(options)], cwd=work, capture_output=True, text=True, timeout=300
+            [command, *words, *as_flags(options)],
+            cwd=work,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
