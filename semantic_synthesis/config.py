@@ -104,8 +104,8 @@ class Config:
     batch_size: int = _optimisation(1, "Samples per step over all devices.")
     gradient_accumulation: int = _optimisation(
         1,
-        "Parts of a batch that are computed one after the other and whose gradients are added up: less memory, batch "
-        "statistics of a part.",
+        "Parts of a batch that are computed one after the other and whose gradients are added up; batch statistics are "
+        "those of a part.",
         least=1,
         resume=True,
     )
