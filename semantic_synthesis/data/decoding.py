@@ -288,9 +288,8 @@ def _png_chunks(data, source):
         if name == b"PLTE":
             if length % 3 or length > 3 * 256:
                 raise damaged
-            palette = (
-                np.frombuffer(data, np.uint8, length, at + 8).reshape(-1, 3).copy()
-            )  # [N, 3], without the file
+            palette = np.frombuffer(data, np.uint8, length, at + 8).reshape(-1, 3)  # [N, 3]
+            palette = palette.copy()  # a view would keep the whole file
         if name in (b"IHDR", b"IDAT"):
             chunks.append(data[at:end])
         at = end

@@ -183,9 +183,8 @@ class RenderedScenes:
         self.has_instances = has_instances
         self._cache = {}
         self._lock = threading.Lock()
-        self._room = SCENES_CACHE_BYTES // (
-            8 * self.height * self.width
-        )  # 3 of the photo, 1, 2 and 2 of the maps
+        bytes_each = 8 * self.height * self.width  # 3 a pixel of the photo, 1, 2 and 2 of the maps
+        self._room = SCENES_CACHE_BYTES // bytes_each
 
     def __len__(self) -> int:
         return self.count
@@ -318,10 +317,8 @@ class Dataset:
             raise DataError(str(error)) from None
         maps = [box.image(image), box.map(label)]
         if self.has_instances:
-            objects, none = (
-                box.map(instance) if self.source.has_instances else None,
-                self.source.instance_none_id,
-            )
+            objects = box.map(instance) if self.source.has_instances else None
+            none = self.source.instance_none_id
             if objects is not None and (none or not self._regions):
                 objects = compact(objects, none)
             maps.append(regions(maps[1], objects) if self._regions else objects)

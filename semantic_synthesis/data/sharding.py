@@ -83,10 +83,8 @@ def make_shards(options: Any) -> int:
     config = resolving.fill_options(Config(**given, dataset_mode=mode), description)
     extra = ("disparity",) if options.disparity or options.disparity_dir else ()
     splits = [split.strip() for split in options.split.split(",")]
-    for split in splits:
-        find_places(
-            config, description, split
-        )  # what is wrong with the last is said before the first is made
+    for split in splits:  # what is wrong with the last is said before the first is made
+        find_places(config, description, split)
     with locked(options.out, "another prepare shards"):
         for split in splits:
             _make_split(config, description, split, extra, options)
