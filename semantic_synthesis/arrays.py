@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-MOST_PIXELS = 2**26  # of a picture
+MOST_PIXELS_WRITTEN = (
+    2**26
+)  # of a picture, which may be enlarged after the network (there: geometry.MOST_PIXELS)
 _SHOWN = 8
 _MAP_REMEDY = (
     "a map that cv2.imread or Pillow opened has channels: take read_label(path, run.table), or one channel"
@@ -134,11 +136,14 @@ def check_seeds(values: Any, what: str = "seeds") -> np.ndarray:
 
 def check_size(size: Any) -> tuple[int, int]:
     """(height, width) of a picture as integers."""
-    expected = f"(height, width) in pixels, whole numbers from 1, at most {MOST_PIXELS} pixels together"
+    expected = (
+        f"(height, width) in pixels, whole numbers from 1, at most {MOST_PIXELS_WRITTEN} pixels together"
+    )
     try:
         height, width = size
         whole = (
-            all(int(side) == side and side >= 1 for side in (height, width)) and height * width <= MOST_PIXELS
+            all(int(side) == side and side >= 1 for side in (height, width))
+            and height * width <= MOST_PIXELS_WRITTEN
         )
     except (TypeError, ValueError, OverflowError):
         whole = False

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from semantic_synthesis import data, storage
-from semantic_synthesis.arrays import MOST_PIXELS
+from semantic_synthesis.arrays import MOST_PIXELS_WRITTEN
 from semantic_synthesis.files import shipped, write_json
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.options import Command, check_seeds, option
@@ -103,10 +103,10 @@ def _write_origin(options, origin, label, picture, suffix):
 def _output_size(options, label):
     height = options.output_height or label.shape[0]
     width = options.output_width or label.shape[1]
-    if not (1 <= height <= _LONGEST and 1 <= width <= _LONGEST and height * width <= MOST_PIXELS):
+    if not (1 <= height <= _LONGEST and 1 <= width <= _LONGEST and height * width <= MOST_PIXELS_WRITTEN):
         raise ValueError(
             f"output of {width}x{height} pixels; expected positive sizes, sides up to {_LONGEST} and at most "
-            f"{MOST_PIXELS} pixels (--output_width, --output_height)"
+            f"{MOST_PIXELS_WRITTEN} pixels (--output_width, --output_height)"
         )
     return height, width
 
