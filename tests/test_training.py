@@ -377,6 +377,38 @@ def test_gradients_of_parts_are_those_of_the_batch(parts, tmp_path):
         )
 
 
+def test_parts_are_computed_one_after_the_other(tmp_path):
+    """All convolutions of the second wait for all gradients of the first, through one operation and not hundreds."""
+    trainer = make_trainer(tmp_path, batch_size=2, gradient_accumulation=2)
+    graph = trainer._step_for(0).get_concrete_function(trainer.batches().element_spec).graph
+    operations = graph.get_operations()
+    barriers = [op for op in operations if op.type == "NoOp" and len(op._control_outputs) > 20]
+    assert len(barriers) == 1
+
+    def inputs(op):
+        return [x.op for x in op.inputs] + op.control_inputs
+
+    def consumers(op):
+        return [c for x in op.outputs for c in x.consumers()] + op._control_outputs
+
+    used = _found_from([x.op for x in graph.outputs] + graph.control_outputs, inputs)
+    convolutions = {op for op in used if op.type.startswith("Conv2D")}
+    before, after = _found_from(barriers, inputs), _found_from(barriers, consumers)
+    assert len(convolutions & before) == len(convolutions & after) > 20
+    assert convolutions <= before | after
+    # The function's own end collects what has effects; nothing else waits for more than a few.
+    assert sorted(len(op.control_inputs) for op in after)[-3] < 20
+
+
+def _found_from(start, neighbours):
+    """The operations and all that are found from them."""
+    found, new = set(start), list(start)
+    while new:
+        new = [other for op in new for other in neighbours(op) if other not in found]
+        found |= set(new)
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
 def test_a_run_resumes_with_another_number_of_parts(before, after, tmp_path):

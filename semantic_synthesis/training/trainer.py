@@ -123,8 +123,9 @@ class Trainer:
         count = self.config.gradient_accumulation
         total = self._gradients(_part(batch, 0, count), objectives)
         for number in range(1, count):
-            done = [value for value in tf.nest.flatten(total) if value is not None]
-            with tf.control_dependencies(done):  # so that one part at a time is in memory
+            # One part at a time is in memory. Of one operation: each constant of a part would wait for hundreds.
+            done = tf.group(*(value for value in tf.nest.flatten(total) if value is not None))
+            with tf.control_dependencies([done]):
                 part = self._gradients(_part(batch, number, count), objectives)
                 total = tf.nest.map_structure(_sum, total, part)
         losses, gradients = total
