@@ -24,6 +24,7 @@ TINY = [
 def preload():
     """Imports everything once, so that forked commands start at once. Nothing is computed: forks share no threads."""
     for module in (
+        "__main__",
         "command_line",
         "methods",
         "train",
