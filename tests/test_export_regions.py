@@ -126,6 +126,26 @@ def test_styles_of_a_photo_of_another_layout():
     )
 
 
+def test_a_photo_and_its_own_label_map_must_have_one_size():
+    label, instance = exports.layouts(1)
+    files = {
+        "label_png_bytes": [exports.png(label[0])],
+        "instance_png_bytes": [exports.png(instance[0].astype(np.uint16))],
+    }
+    photo = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    sizes = "style_label_png_bytes: 32x32 pixels; style_image_bytes has 64x48; expected the label map of that"
+    for content in (exports.png(photo), tf.io.encode_jpeg(photo).numpy()):
+        shown = {"style_image_bytes": [content], "style_label_png_bytes": [exports.png(label[0])]}
+        for signature in ("png_style_label", "png_encode_style_label"):
+            with pytest.raises(tf.errors.InvalidArgumentError, match=sizes):
+                call("regions", signature, **files, **shown)
+        own = {"style_label_png_bytes": [exports.png(np.zeros((48, 64), np.uint8))]}
+        call("regions", "png_style_label", **files, **shown | own)
+    wrong = {"style_image_bytes": [b"x" * 40], "style_label_png_bytes": [exports.png(label[0])]}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="style_image_bytes: neither JPEG nor PNG"):
+        call("regions", "png_style_label", **files, **wrong)
+
+
 def test_too_few_rows_are_refused():
     label, instance = exports.layouts(1)
     noise, z = np.zeros((1, 1, 2, 3)), np.zeros((1, 4))

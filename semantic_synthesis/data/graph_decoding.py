@@ -17,7 +17,7 @@ import tensorflow as tf
 from .decoding import LABEL_FORMATS, MAX_PIXELS
 from .tables import NO_CLASS, ClassTable, describe_ids, pack_colors
 
-_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+_JPEG, _START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _SIZE_AT, _DEPTH_AT, _COLOR_TYPE_AT, _CHECKSUM_AT, _HEADER_END = 16, 24, 25, 29, 33
 _GREY, _RGB, _PALETTE = 0, 2, 3
 _MOST_CHUNKS = 256  # before the palette
@@ -99,11 +99,7 @@ def _checked(png, source, most_pixels):
 def _checked_png(png, source, formats, most_pixels):
     """The same bytes, after checks of start and size, before anything is unpacked."""
     png = tf.convert_to_tensor(png)
-    whole = tf.strings.length(png) > _HEADER_END
-    start = tf.strings.substr(png, 0, tf.minimum(len(_START), tf.strings.length(png)))
-    with tf.control_dependencies(
-        [require(whole & (start == _START), f"{source}: not a PNG; expected {formats}")]
-    ):
+    with tf.control_dependencies([require(_is_png(png), f"{source}: not a PNG; expected {formats}")]):
         png = tf.identity(png)
     with tf.control_dependencies([_require_size(_png_size(png), source, most_pixels)]):
         return tf.identity(png)
@@ -115,11 +111,24 @@ def _png_size(png):
     return tf.ensure_shape(tf.cast(size, tf.int64), [2])
 
 
-def told_size(png: tf.Tensor) -> tf.Tensor:
-    """int64 [2]: height, width that bytes tell in a PNG's header; 0, 0 of what is no PNG."""
-    whole = tf.strings.length(png) > _HEADER_END
-    start = tf.strings.substr(png, 0, tf.minimum(len(_START), tf.strings.length(png)))
-    return tf.cond(whole & (start == _START), lambda: _png_size(png), lambda: tf.zeros([2], tf.int64))
+def _starts(content, start):
+    return tf.strings.substr(content, 0, tf.minimum(len(start), tf.strings.length(content))) == start
+
+
+def _is_png(content):
+    return _starts(content, _START) & (tf.strings.length(content) > _HEADER_END)
+
+
+def told_size(content: tf.Tensor) -> tf.Tensor:
+    """int64 [2]: height, width that bytes tell in the header of a PNG or JPEG; 0, 0 of what is neither."""
+
+    def jpeg_size():
+        return tf.ensure_shape(tf.cast(tf.io.extract_jpeg_shape(content)[:2], tf.int64), [2])
+
+    def others_size():
+        return tf.cond(_starts(content, _JPEG), jpeg_size, lambda: tf.zeros([2], tf.int64))
+
+    return tf.cond(_is_png(content), lambda: _png_size(content), others_size)
 
 
 def _require_size(size, source, most_pixels):
@@ -272,19 +281,11 @@ def _within(indices, colors, source):
 
 def decode_photo(photo: tf.Tensor, name: str, most_pixels: int = MAX_PIXELS) -> tf.Tensor:
     """JPEG or PNG bytes, string [] -> uint8 [h,w,3]; sizes are checked before anything is unpacked."""
-    start = tf.strings.substr(photo, 0, tf.minimum(8, tf.strings.length(photo)))
-    is_png = start == _START[:8]
-    is_jpeg = tf.strings.substr(start, 0, tf.minimum(3, tf.strings.length(start))) == b"\xff\xd8\xff"
-    whole = tf.strings.length(photo) > _HEADER_END
-    known = require((is_png & whole) | is_jpeg, f"{name}: neither JPEG nor PNG")
+    is_jpeg = _starts(photo, _JPEG)
+    known = require(_is_png(photo) | is_jpeg, f"{name}: neither JPEG nor PNG")
     with tf.control_dependencies([known]):
         photo = tf.identity(photo)
-
-    def jpeg_size():
-        return tf.ensure_shape(tf.cast(tf.io.extract_jpeg_shape(photo)[:2], tf.int64), [2])
-
-    size = tf.cond(is_jpeg, jpeg_size, lambda: _png_size(photo))
-    with tf.control_dependencies([_require_size(size, name, most_pixels)]):
+    with tf.control_dependencies([_require_size(told_size(photo), name, most_pixels)]):
         photo = tf.identity(photo)
     jpeg = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}  # what OpenCV does, so test_one.py
     return tf.cond(is_jpeg, lambda: tf.io.decode_jpeg(photo, **jpeg), lambda: tf.io.decode_png(photo, 3))

@@ -262,6 +262,8 @@ class ServingGraph:
     def _decoded(self, rows):
         """Rows of files -> rows of maps and photos of the model's sizes; seeds and styles as they are."""
         rows = check_files_alike(rows, "label_png_bytes", "instance_png_bytes")
+        own = "the label map of that photo"
+        rows = check_files_alike(rows, "style_image_bytes", "style_label_png_bytes", own)
 
         def decode(name, reader):
             spec = tf.TensorSpec([self.height, self.width], tf.int32)
