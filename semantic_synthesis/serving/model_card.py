@@ -62,7 +62,7 @@ N is the number of rows of a request, free from 1. {rows}
 """
 _INSTANCE_RULE = """
 - `instance`, `instance_png_bytes`: instance ids at the label map's size, 0 for none; PNG with one channel of
-  8 or 16 bits, or RGB as r + 256 g + 65536 b."""
+  1 to 16 bits, palette indices, or RGB as r + 256 g + 65536 b."""
 _STYLE_RULE = "\n- `style_image_bytes`: JPEG or PNG, of up to 1,024 times the picture's pixels."
 _REGION_RULE = """
 - Rows of regions in a style ({names}): first the classes of pixels without an object (in the
