@@ -354,7 +354,9 @@ def test_scenes_are_kept_up_to_their_share_of_memory():
     assert source._room == SCENES_CACHE_BYTES // (bytes_each * source.height * source.width // 256)
 
 
-def test_ids_of_own_folders_are_found(tmp_path):
+def test_ids_of_own_folders_are_found(tmp_path, monkeypatch):
+    lines = []  # absl's own function: what its logger passes on depends on who configured it first
+    monkeypatch.setattr("absl.logging.info", lambda text, *values: lines.append(text % values))
     images, labels = write_folders(tmp_path, ids=(0, 2, 255))
     table = ClassTable.from_dict(resolve(make_config(image_dir=images, label_dir=labels)).class_table)
     assert table.raw_ids == (0, 1, 2, 255) and table.unknown == 3
@@ -369,3 +371,4 @@ def test_scenes():
     assert train.size == 6 and train.has_instances
     pictures = [next(iter(d.batches(6, training=False)))["image"].numpy() for d in (train, test)]
     assert pictures[0].shape == (6, 32, 32, 3) and not np.allclose(pictures[0], pictures[1])
+    assert "255 counts as unlabelled, not as a class (where it is one: list all ids in" in lines[0]
