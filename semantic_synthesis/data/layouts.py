@@ -13,6 +13,7 @@ import numpy as np
 
 from .catalogue import STORED, Description
 from .decoding import (
+    decode_disparity,
     decode_instance,
     decode_label,
     open_pixels,
@@ -24,7 +25,7 @@ from .decoding import (
 from .errors import DataError, printable
 from .geometry import Geometry
 from .instances import compact
-from .pairing import Sample, find_samples
+from .pairing import Sample, find_samples, present_extra_maps
 from .pipeline import size_message
 from .scanning import map_files
 from .tables import describe_ids
@@ -114,7 +115,8 @@ def check_split(config: Any, description: Description, table: ClassTable, split:
 
     add = report.add
     try:
-        samples = find_samples(config, description, split, add)
+        extra = present_extra_maps(config, description, split)
+        samples = find_samples(config, description, split, add, extra, add)
     except (DataError, FileNotFoundError) as error:
         add(str(error))
         return report
@@ -184,17 +186,18 @@ def check_sample(
     image = tried(lambda: read_photo_of_map(sample.image, turned))
     transparent = 0 if image is None else open_pixels(read_bytes(sample.image))
     label = tried(lambda: decode_label(read_bytes(sample.label), table, sample.label))
-    maps = [(sample.label, label)]
-    if sample.instance is not None:
-        maps.append(
-            (sample.instance, tried(lambda: decode_instance(read_bytes(sample.instance), sample.instance)))
-        )
+    instance, disparity = (
+        None if path is None else tried(lambda path=path, decode=decode: decode(read_bytes(path), path))
+        for path, decode in ((sample.instance, decode_instance), (sample.disparity, decode_disparity))
+    )
     if image is not None:
         tried(geometry.box, *image.shape[:2], np.zeros(3), sample.image)
+        maps = ((sample.label, label), (sample.instance, instance), (sample.disparity, disparity))
         for path, map_ in maps:
-            if map_ is not None and (message := size_message(path, map_, sample.image, image, resize_maps)):
+            if path is None or map_ is None:
+                continue
+            if message := size_message(path, map_, sample.image, image, resize_maps):
                 problems.append(message)
-    instance = maps[-1][1] if len(maps) == 2 else None
     comparable = label is not None and instance is not None and label.shape == instance.shape
     if comparable and (odd := odd_objects(label, np.asarray(instance))):
         problems.append(f"{sample.instance}: {odd}")

@@ -47,6 +47,7 @@ class CheckOptions:
     image_dir: str = option("", "Folder of photos.")
     label_dir: str = option("", "Folder of label maps.")
     instance_dir: str = option("", "Folder of instance maps.")
+    disparity_dir: str = option("", "Folder of disparity maps.")
     semantic_label_path: str = option(
         "", "Text file with the raw label values, comma-separated, or CVAT's labelmap.txt."
     )
