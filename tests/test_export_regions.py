@@ -42,6 +42,25 @@ def test_pixels_are_those_in_process():
     exports.assert_same_pixels(exports.unpacked(found), expected)
 
 
+def test_the_value_of_no_object_is_kept():
+    label, instance = exports.layouts(1)
+    theirs = np.where(instance == 0, 65000, instance)
+    assert (instance == 0).any() and instance.any()
+    expected = exports.in_process("regions", label, [1], instance)
+    np.testing.assert_array_equal(exports.in_process("regions", label, [1], theirs), expected)
+    found = call("regions", "serving_default", label=label, instance=theirs, seed=[1])["image"]
+    exports.assert_same_pixels(found, expected)
+    files = {
+        "label_png_bytes": [exports.png(label[0])],
+        "instance_png_bytes": [exports.png(theirs[0].astype(np.uint16))],
+    }
+    found = call("regions", "png", **files, seed=[1])["image_png_bytes"]
+    exports.assert_same_pixels(exports.unpacked(found), expected)
+    assert (
+        "0 or 65000 for none" in (exports.exported("regions") / "assets.extra" / "MODEL_CARD.md").read_text()
+    )
+
+
 def test_one_row_of_a_style_can_be_replaced():
     label, instance = exports.layouts(3)
     maps = {"label": label, "instance": instance}

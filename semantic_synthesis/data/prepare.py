@@ -56,6 +56,7 @@ class CheckOptions:
     crop_size: int = option(None, "Width of the training pictures, if not the dataset's default.", kind=int)
     preprocess_mode: str = option(None, "As for training.", kind=str)
     no_instance: bool = option(None, "Do not look at instance maps.", kind=bool)
+    instance_none_id: int = option(None, "As for training.", kind=int, least=0)
     report: str = option("", "JSON file for the report; the palette picture is written beside it.")
 
 

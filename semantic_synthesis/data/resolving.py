@@ -62,7 +62,7 @@ def fill_options(config: AnyConfig, description: Description) -> AnyConfig:
     own = options_of(config)
     _check_description(description, own)
     fallbacks = {n: o.metadata["fallback"] for n, o in own.items() if o.metadata["fallback"] is not None}
-    defaults = {**fallbacks, **description.options}
+    defaults = {**fallbacks, "instance_none_id": description.instance_none_id, **description.options}
     size = config.replace(crop_size=defaults["crop_size"], aspect_ratio=defaults["aspect_ratio"])
     _check_crop(size)
     size = size.replace(

@@ -292,7 +292,8 @@ class ServingGraph:
         """The method's layout of checked maps."""
         layout = {"label": rows["label"]}
         if self.takes_instances:
-            layout["instance"] = check_like(rows["instance"], rows["label"])
+            objects, none = check_like(rows["instance"], rows["label"]), self.config.instance_none_id
+            layout["instance"] = tf.where(objects == none, 0, objects) if none else objects
         layout = {name: pad_maps(x, self.stride) for name, x in layout.items()}
         if self.numbers_regions:
             objects = layout.get("instance", tf.zeros_like(layout["label"]))
