@@ -1,9 +1,11 @@
 """Every method at full width on the same label maps, in turn in one process: pictures, encoders, training steps.
 
-python benchmarks/methods.py [pictures|encoders|steps|memory|parts ...] [--methods NAME ...] [--labels FOLDER]
+python benchmarks/methods.py [pictures|encoders|steps|memory|parts|parameters ...] [--methods NAME ...]
+    [--labels FOLDER]
 64 filters, 183 classes, 256x256, every class of a map a region. Medians of interleaved runs. pictures: plan
 included, dense against patches, batch 1 and 8. parts: what SCGAN's and clVAE's picture is made of. memory: peak of a
-process that makes one picture, or two training steps without VGG. Without an argument: pictures.
+process that makes one picture, or two training steps without VGG. parameters: of what makes pictures of random styles,
+statistics included. Without an argument: pictures.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from measuring import (
 
 from semantic_synthesis import data
 from semantic_synthesis.config import Config
+from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import make_config
 from semantic_synthesis.options import options_of
 from semantic_synthesis.runs import build_method
@@ -214,6 +217,18 @@ def parts(names, labels, runs):
     print_table(["part", "seconds"], [[part, f"{value:.3f}"] for part, value in seconds.items()])
 
 
+def parameters(names):
+    """Millions of numbers that a folded model holds; encoders of photos are not among them, but for clVAE's."""
+    rows = []
+    for name in names:
+        method = build_method(config_of(name, "patches", "float32"), training=False, initial_weights=False)
+        method.fold()
+        count = sum(int(np.prod(variable.shape)) for variable in named_variables(method).values())
+        rows.append([name, f"{count / 1e6:.1f}"])
+    print(f"\nParameters in millions, {CLASSES} classes:\n")
+    print_table(["method", "parameters"], rows)
+
+
 def _composed(method):
     """[(convolution, stride)]."""
     blocks = zip(method.generator.blocks, method.strides, strict=True)
@@ -257,7 +272,8 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    tables = {"pictures": pictures, "encoders": encoders, "steps": steps, "parts": parts, "memory": memory}
+    tables = {"pictures": pictures, "encoders": encoders, "steps": steps, "parts": parts}
+    tables |= {"memory": memory, "parameters": parameters}
     parser.add_argument("tables", nargs="*", metavar="|".join(tables))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--labels", default=str(COCO), help="folder of index PNGs")
@@ -269,10 +285,11 @@ def main():
         return
     if unknown := set(options.tables) - set(tables):
         parser.error(f"no table {', '.join(sorted(unknown))}; expected {', '.join(tables)}")
-    print(f"Label maps: {label_source(options.labels)}.")
+    if options.tables != ["parameters"]:
+        print(f"Label maps: {label_source(options.labels)}.")
+    arguments = {"memory": [options.labels], "parameters": []}
     for name in options.tables or ["pictures"]:
-        arguments = [options.methods, options.labels]
-        tables[name](*arguments, *([] if name == "memory" else [options.runs]))
+        tables[name](options.methods, *arguments.get(name, [options.labels, options.runs]))
 
 
 if __name__ == "__main__":

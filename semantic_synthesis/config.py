@@ -100,6 +100,13 @@ class Config:
         role="network",
         fallback=True,
     )
+    instance_none_id: int = _data(
+        None,
+        "Value in instance maps that means no object, as 0 does where the run paints; default: the dataset's, for "
+        "folders of your own 0.",
+        kind=int,
+        role="network",
+    )
     # Optimisation
     batch_size: int = _optimisation(1, "Samples per step over all devices.")
     gradient_accumulation: int = _optimisation(

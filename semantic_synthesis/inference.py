@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from semantic_synthesis import arrays, data
 from semantic_synthesis.data.geometry import MOST_PIXELS
+from semantic_synthesis.data.instances import without_none
 from semantic_synthesis.pictures import to_uint8
 from semantic_synthesis.restyling import apply_edits, parse_edit
 from semantic_synthesis.runs import open_run
@@ -116,6 +117,7 @@ class Synthesizer:
             raise ValueError(
                 f"instance: array of shape {found['instance'].shape}; expected that of label, {found['label'].shape}"
             )
+        found["instance"] = without_none(found["instance"], self.config.instance_none_id)
         return found
 
     def _painted_size(self, size):

@@ -73,7 +73,9 @@ def make_pictures(options: Any) -> Any:
     objects = options.instance_filename
     if run.instance_maps == "objects" and options.label_filename == _DEMO_LABEL:
         objects = objects or _DEMO_OBJECTS
-    label, instance = data.read_layout(options.label_filename, run.table, objects)
+    label, instance = data.read_layout(
+        options.label_filename, run.table, objects, run.config.instance_none_id
+    )
     height, width = _output_size(options, label)
     label, instance = run.at_size((height, width), label, instance)
     layout = run.layout(label, instance)

@@ -24,12 +24,13 @@ _DAMAGE = (RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, 
 def read_pth(path: str | Path) -> dict[str, np.ndarray]:
     """The tensors of a state dict: {name: NumPy array}, `module.` prefixes removed.
 
+    A state dict that is the only one of a dict, as in {"state_dict": ..., "epoch": 3}, is taken out of it.
     Both formats of torch.save are read (zip, and the older one of torch < 1.6). Arrays of zip files
     are memory-mapped: they cost memory when touched. bfloat16 becomes float32.
     Errors: FileNotFoundError; ValueError for damaged files, files with other content than tensors,
     and where PyTorch is not installed.
     """
-    content = read_content(path)
+    content = _only_state_dict(read_content(path), path)
     others = [str(name) for name, value in content.items() if not hasattr(value, "shape")]
     if others:
         raise ValueError(
@@ -45,6 +46,22 @@ def read_pth(path: str | Path) -> dict[str, np.ndarray]:
             )
         plain[name] = tensor
     return to_arrays(plain, path)
+
+
+def _only_state_dict(content, path):
+    """The dict of tensors inside of one that trainers saved; the dict itself where it holds tensors, or no such."""
+    found = {
+        name: value
+        for name, value in content.items()
+        if isinstance(value, Mapping) and value and all(hasattr(one, "shape") for one in value.values())
+    }
+    if not found or any(hasattr(value, "shape") and np.ndim(value) for value in content.values()):
+        return content
+    if len(found) > 1:
+        raise ValueError(
+            f"{path}: holds {len(found)} state dicts ({', '.join(map(str, found))}); save the one that is meant alone"
+        )
+    return next(iter(found.values()))
 
 
 def read_content(path: str | Path) -> dict[str, Any]:

@@ -23,7 +23,13 @@ STRIDES = (2, 1)
 RUNS = {
     "styled": {"use_vae": True},
     "free": {"no_instance": False},
-    "regions": {"method": "inade", "no_instance": False, "use_vae": True, "noise_dim": 3},
+    "regions": {
+        "method": "inade",
+        "no_instance": False,
+        "use_vae": True,
+        "noise_dim": 3,
+        "instance_none_id": 65000,
+    },
     "classes": {"method": "clade", "class_positions": True},
     "composed": {"method": "scgan", "use_vae": True, "num_routing_filters": 4, "num_entry_filters": 3},
     "noise": {"method": "oasis", "no_instance": False, "z_dim": 3},

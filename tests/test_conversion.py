@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch", reason="reading .pth files needs PyTorch (p
 from semantic_synthesis import runs
 from semantic_synthesis.config import Config
 from semantic_synthesis.convert import ConvertOptions, convert, convert_tensors
+from semantic_synthesis.inference import load_run
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.losses import kl_divergence
 from semantic_synthesis.methods import global_style
@@ -79,6 +80,26 @@ def test_generator(name, form, tmp_path):
     _, model = runs.open_run(run_dir, modulation=form)
     style = {"z": tf.constant(arrays["z"])} if "z" in arrays else {}
     close(model.synthesize(layout_of(arrays), style), arrays["image"])
+
+
+def test_generator_with_a_style_and_without_its_encoder(tmp_path, monkeypatch):
+    """Random styles as of the whole run; photos decide nothing, and training is refused."""
+    lines = []  # absl's own function: what its logger passes on depends on who configured it first
+    monkeypatch.setattr("absl.logging.warning", lambda text, *values: lines.append(text % values))
+    run_dir, arrays = converted("spade_vae", tmp_path / "run", encoder="")
+    assert "styles are random alone; for those of photos convert with its encoder" in lines[-1]
+    run = load_run(run_dir)
+    close(run.method.synthesize(layout_of(arrays), {"z": tf.constant(arrays["z"])}), arrays["image"])
+    assert run.encoded == () and len(lines) == 1
+    whole = load_run(converted("spade_vae", tmp_path / "whole")[0])
+    assert len(lines) == 1 and whole.encoded == ("z",)
+    layout = run.layout(arrays["label"], arrays["instance"])
+    pictures = [one.synthesize(layout, one.sample_style([3])) for one in (run, whole)]
+    np.testing.assert_array_equal(*pictures)
+    with pytest.raises(ValueError, match="this run has no encoder of photos"):
+        run.encode_style(pictures[0][0], layout)
+    with pytest.raises(ValueError, match="a style vector and no encoder to train it with; give --num"):
+        run.method.training_style({})
 
 
 def test_encoder(tmp_path):

@@ -18,7 +18,7 @@ from semantic_synthesis.data.decoding import (
     read_image,
     read_label,
 )
-from semantic_synthesis.data.graph_decoding import decode_label_png
+from semantic_synthesis.data.graph_decoding import decode_instance_png, decode_label_png
 
 TABLE = ClassTable.create("t", [0, 1, 2, 3, 255], ["a", "b", "c", "d", "unknown"], unknown=4)
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
@@ -165,6 +165,45 @@ def test_instance_maps():
     np.testing.assert_array_equal(decode_instance(encode_png(ids, GREY, 16), "a"), ids)
     rgb = np.stack([ids % 256, ids // 256, ids * 0 + 1], axis=-1)
     np.testing.assert_array_equal(decode_instance(encode_png(rgb, RGB, 8), "a"), ids + 65536)
+
+
+INSTANCES = {
+    "8 bit": encode_png(RAW, GREY, 8),
+    "16 bit": encode_png(RAW * 255, GREY, 16),
+    "1 bit": encode_png(SMALL, GREY, 1),
+    "4 bit": encode_png(SMALL * 9, GREY, 4),
+    "palette": encode_png(RAW, PALETTE, 8, PALETTE_OF_OTHERS),
+    "palette 1 bit": encode_png(SMALL, PALETTE, 1, PALETTE_OF_OTHERS[:2]),
+    "rgb": encode_png(TABLE.colors[LABEL], RGB, 8),
+    "rgba": encode_png(with_alpha(TABLE.colors[LABEL]), RGBA, 8),
+    "grey and alpha": encode_png(with_alpha(RAW[..., None]), GREY_ALPHA, 8),
+}
+
+
+@pytest.fixture(scope="module")
+def instance_decoder():
+    """decode_instance_png as a compiled function, as in an export."""
+    signature = [tf.TensorSpec([], tf.string)]
+    return tf.function(lambda png: decode_instance_png(png, "instance_png"), input_signature=signature)
+
+
+@pytest.mark.parametrize("name", INSTANCES)
+def test_graphs_read_the_instance_maps_that_files_may_be(name, instance_decoder):
+    expected = decode_instance(INSTANCES[name], "a")
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_array_equal(instance_decoder(INSTANCES[name]), expected)
+
+
+def test_both_decoders_refuse_the_same_instance_maps(instance_decoder):
+    for data, message in (
+        (encode_png(TABLE.colors[LABEL], RGB, 16), "16 bits per colour; expected a PNG with object ids"),
+        (encode_png(with_alpha(TABLE.colors[LABEL], 3), RGBA, 8), "8 transparent pixels, whose"),
+        (b"hello", "expected a PNG with object ids in one channel"),
+    ):
+        with pytest.raises(DataError, match=message):
+            decode_instance(data, "a")
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            instance_decoder(data)
 
 
 @settings(max_examples=150, deadline=None)

@@ -1,5 +1,7 @@
 """Disparity maps: exact ones of scenes, files of them, and their way into batches."""
 
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from fixtures_data import encode_png
 from semantic_synthesis.data import DataError, open_dataset, resolve
 from semantic_synthesis.data.catalogue import describe
 from semantic_synthesis.data.pairing import find_samples
-from semantic_synthesis.data.prepare import ScenesOptions, write_scenes
+from semantic_synthesis.data.prepare import COMMANDS, ScenesOptions, write_scenes
 from semantic_synthesis.data.scenes import CLASSES, render_scene
 from semantic_synthesis.methods import make_config
 
@@ -58,6 +60,26 @@ def test_files_reach_batches_with_the_same_geometry(tmp_path):
     rendered = resolve(make_config("sims", dataset_mode="scenes", crop_size=32, scenes_count=2))
     batch = next(iter(open_dataset(rendered, "train", "regions", ("disparity",)).batches(1, training=False)))
     np.testing.assert_array_equal(batch["disparity"][0], render_scene(0, 32, 32).disparity)
+
+
+def test_check_reads_disparity_maps(tmp_path, capsys):
+    config = written(tmp_path)
+    check = COMMANDS["check"]
+    assert check.run(check.options(dataset_mode=config.dataset_mode)) == 0
+    folder = tmp_path / "disparities"
+    cv2.imwrite(str(folder / "0000000.png"), np.zeros((32, 32, 3), np.uint8))
+    cv2.imwrite(str(folder / "0000001.png"), np.zeros((16, 32), np.uint16))
+    (folder / "0000002.png").unlink()
+    capsys.readouterr()
+    assert check.run(check.options(dataset_mode=config.dataset_mode)) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if "problem: " in line]
+    assert ["no disparity map has its stem '0000002'" in line for line in lines] == [True] * 3 + [False] * 2
+    assert "0.png: disparity map in colours" in lines[3] and "1.png: 32x16 pixels, but" in lines[4]
+    own = {f"{kind}_dir": str(tmp_path / f"{kind}s") for kind in ("image", "label")}
+    assert check.run(check.options(**own)) == 0
+    assert check.run(check.options(**own, disparity_dir=str(folder))) == 1
+    shutil.rmtree(folder)
+    assert check.run(check.options(dataset_mode=config.dataset_mode)) == 0, "datasets come without them, too"
 
 
 def test_mistakes(tmp_path):

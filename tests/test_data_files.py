@@ -354,7 +354,10 @@ def test_lists_name_files_with_dots_and_spaces(tmp_path, monkeypatch):
     config = data.resolve(make_config(dataset_mode=mode, crop_size=16))
     found = [sample.stem for sample in data.open_dataset(config).source.samples]
     assert found == ["a.b", "benign (1)", "x y"]
-    assert "names 1 photos that are not there, first missing.png" in "".join(lines)
+    assert "list.txt: names 1 photos that are not there, first missing.png" in "".join(lines)
+    report = layouts.check_split(config, catalogue.describe(mode), data.open_dataset(config).table, "train")
+    assert [problem["file"] for problem in report.problems] == [str(tmp_path / "list.txt")] * 2
+    assert "1 label maps that are not there" in report.problems[1]["message"]
 
 
 def test_lists_of_composed_and_decomposed_letters(tmp_path):

@@ -12,6 +12,7 @@ from semantic_synthesis.data import (
     fit_image,
     fit_label,
     open_dataset,
+    read_layout,
     resolve,
     user_error,
 )
@@ -328,6 +329,28 @@ def test_pixels_of_no_object_are_of_their_class(none, tmp_path):
     assert label[1].max() == len(np.unique(label[0][objects == none]))
 
 
+def test_the_value_of_no_object_belongs_to_the_run(tmp_path):
+    """A background of 255 lies over all classes: no object for the check and for test_one.py."""
+    folders = write_folders(tmp_path, count=1)
+    objects = np.full((24, 32), 255, np.uint8)
+    objects[:5, :5] = 7
+    path = tmp_path / "instances" / "0.png"
+    write_picture(path, objects)
+    assert described(tmp_path, instance_none_id=255).instance_none_id == 255
+    own = dict(zip(("image_dir", "label_dir"), folders, strict=True))
+    asked = make_config(**own, instance_dir=str(path.parent), crop_size=16, instance_none_id=255)
+    config = resolve(asked.replace(dataset_mode="custom"))
+    assert resolve(asked.replace(dataset_mode="custom", instance_none_id=None)).instance_none_id == 0
+    np.testing.assert_array_equal(np.unique(open_dataset(config)._load(0, None)[2]), [0, 1])
+    dataset = open_dataset(config)
+    assert check_split(config, describe("custom"), dataset.table, "train").problems == []
+    labels = tmp_path / "labels" / "0.png"
+    found = read_layout(labels, dataset.table, path, config.instance_none_id)[1]
+    np.testing.assert_array_equal(found, np.where(objects == 255, 0, objects))
+    with pytest.raises(DataError, match=r"only \d+% of the objects' pixels have their object's class"):
+        read_layout(labels, dataset.table, path)
+
+
 @pytest.mark.parametrize(
     "size, fits", [((12, 16), True), ((13, 17), True), ((24, 24), False), ((32, 24), False)]
 )
@@ -354,10 +377,13 @@ def test_scenes_are_kept_up_to_their_share_of_memory():
     assert source._room == SCENES_CACHE_BYTES // (bytes_each * source.height * source.width // 256)
 
 
-def test_ids_of_own_folders_are_found(tmp_path):
+def test_ids_of_own_folders_are_found(tmp_path, monkeypatch):
+    lines = []  # absl's own function: what its logger passes on depends on who configured it first
+    monkeypatch.setattr("absl.logging.info", lambda text, *values: lines.append(text % values))
     images, labels = write_folders(tmp_path, ids=(0, 2, 255))
     table = ClassTable.from_dict(resolve(make_config(image_dir=images, label_dir=labels)).class_table)
     assert table.raw_ids == (0, 1, 2, 255) and table.unknown == 3
+    assert "255 counts as unlabelled, not as a class (where it is one: list all ids in" in lines[0]
     (tmp_path / "ids.txt").write_text("255, 2,0\n")
     config = make_config(image_dir=images, label_dir=labels, semantic_label_path=str(tmp_path / "ids.txt"))
     assert ClassTable.from_dict(resolve(config).class_table).raw_ids == (255, 2, 0)

@@ -42,6 +42,25 @@ def test_pixels_are_those_in_process():
     exports.assert_same_pixels(exports.unpacked(found), expected)
 
 
+def test_the_value_of_no_object_is_kept():
+    label, instance = exports.layouts(1)
+    theirs = np.where(instance == 0, 65000, instance)
+    assert (instance == 0).any() and instance.any()
+    expected = exports.in_process("regions", label, [1], instance)
+    np.testing.assert_array_equal(exports.in_process("regions", label, [1], theirs), expected)
+    found = call("regions", "serving_default", label=label, instance=theirs, seed=[1])["image"]
+    exports.assert_same_pixels(found, expected)
+    files = {
+        "label_png_bytes": [exports.png(label[0])],
+        "instance_png_bytes": [exports.png(theirs[0].astype(np.uint16))],
+    }
+    found = call("regions", "png", **files, seed=[1])["image_png_bytes"]
+    exports.assert_same_pixels(exports.unpacked(found), expected)
+    assert (
+        "0 or 65000 for none" in (exports.exported("regions") / "assets.extra" / "MODEL_CARD.md").read_text()
+    )
+
+
 def test_one_row_of_a_style_can_be_replaced():
     label, instance = exports.layouts(3)
     maps = {"label": label, "instance": instance}
@@ -124,6 +143,26 @@ def test_styles_of_a_photo_of_another_layout():
     np.testing.assert_allclose(
         found["noise"][present], expected.values["noise"][present], rtol=1e-4, atol=1e-5
     )
+
+
+def test_a_photo_and_its_own_label_map_must_have_one_size():
+    label, instance = exports.layouts(1)
+    files = {
+        "label_png_bytes": [exports.png(label[0])],
+        "instance_png_bytes": [exports.png(instance[0].astype(np.uint16))],
+    }
+    photo = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    sizes = "style_label_png_bytes: 32x32 pixels; style_image_bytes has 64x48; expected the label map of that"
+    for content in (exports.png(photo), tf.io.encode_jpeg(photo).numpy()):
+        shown = {"style_image_bytes": [content], "style_label_png_bytes": [exports.png(label[0])]}
+        for signature in ("png_style_label", "png_encode_style_label"):
+            with pytest.raises(tf.errors.InvalidArgumentError, match=sizes):
+                call("regions", signature, **files, **shown)
+        own = {"style_label_png_bytes": [exports.png(np.zeros((48, 64), np.uint8))]}
+        call("regions", "png_style_label", **files, **shown | own)
+    wrong = {"style_image_bytes": [b"x" * 40], "style_label_png_bytes": [exports.png(label[0])]}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="style_image_bytes: neither JPEG nor PNG"):
+        call("regions", "png_style_label", **files, **wrong)
 
 
 def test_too_few_rows_are_refused():

@@ -93,6 +93,9 @@ def test_vgg_from_a_torchvision_file(tmp_path, image):
         state |= {f"features.{index}.weight": conv.weight.data, f"features.{index}.bias": conv.bias.data}
         layers.append((index, conv))
     torch.save(state, tmp_path / "vgg19.pth")
+    for key in ("state_dict", "model"):
+        wrapped = {key: {f"module.{name}": value for name, value in state.items()}, "epoch": 3}
+        torch.save({**wrapped, "optimizer": {"state": {}, "param_groups": [{}]}}, tmp_path / f"{key}.pth")
     x = torch.from_numpy(np.asarray(image).transpose(0, 3, 1, 2).copy())
     for index, conv in layers:
         if index in (5, 10, 19, 28):  # torchvision's max-pools stand before these
@@ -105,10 +108,14 @@ def test_vgg_from_a_torchvision_file(tmp_path, image):
     for a, b in zip(ours(image), tap, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
     write_safetensors(tmp_path / "vgg19.safetensors", {n: t.numpy() for n, t in state.items()}, {})
-    same = VGG19Features(str(tmp_path / "vgg19.safetensors"))
-    assert same.default_weight == 10.0
-    for a, b in zip(same(image), ours(image), strict=True):
-        np.testing.assert_array_equal(a, b)
+    for file in ("vgg19.safetensors", "state_dict.pth", "model.pth"):
+        same = VGG19Features(str(tmp_path / file))
+        assert same.default_weight == 10.0
+        for a, b in zip(same(image), ours(image), strict=True):
+            np.testing.assert_array_equal(a, b)
+    torch.save({"a": state, "b": state}, tmp_path / "two.pth")
+    with pytest.raises(ValueError, match=r"two\.pth: holds 2 state dicts \(a, b\); save the one"):
+        VGG19Features(str(tmp_path / "two.pth"))
 
 
 def test_class_weights_of_many_pixels():

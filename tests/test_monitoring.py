@@ -189,7 +189,26 @@ def test_wrong_profile_steps(tmp_path, steps):
     from semantic_synthesis.training.profiling import Profiler
 
     with pytest.raises(ValueError, match=f"--profile_steps {steps}; expected the first and the last step"):
-        Profiler(steps, str(tmp_path))
+        Profiler(steps, str(tmp_path), 100)
+
+
+def test_steps_that_are_never_trained_have_no_profile(tmp_path):
+    from semantic_synthesis.training.profiling import Profiler
+
+    with pytest.raises(
+        ValueError, match=r"--profile_steps 101-105: this training ends at step 100; expected"
+    ):
+        Profiler("101-105", str(tmp_path), 100)
+    profiler = Profiler("20-100", str(tmp_path), 100)
+    assert profiler.missed(0) is None and profiler.missed(99) is None
+    assert "behind step 100 and records nothing" in profiler.missed(100)
+    assert Profiler("", str(tmp_path), 100).missed(100) is None
+
+
+def test_profiles_beyond_the_end_are_refused_before_training(tmp_path):
+    with pytest.raises(ValueError, match=r"--profile_steps 7-9: this training ends at step 6;"):
+        make_trainer(tmp_path / "run", profile_steps="7-9")
+    assert not (tmp_path / "run").exists()
 
 
 def test_every_loss_of_a_gan_is_explained():

@@ -83,6 +83,11 @@ def test_only_training_reads_the_files(config):
     )
 
 
+def test_one_of_two_ways_to_draw(config):
+    with pytest.raises(DataError, match=r"--prob_dataset 0.5 with --rarity_dir, which draws 10000 samples"):
+        resolve(config.replace(prob_dataset=0.5))
+
+
 @pytest.mark.parametrize(
     "shares, size, message",
     [

@@ -27,7 +27,9 @@ from .transparency import transparent_pixels, warn_of_transparency
 MAX_PIXELS = 1 << 27
 DARK = 64  # of 256; below it 16-bit photos are of cameras with 10 to 14 bits, unscaled
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp")
-INSTANCE_FORMATS = "a PNG with object ids in one channel (8 or 16 bits) or in RGB (r + 256 g + 65536 b)"
+INSTANCE_FORMATS = (
+    "a PNG with object ids in one channel (8 or 16 bits), a palette, or RGB (r + 256 g + 65536 b)"
+)
 LABEL_FORMATS = "a PNG with class ids in one channel (8 or 16 bits), a palette, or the table's RGB colours"
 
 _PNG = b"\x89PNG\r\n\x1a\n"

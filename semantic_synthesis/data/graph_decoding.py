@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from .decoding import LABEL_FORMATS, MAX_PIXELS
+from .decoding import INSTANCE_FORMATS, LABEL_FORMATS, MAX_PIXELS
 from .tables import NO_CLASS, ClassTable, describe_ids, pack_colors
 
-_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+_JPEG, _START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _SIZE_AT, _DEPTH_AT, _COLOR_TYPE_AT, _CHECKSUM_AT, _HEADER_END = 16, 24, 25, 29, 33
-_GREY, _RGB, _PALETTE = 0, 2, 3
+_GREY, _PALETTE = 0, 3
 _MOST_CHUNKS = 256  # before the palette
 _BYTES = [bytes([value]) for value in range(256)]
 
@@ -44,33 +44,31 @@ def decode_label_png(
     Errors: InvalidArgumentError whose text has the line "DataError: <source>: ..." with the ids found and
     the ids allowed; also for anything that is not a whole PNG. Never a wrong id.
     """
-    png = _checked(png, source, most_pixels)
+    png = _checked(png, source, most_pixels, LABEL_FORMATS)
+
+    def ids(samples):
+        return _ids(samples, table, source)
+
+    def colors(rgb):
+        return _colors(rgb, table, source)
+
+    return _by_kind(png, source, ids, colors, lambda: _palette(png, table, source))
+
+
+def _by_kind(png, source, ids, colors, palette):
+    """int32 [H, W]: what ids makes of stored values [H, W], colors of RGB [H, W, 3], or palette of a palette file."""
     depth, color_type = _byte(png, _DEPTH_AT), _byte(png, _COLOR_TYPE_AT)
-
-    def ids():
-        return _ids(_unscaled(tf.io.decode_png(png, 1), depth), table, source)
-
-    def deep_ids():
-        return _ids(tf.io.decode_png(png, 1, tf.uint16)[..., 0], table, source)
-
-    def opaque_ids():
-        return _ids(_opaque(tf.io.decode_png(png, 4), source)[..., 0], table, source)
-
-    def colors():
-        return _colors(_opaque(tf.io.decode_png(png, 4), source), table, source)
-
-    def palette():
-        return _palette(png, depth, table, source)
-
+    opaque = lambda: _opaque(tf.io.decode_png(png, 4), source)  # noqa: E731
+    rgb = lambda: colors(opaque())  # noqa: E731
     readers = [
-        ids,
-        colors,
-        colors,
+        lambda: ids(_unscaled(tf.io.decode_png(png, 1), depth)),
+        rgb,
+        rgb,
         palette,
-        opaque_ids,
-        colors,
-        colors,
-        deep_ids,
+        lambda: ids(opaque()[..., 0]),
+        rgb,
+        rgb,
+        lambda: ids(tf.io.decode_png(png, 1, tf.uint16)[..., 0]),
     ]  # by colour type; 7: 16 bits
     return tf.switch_case(tf.where(depth == 16, 7, tf.minimum(color_type, 6)), readers)  # [H, W]
 
@@ -88,22 +86,18 @@ def _byte(png, at):
     return tf.cast(tf.io.decode_raw(tf.strings.substr(png, at, 1), tf.uint8)[0], tf.int32)
 
 
-def _checked(png, source, most_pixels):
-    """The same bytes, after checks of a label map's header."""
-    png = _checked_png(png, source, LABEL_FORMATS, most_pixels)
+def _checked(png, source, most_pixels, formats):
+    """The same bytes, after checks of a map's header."""
+    png = _checked_png(png, source, formats, most_pixels)
     plain = (_byte(png, _DEPTH_AT) <= 8) | (_byte(png, _COLOR_TYPE_AT) == _GREY)
-    with tf.control_dependencies([require(plain, f"{source}: 16 bits per colour; expected {LABEL_FORMATS}")]):
+    with tf.control_dependencies([require(plain, f"{source}: 16 bits per colour; expected {formats}")]):
         return tf.identity(png)
 
 
 def _checked_png(png, source, formats, most_pixels):
     """The same bytes, after checks of start and size, before anything is unpacked."""
     png = tf.convert_to_tensor(png)
-    whole = tf.strings.length(png) > _HEADER_END
-    start = tf.strings.substr(png, 0, tf.minimum(len(_START), tf.strings.length(png)))
-    with tf.control_dependencies(
-        [require(whole & (start == _START), f"{source}: not a PNG; expected {formats}")]
-    ):
+    with tf.control_dependencies([require(_is_png(png), f"{source}: not a PNG; expected {formats}")]):
         png = tf.identity(png)
     with tf.control_dependencies([_require_size(_png_size(png), source, most_pixels)]):
         return tf.identity(png)
@@ -115,11 +109,24 @@ def _png_size(png):
     return tf.ensure_shape(tf.cast(size, tf.int64), [2])
 
 
-def told_size(png: tf.Tensor) -> tf.Tensor:
-    """int64 [2]: height, width that bytes tell in a PNG's header; 0, 0 of what is no PNG."""
-    whole = tf.strings.length(png) > _HEADER_END
-    start = tf.strings.substr(png, 0, tf.minimum(len(_START), tf.strings.length(png)))
-    return tf.cond(whole & (start == _START), lambda: _png_size(png), lambda: tf.zeros([2], tf.int64))
+def _starts(content, start):
+    return tf.strings.substr(content, 0, tf.minimum(len(start), tf.strings.length(content))) == start
+
+
+def _is_png(content):
+    return _starts(content, _START) & (tf.strings.length(content) > _HEADER_END)
+
+
+def told_size(content: tf.Tensor) -> tf.Tensor:
+    """int64 [2]: height, width that bytes tell in the header of a PNG or JPEG; 0, 0 of what is neither."""
+
+    def jpeg_size():
+        return tf.ensure_shape(tf.cast(tf.io.extract_jpeg_shape(content)[:2], tf.int64), [2])
+
+    def others_size():
+        return tf.cond(_starts(content, _JPEG), jpeg_size, lambda: tf.zeros([2], tf.int64))
+
+    return tf.cond(_is_png(content), lambda: _png_size(content), others_size)
 
 
 def _require_size(size, source, most_pixels):
@@ -201,8 +208,24 @@ def _colors(rgb, table, source):
         return tf.identity(classes)
 
 
-def _palette(png, depth, table, source):
+def _palette(png, table, source):
     """Palette file -> classes int32 [H, W]: by index, or by colour if only the colours fit."""
+    indices, as_colors = _palette_indices(png, source)
+    by_index = _find_ids(indices, table)
+    by_color = _find_colors(as_colors, table)
+    index_fits = tf.reduce_all(by_index != NO_CLASS)
+    color_fits = tf.reduce_all(by_color != NO_CLASS)
+    same = tf.reduce_all(by_index == by_color)
+    check = require(
+        ~(index_fits & color_fits) | same,
+        f"{source}: palette indices and palette colours are different classes; save one-channel ids or RGB",
+    )
+    with tf.control_dependencies([check]):
+        return tf.cond(index_fits | ~color_fits, lambda: _ids(indices, table, source), lambda: by_color)
+
+
+def _palette_indices(png, source):
+    """Palette file -> int32 [H, W], and the same as the palette's colours uint8 [H, W, 3]."""
     checksum = tf.cast(tf.io.decode_raw(tf.strings.substr(png, _CHECKSUM_AT, 4), tf.uint8), tf.int32)  # [4]
     checksum = tf.bitwise.bitwise_xor(checksum, _checksum_change().astype(np.int32))
     at, length = _find_palette(png, source)
@@ -217,18 +240,8 @@ def _palette(png, depth, table, source):
             tf.strings.substr(png, behind, tf.strings.length(png) - behind),
         ]
     )
-    indices = _within(_unscaled(tf.io.decode_png(grey, 1), depth), length // 3, source)  # [H, W]
-    by_index = _find_ids(indices, table)
-    by_color = _find_colors(tf.io.decode_png(png, 3), table)
-    index_fits = tf.reduce_all(by_index != NO_CLASS)
-    color_fits = tf.reduce_all(by_color != NO_CLASS)
-    same = tf.reduce_all(by_index == by_color)
-    check = require(
-        ~(index_fits & color_fits) | same,
-        f"{source}: palette indices and palette colours are different classes; save one-channel ids or RGB",
-    )
-    with tf.control_dependencies([check]):
-        return tf.cond(index_fits | ~color_fits, lambda: _ids(indices, table, source), lambda: by_color)
+    indices = _unscaled(tf.io.decode_png(grey, 1), _byte(png, _DEPTH_AT))
+    return _within(indices, length // 3, source), tf.io.decode_png(png, 3)
 
 
 def _find_palette(png, source):
@@ -272,43 +285,28 @@ def _within(indices, colors, source):
 
 def decode_photo(photo: tf.Tensor, name: str, most_pixels: int = MAX_PIXELS) -> tf.Tensor:
     """JPEG or PNG bytes, string [] -> uint8 [h,w,3]; sizes are checked before anything is unpacked."""
-    start = tf.strings.substr(photo, 0, tf.minimum(8, tf.strings.length(photo)))
-    is_png = start == _START[:8]
-    is_jpeg = tf.strings.substr(start, 0, tf.minimum(3, tf.strings.length(start))) == b"\xff\xd8\xff"
-    whole = tf.strings.length(photo) > _HEADER_END
-    known = require((is_png & whole) | is_jpeg, f"{name}: neither JPEG nor PNG")
+    is_jpeg = _starts(photo, _JPEG)
+    known = require(_is_png(photo) | is_jpeg, f"{name}: neither JPEG nor PNG")
     with tf.control_dependencies([known]):
         photo = tf.identity(photo)
-
-    def jpeg_size():
-        return tf.ensure_shape(tf.cast(tf.io.extract_jpeg_shape(photo)[:2], tf.int64), [2])
-
-    size = tf.cond(is_jpeg, jpeg_size, lambda: _png_size(photo))
-    with tf.control_dependencies([_require_size(size, name, most_pixels)]):
+    with tf.control_dependencies([_require_size(told_size(photo), name, most_pixels)]):
         photo = tf.identity(photo)
     jpeg = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}  # what OpenCV does, so test_one.py
     return tf.cond(is_jpeg, lambda: tf.io.decode_jpeg(photo, **jpeg), lambda: tf.io.decode_png(photo, 3))
 
 
 def decode_instance_png(png: tf.Tensor, name: str, most_pixels: int = MAX_PIXELS) -> tf.Tensor:
-    """PNG bytes, string [] -> int32 [h,w] of instance ids: one channel, or RGB as r + 256 g + 65536 b."""
-    formats = "a PNG with instance ids in one channel (8 or 16 bits), or 8-bit RGB"
-    png = _checked_png(png, name, formats, most_pixels)
-    depth, kind = _byte(png, _DEPTH_AT), _byte(png, _COLOR_TYPE_AT)
-    known = ((depth == 8) & ((kind == _GREY) | (kind == _RGB))) | ((depth == 16) & (kind == _GREY))
-    with tf.control_dependencies([require(known, f"{name}: expected {formats}")]):
-        png = tf.identity(png)
+    """PNG bytes, string [] -> int32 [h,w] of instance ids, as `decode_instance`: one channel of 1 to 16 bits, palette
+    indices, or RGB as r + 256 g + 65536 b; alpha is opaque."""
+    png = _checked(png, name, most_pixels, INSTANCE_FORMATS)
 
-    def colors():
-        return tf.tensordot(tf.cast(tf.io.decode_png(png, 3), tf.int32), tf.constant([1, 256, 65536]), 1)
+    def numbers(rgb):
+        return tf.tensordot(tf.cast(rgb, tf.int32), tf.constant([1, 256, 65536]), 1)
 
-    def deep_ids():
-        return tf.cast(tf.io.decode_png(png, 1, tf.uint16)[..., 0], tf.int32)
+    def palette():
+        return _palette_indices(png, name)[0]
 
-    def ids():
-        return tf.cast(tf.io.decode_png(png, 1)[..., 0], tf.int32)
-
-    return tf.cond(kind == _RGB, colors, lambda: tf.cond(depth == 16, deep_ids, ids))
+    return _by_kind(png, name, lambda ids: tf.cast(ids, tf.int32), numbers, palette)
 
 
 def pad_maps(maps: tf.Tensor, stride: int) -> tf.Tensor:

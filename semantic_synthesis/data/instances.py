@@ -27,6 +27,11 @@ def compact(instance: np.ndarray, none_id: int | None = None) -> np.ndarray:
     return ranks
 
 
+def without_none(instance: np.ndarray, none_id: int | None) -> np.ndarray:
+    """Raw ids [H, W] as pictures are made of them: pixels of `none_id`, the dataset's value for no object, are 0."""
+    return np.where(instance == none_id, 0, instance) if none_id else instance
+
+
 def regions(label: np.ndarray, instance: np.ndarray | None = None) -> np.ndarray:
     """Every pixel's region: its object, or its class where there is none. int32 [H, W] of 0..R-1.
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from .catalogue import STORED, Description
 from .decoding import (
+    decode_disparity,
     decode_instance,
     decode_label,
     open_pixels,
@@ -23,8 +24,8 @@ from .decoding import (
 )
 from .errors import DataError, printable
 from .geometry import Geometry
-from .instances import compact
-from .pairing import Sample, find_samples
+from .instances import compact, without_none
+from .pairing import Sample, find_samples, present_extra_maps
 from .pipeline import size_message
 from .scanning import map_files
 from .tables import describe_ids
@@ -114,14 +115,16 @@ def check_split(config: Any, description: Description, table: ClassTable, split:
 
     add = report.add
     try:
-        samples = find_samples(config, description, split, add)
+        extra = present_extra_maps(config, description, split)
+        samples = find_samples(config, description, split, add, extra, add)
     except (DataError, FileNotFoundError) as error:
         add(str(error))
         return report
     report.samples = len(samples)
     geometry = Geometry.of(config)
     turned = description.exif == STORED
-    check = lambda sample: check_sample(sample, table, geometry, description.resize_maps, turned)  # noqa: E731
+    none_id = config.instance_none_id
+    check = lambda sample: check_sample(sample, table, geometry, description.resize_maps, turned, none_id)  # noqa: E731
     photo_like, transparent = [], {}
     for sample, (problems, size, pixels, noisy, see_through) in zip(
         samples, map_files(check, samples, f"checking {split}"), strict=True
@@ -169,7 +172,12 @@ def _add_notes(report, photo_like, transparent):
 
 
 def check_sample(
-    sample: Sample, table: ClassTable, geometry: Geometry, resize_maps: bool, turned: bool = False
+    sample: Sample,
+    table: ClassTable,
+    geometry: Geometry,
+    resize_maps: bool,
+    turned: bool = False,
+    none_id: int | None = None,
 ) -> tuple[list[str], str | None, np.ndarray | None, bool, int]:
     """One sample -> (problem lines, "WxH" or None, pixels per class int64 [C] or None, like a photo, transparent)."""
     problems = []
@@ -184,19 +192,20 @@ def check_sample(
     image = tried(lambda: read_photo_of_map(sample.image, turned))
     transparent = 0 if image is None else open_pixels(read_bytes(sample.image))
     label = tried(lambda: decode_label(read_bytes(sample.label), table, sample.label))
-    maps = [(sample.label, label)]
-    if sample.instance is not None:
-        maps.append(
-            (sample.instance, tried(lambda: decode_instance(read_bytes(sample.instance), sample.instance)))
-        )
+    instance, disparity = (
+        None if path is None else tried(lambda path=path, decode=decode: decode(read_bytes(path), path))
+        for path, decode in ((sample.instance, decode_instance), (sample.disparity, decode_disparity))
+    )
     if image is not None:
         tried(geometry.box, *image.shape[:2], np.zeros(3), sample.image)
+        maps = ((sample.label, label), (sample.instance, instance), (sample.disparity, disparity))
         for path, map_ in maps:
-            if map_ is not None and (message := size_message(path, map_, sample.image, image, resize_maps)):
+            if path is None or map_ is None:
+                continue
+            if message := size_message(path, map_, sample.image, image, resize_maps):
                 problems.append(message)
-    instance = maps[-1][1] if len(maps) == 2 else None
     comparable = label is not None and instance is not None and label.shape == instance.shape
-    if comparable and (odd := odd_objects(label, np.asarray(instance))):
+    if comparable and (odd := odd_objects(label, without_none(np.asarray(instance), none_id))):
         problems.append(f"{sample.instance}: {odd}")
     size = None if image is None else f"{image.shape[1]}x{image.shape[0]}"
     pixels = None if label is None else np.bincount(label.ravel(), minlength=table.num_classes)
@@ -234,16 +243,20 @@ def odd_objects(label: np.ndarray, instance: np.ndarray) -> str | None:
 
 
 def read_layout(
-    label_path: str | Path, table: ClassTable, instance_path: str | Path | None = ""
+    label_path: str | Path,
+    table: ClassTable,
+    instance_path: str | Path | None = "",
+    none_id: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """A label map file and, unless "" or None, its instance map file -> int32 [H, W] classes and ids (or None).
 
+    none_id: the value of instance maps that means no object, beside 0.
     Errors: DataError, one line, for what is wrong with either, for unequal sizes and for `odd_objects`.
     """
     label = read_label(label_path, table)
     if not instance_path:
         return label, None
-    instance = read_instance(instance_path)
+    instance = without_none(read_instance(instance_path), none_id)
     if instance.shape != label.shape:
         raise DataError(
             f"{instance_path}: {instance.shape[1]}x{instance.shape[0]} pixels, but {label_path} has"

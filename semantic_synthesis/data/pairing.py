@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from absl import logging
 
@@ -37,9 +37,21 @@ class Sample:
     disparity: str | None = None
 
 
+class Listed(NamedTuple):
+    """The lines of a list file, and the file."""
+
+    path: str
+    lines: list[str]
+
+
 def stop(message: str) -> NoReturn:
     """Ends at the first problem; `prepare check` collects them instead."""
     raise DataError(message)
+
+
+def tell(message: str) -> None:
+    """Goes on after what is odd but usable; `prepare check` collects that, too."""
+    logging.warning("%s", message)
 
 
 def natural_order(text: str) -> list[tuple[int, int, str]]:
@@ -103,12 +115,13 @@ def find_samples(
     split: str,
     report: Callable[[str], Any] = stop,
     extra_maps: Sequence[str] = (),
+    warn: Callable[[str], Any] = tell,
 ) -> list[Sample]:
     """The list of Samples of a split, in natural order of their stems.
 
     config: dataroot, image_dir, label_dir, instance_dir, disparity_dir, no_instance, pairing_check and
     max_dataset_size are read. extra_maps: kinds of EXTRA_MAPS that each sample must have. report: called with a line
-    for each file without partner and each stem with two files.
+    for each file without partner and each stem with two files; warn: for lines of a list whose files are not there.
     """
     places, listed = find_places(config, description, split)
     if config.no_instance is False and not places["instance"]:
@@ -119,15 +132,15 @@ def find_samples(
     if missing:
         raise DataError(f"{description.name}: no {NOUNS[missing[0]]}s are described; give --{missing[0]}_dir")
     kinds = [kind for kind in (*MAPS, *extra_maps) if places[kind]]
-    found = {kind: find_all(places[kind], kind, listed, report) for kind in kinds}
+    found = {kind: find_all(places[kind], kind, listed, report, warn) for kind in kinds}
     samples = pair(found, config.pairing_check, report)
     return samples[: config.max_dataset_size] if config.max_dataset_size > 0 else samples
 
 
 def find_places(
     config: Config, description: Description, split: str
-) -> tuple[dict[str, list[tuple[str, str]]], Any]:
-    """({kind: [(root folder, pattern)]}, stems to keep or None) of a split."""
+) -> tuple[dict[str, list[tuple[str, str]]], Listed | None]:
+    """({kind: [(root folder, pattern)]}, Listed or None: what to keep) of a split."""
     if config.image_dir or config.label_dir or description.name == CUSTOM:
         if split not in SPLITS:
             raise DataError(f"no split '{split}'; expected one of {', '.join(SPLITS)}")
@@ -141,6 +154,16 @@ def find_places(
         if folder:
             places[kind] = [(_folder(kind, folder), _ANY)]
     return places, _read_list(root, layout["list"]) if "list" in layout else None
+
+
+def present_extra_maps(config: Config, description: Description, split: str) -> list[str]:
+    """The kinds of EXTRA_MAPS that are given, or described and there: datasets may come without."""
+    places, _ = find_places(config, description, split)
+    return [
+        kind
+        for kind in EXTRA_MAPS
+        if any(storage.is_folder(os.path.join(root, _folder_of(pattern))) for root, pattern in places[kind])
+    ]
 
 
 def _custom_places(config):
@@ -225,12 +248,12 @@ def _present_layout(description, split, root):
 
 
 def _read_list(root, name):
-    """The lines of a list file, without the ends of lines."""
+    """The Listed of a file, without the ends of lines."""
     path = os.path.join(root, name)
     check_regular(path)
     try:
         lines = storage.read(path).decode("utf-8-sig").splitlines()
-        return [line.strip() for line in lines if line.strip()]
+        return Listed(path, [line.strip() for line in lines if line.strip()])
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: no such list of files; it names, one per line, the files of the split"
@@ -246,8 +269,9 @@ def _read_list(root, name):
 def find_all(
     places: Sequence[tuple[str, str]],
     kind: str,
-    listed: Sequence[str] | None = None,
+    listed: Listed | None = None,
     report: Callable[[str], Any] = stop,
+    warn: Callable[[str], Any] = tell,
 ) -> dict[str, str]:
     """{stem: path} over all (root, pattern) of a kind, at least one."""
     found = {}
@@ -257,7 +281,7 @@ def find_all(
                 report(f"{path}: same stem '{stem}' as {found[stem]}; keep one of the two files")
             found.setdefault(stem, path)
     if listed is not None:
-        found = _keep_listed(found, listed, kind)
+        found = _keep_listed(found, listed, kind, warn)
     if not found:
         where = " or ".join(os.path.join(*place).replace("**/", "") for place in places)
         raise FileNotFoundError(
@@ -279,11 +303,11 @@ def _other_endings(places):
     return f"; found files: {listed}; expected PNG for maps, JPEG, PNG or similar for photos"
 
 
-def _keep_listed(found, lines, kind):
+def _keep_listed(found, listed, kind, warn):
     """Those of {stem: path} that the lines of a list name: stems, file names, or either before a space."""
     names = {unicodedata.normalize("NFC", os.path.basename(path)): stem for stem, path in found.items()}
     kept, missing = {}, []
-    for line in (unicodedata.normalize("NFC", line) for line in lines):  # as stems are
+    for line in (unicodedata.normalize("NFC", line) for line in listed.lines):  # as stems are
         words = (line, line.split()[0])
         forms = [form for word in words for form in (word, os.path.splitext(word)[0], word.split(".")[0])]
         stem = next((names.get(form, form) for form in forms if form in found or form in names), None)
@@ -292,11 +316,9 @@ def _keep_listed(found, lines, kind):
         else:
             kept[stem] = found[stem]
     if missing:
-        logging.warning(
-            "the list names %d %ss that are not there, first %s",
-            len(missing),
-            NOUNS[kind],
-            printable(missing[0]),
+        warn(
+            f"{listed.path}: names {len(missing)} {NOUNS[kind]}s that are not there, first {printable(missing[0])}; "
+            "get them, or take their lines out"
         )
     return kept
 

@@ -228,6 +228,8 @@ class Dataset:
         self.seed = config.seed
         self.count = len(source)
         self.size = rarity.size if rarity else max(1, int(config.prob_dataset * self.count))
+        none = config.instance_none_id
+        self._none_id = source.instance_none_id if none is None else none
         self._rarity = rarity
         self._geometry = geometry
         self._order = functools.lru_cache(4)(
@@ -318,9 +320,8 @@ class Dataset:
         maps = [box.image(image), box.map(label)]
         if self.has_instances:
             objects = box.map(instance) if self.source.has_instances else None
-            none = self.source.instance_none_id
-            if objects is not None and (none or not self._regions):
-                objects = compact(objects, none)
+            if objects is not None and (self._none_id or not self._regions):
+                objects = compact(objects, self._none_id)
             maps.append(regions(maps[1], objects) if self._regions else objects)
         maps += [box.map(map_) for map_ in extra]
         if draws is not None and self._rarity:

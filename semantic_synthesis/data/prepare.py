@@ -47,6 +47,7 @@ class CheckOptions:
     image_dir: str = option("", "Folder of photos.")
     label_dir: str = option("", "Folder of label maps.")
     instance_dir: str = option("", "Folder of instance maps.")
+    disparity_dir: str = option("", "Folder of disparity maps.")
     semantic_label_path: str = option(
         "", "Text file with the raw label values, comma-separated, or CVAT's labelmap.txt."
     )
@@ -55,6 +56,7 @@ class CheckOptions:
     crop_size: int = option(None, "Width of the training pictures, if not the dataset's default.", kind=int)
     preprocess_mode: str = option(None, "As for training.", kind=str)
     no_instance: bool = option(None, "Do not look at instance maps.", kind=bool)
+    instance_none_id: int = option(None, "As for training.", kind=int, least=0)
     report: str = option("", "JSON file for the report; the palette picture is written beside it.")
 
 

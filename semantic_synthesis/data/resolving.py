@@ -11,6 +11,7 @@ from . import catalogue
 from .class_lists import read_class_list
 from .errors import DataError
 from .pairing import Sample, find_samples, stop
+from .rarity import EPOCH
 from .scanning import scan_classes
 from .shards import ShardSamples, index_path
 from .tables import ClassTable
@@ -34,6 +35,11 @@ def resolve(config: AnyConfig) -> AnyConfig:
     custom = config.image_dir or config.label_dir
     mode = config.dataset_mode or (catalogue.CUSTOM if custom else catalogue.SCENES)
     config = config.replace(dataset_mode=mode)
+    if config.rarity_dir and config.prob_dataset != 1:
+        raise DataError(
+            f"--prob_dataset {config.prob_dataset} with --rarity_dir, which draws {EPOCH} samples an epoch by their "
+            "own rarity; leave one of them out"
+        )
     description = catalogue.describe(mode)
     config = fill_options(config, description)
     if description.name == catalogue.SCENES:
@@ -56,7 +62,7 @@ def fill_options(config: AnyConfig, description: Description) -> AnyConfig:
     own = options_of(config)
     _check_description(description, own)
     fallbacks = {n: o.metadata["fallback"] for n, o in own.items() if o.metadata["fallback"] is not None}
-    defaults = {**fallbacks, **description.options}
+    defaults = {**fallbacks, "instance_none_id": description.instance_none_id, **description.options}
     size = config.replace(crop_size=defaults["crop_size"], aspect_ratio=defaults["aspect_ratio"])
     _check_crop(size)
     size = size.replace(

@@ -49,7 +49,9 @@ def scan_classes(paths: Sequence[str], name: str, report: Callable[[str], Any]) 
         name,
         len(raw_ids),
         describe_ids(ids),
-        "; 255 is unknown" if unknown is not None else "",
+        "; 255 counts as unlabelled, not as a class (where it is one: list all ids in --semantic_label_path)"
+        if unknown is not None
+        else "",
     )
     return ClassTable.create(name, raw_ids, names, unknown=unknown)
 

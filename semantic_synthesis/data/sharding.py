@@ -48,6 +48,7 @@ class ShardsOptions:
     semantic_label_path: str = option("", "As for training.")
     pairing_check: bool = option(True, "Pair photos and label maps by file stem.")
     no_instance: bool = option(None, "Leave instance maps out.", kind=bool)
+    instance_none_id: int = option(None, "As for training.", kind=int, least=0)
     disparity: bool = option(False, "Take the described disparity maps in, too.")
     split: str = option("train", "Which splits, separated by commas: train, val, test.")
     samples_per_shard: int = option(1000, "Samples in a file.", least=1)
@@ -71,6 +72,7 @@ def make_shards(options: Any) -> int:
         "semantic_label_path",
         "pairing_check",
         "no_instance",
+        "instance_none_id",
     )
     custom = options.image_dir or options.label_dir
     mode = options.dataset_mode or (catalogue.CUSTOM if custom else catalogue.SCENES)
@@ -268,7 +270,7 @@ def _description(config, description, table, out):
         "title": description.title,
         "source": description.source,
         "class_table": table.to_dict(),
-        "instance_none_id": description.instance_none_id,
+        "instance_none_id": config.instance_none_id,
         "instances": description.instances,
         "resize_maps": description.resize_maps,
         "exif": description.exif,

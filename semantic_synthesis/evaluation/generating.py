@@ -167,7 +167,7 @@ def paint_all(
 def _read(run, size, item):
     """((job, output), its layout, its style photo or None, the layout that shows or None)."""
     job = item[0]
-    maps = data.read_layout(job.label, run.table, job.instance)
+    maps = data.read_layout(job.label, run.table, job.instance, run.config.instance_none_id)
     layout = run.layout(*(maps if size is None else run.at_size(size, *maps)))
     if not job.style:
         return item, layout, None, None

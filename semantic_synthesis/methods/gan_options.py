@@ -36,7 +36,9 @@ class ConditionalGANConfig(Config):
     use_vae: bool = _networks(False, "Train an image encoder, which reads styles from photos.")
     z_dim: int = _networks(256, "Length of the style vector z.")
     num_encoder_filters: int = _networks(
-        64, "Width of the encoder's first layer; it does not follow --num_generator_filters."
+        64,
+        "Width of the encoder's first layer; it does not follow --num_generator_filters. 0: no encoder, of runs that "
+        "were converted without its file.",
     )
     prior_factors: int = _networks(
         0,

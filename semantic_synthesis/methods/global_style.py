@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class GlobalStyleGAN(ConditionalGAN):
     """SPADE's ways of a style: with use_vae one vector z for the whole picture, else none.
 
+    A converted run may have z and no encoder (num_encoder_filters 0): it draws z, and photos decide nothing.
     Style: {"z": float32 [N,Z]} with use_vae, else {}. A layout of batch 1 serves N styles. A subclass gives
     make_norm, plan(layout) -> {stride: condition} and tokens_of(condition), its tokens [B,h,w].
     The KL term is a mean over the batch, where the authors' code sums.
@@ -39,8 +40,10 @@ class GlobalStyleGAN(ConditionalGAN):
         return Conv(self.semantic_channels, self.initial_shape[-1], 3, padding=1, init=self.init, name="fc")
 
     def make_encoder(self) -> keras.layers.Layer | None:
-        """The encoder of photos (Park et al., figure 14)."""
+        """The encoder of photos (Park et al., figure 14); None where the original's file was not there."""
         config = self.config
+        if not config.num_encoder_filters:
+            return None
         return Encoder(
             config.num_encoder_filters,
             config.z_dim,
@@ -52,11 +55,13 @@ class GlobalStyleGAN(ConditionalGAN):
     @property
     def style_shapes(self) -> dict[str, StyleSpec]:
         """{name: StyleSpec}."""
-        return {"z": StyleSpec((self.config.z_dim,), ("latent",), encoded=True)} if self.encoder else {}
+        if not self.config.use_vae:
+            return {}
+        return {"z": StyleSpec((self.config.z_dim,), ("latent",), encoded=self.encoder is not None)}
 
     def sample_style(self, layout: dict[str, tf.Tensor] | None, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One random style per seed: seed int64 [N] -> {"z": [N,Z]} ({} without an encoder)."""
-        if self.encoder is None:
+        """One random style per seed: seed int64 [N] -> {"z": [N,Z]} ({} without use_vae)."""
+        if not self.config.use_vae:
             return {}
         numbers = row_normal(seed, self.config.z_dim)
         return {"z": numbers if self.prior is None else self.prior(numbers, seed)}
@@ -81,7 +86,7 @@ class GlobalStyleGAN(ConditionalGAN):
     def synthesize_planned(self, plan: Any, style: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Pictures float32 [N,H,W,3] in [-1,1] for a plan of batch 1 or N and a style of batch N."""
         conditions = [plan[stride] for stride in self.strides]
-        if self.encoder:
+        if self.config.use_vae:
             initial = self.enter(style["z"])
         else:
             initial = self.fc(self.semantics(self.tokens_of(conditions[0])))
@@ -91,8 +96,13 @@ class GlobalStyleGAN(ConditionalGAN):
         self, batch: dict[str, tf.Tensor]
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], tf.Tensor | None]:
         """(style to train with, {"KLD": weighted term}, which samples are unpaired: bool [B] or None)."""
-        if self.encoder is None:
+        if not self.config.use_vae:
             return {}, {}, None
+        if self.encoder is None:
+            raise ValueError(
+                f"{self.config.checkpoint_dir}: use_vae with num_encoder_filters 0, a style vector and no encoder to "
+                "train it with; give --num_encoder_filters, or convert again with the original's file (--encoder)"
+            )
         config, unpaired = self.config, None
         mean, log_variance = self.encoder(batch["image"], training=True)
         noise = row_normal(batch["row"], config.z_dim, config.seed)

@@ -83,7 +83,9 @@ def make_prior(config: Any, size: int) -> StylePrior | None:
     """
     if config.prior_factors and not size:
         raise ValueError(f"--prior_factors: {config.method} reads no styles from photos; leave it out")
-    if config.prior_factors < 0 or (config.prior_factors and not config.use_vae):
+    if config.prior_factors < 0 or (
+        config.prior_factors and not (config.use_vae and config.num_encoder_filters)
+    ):
         raise ValueError(
             f"--prior_factors {config.prior_factors}: expected 0 or more, and an encoder to read styles (use_vae)"
         )

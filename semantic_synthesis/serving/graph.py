@@ -262,6 +262,8 @@ class ServingGraph:
     def _decoded(self, rows):
         """Rows of files -> rows of maps and photos of the model's sizes; seeds and styles as they are."""
         rows = check_files_alike(rows, "label_png_bytes", "instance_png_bytes")
+        own = "the label map of that photo"
+        rows = check_files_alike(rows, "style_image_bytes", "style_label_png_bytes", own)
 
         def decode(name, reader):
             spec = tf.TensorSpec([self.height, self.width], tf.int32)
@@ -290,7 +292,8 @@ class ServingGraph:
         """The method's layout of checked maps."""
         layout = {"label": rows["label"]}
         if self.takes_instances:
-            layout["instance"] = check_like(rows["instance"], rows["label"])
+            objects, none = check_like(rows["instance"], rows["label"]), self.config.instance_none_id
+            layout["instance"] = tf.where(objects == none, 0, objects) if none else objects
         layout = {name: pad_maps(x, self.stride) for name, x in layout.items()}
         if self.numbers_regions:
             objects = layout.get("instance", tf.zeros_like(layout["label"]))

@@ -44,9 +44,11 @@ def check_shape(x: tf.Tensor, spec: tf.TensorSpec, axes: Sequence[str]) -> tf.Te
         return tf.ensure_shape(tf.identity(x), spec.shape)
 
 
-def check_files_alike(files: dict[str, tf.Tensor], first: str, second: str) -> dict[str, tf.Tensor]:
-    """PNG bytes [N] by name, after a check that both maps of a row, where both are there, are of one size; what is
-    no PNG is left to those who decode it."""
+def check_files_alike(
+    files: dict[str, tf.Tensor], first: str, second: str, expected: str = "maps of one picture"
+) -> dict[str, tf.Tensor]:
+    """Bytes [N] of files by name, after a check that both of a row, where both are there, are of one size; what is
+    no picture is left to those who decode it."""
     if first not in files or second not in files:
         return files
 
@@ -63,7 +65,7 @@ def check_files_alike(files: dict[str, tf.Tensor], first: str, second: str) -> d
             width,
             "x",
             height,
-            "; expected maps of one picture",
+            f"; expected {expected}",
         )
         with tf.control_dependencies([check]):
             return tf.identity(pair[1])

@@ -61,8 +61,8 @@ N is the number of rows of a request, free from 1. {rows}
 ```
 """
 _INSTANCE_RULE = """
-- `instance`, `instance_png_bytes`: instance ids at the label map's size, 0 for none; PNG with one channel of
-  8 or 16 bits, or RGB as r + 256 g + 65536 b."""
+- `instance`, `instance_png_bytes`: instance ids at the label map's size, 0{none} for none; PNG with one channel of
+  1 to 16 bits, palette indices, or RGB as r + 256 g + 65536 b."""
 _STYLE_RULE = "\n- `style_image_bytes`: JPEG or PNG, of up to 1,024 times the picture's pixels."
 _REGION_RULE = """
 - Rows of regions in a style ({names}): first the classes of pixels without an object (in the
@@ -74,7 +74,7 @@ _CLASS_RULE = """
   replaced before `synthesize_style`."""
 _SHOWN_RULE = """
 - A photo must show the layout it comes with; in `png_style_label` it may show another one, whose map is
-  `style_label_png_bytes`: parts of the picture then take the style of their class there.{present}"""
+  `style_label_png_bytes` (of the photo's size): parts of the picture take the style of their class there.{present}"""
 _BARE_RULE = """
 - `picture` is for other programs that read this graph (TensorFlow Lite, ONNX, XLA): it checks nothing, and its
   rows are computed together."""
@@ -93,12 +93,19 @@ def model_card(export: Any, run_dir: str | Path) -> str:
         rows="Rows are computed together; pixels may differ by 1 between batch sizes." if export.batch_rows
         else "Rows are computed one by one: the same row gives the same pixels in any batch.",
         last=table.num_classes - 1, classes=table.num_classes, size=_size(export),
-        instances=_INSTANCE_RULE if "instance" in export.signatures["serving_default"].structured_input_signature[0][0]
-        else "",
+        instances=_instance_rule(export),
         seed="Equal seeds give equal styles." if random else "Without effect: this run has no random style.",
         style=_style_rules(export),
         metrics=_metrics(run_dir), options=json.dumps(options_of_run(config), indent=1),
     )  # fmt: skip
+
+
+def _instance_rule(export):
+    """What instance maps hold, where the run takes them."""
+    if "instance" not in export.signatures["serving_default"].structured_input_signature[0][0]:
+        return ""
+    none = export.config.instance_none_id
+    return _INSTANCE_RULE.format(none=f" or {none}" if none else "")
 
 
 def data_of(config: Any) -> str:

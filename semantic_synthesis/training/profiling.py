@@ -9,20 +9,34 @@ from absl import logging
 
 
 class Profiler:
-    """Records the steps "A-B" of a training into a folder; "" records nothing.
+    """Records the steps "A-B" of a training of `total` steps into a folder; "" records nothing.
 
-    Errors: ValueError for other texts.
+    Errors: ValueError for other texts, and for steps beyond the end.
     """
 
-    def __init__(self, steps: str, folder: str) -> None:
+    def __init__(self, steps: str, folder: str, total: int) -> None:
         match = re.fullmatch(r"(\d+)-(\d+)", steps)
         if steps and (match is None or not 0 < int(match[1]) <= int(match[2])):
             raise ValueError(
                 f"--profile_steps {steps}; expected the first and the last step, for example 100-105"
             )
+        if match and int(match[1]) > total:
+            raise ValueError(
+                f"--profile_steps {steps}: this training ends at step {total}; expected steps up to there, or "
+                "--profile_steps= for no profile"
+            )
         self.folder = folder
         self.first, self.last = (int(match[1]), int(match[2])) if match else (0, 0)
         self._running = False
+
+    def missed(self, done: int) -> str | None:
+        """The line about steps that were trained before this start; None where some are still to come."""
+        if not 0 < self.last <= done:
+            return None
+        return (
+            f"--profile_steps {self.first}-{self.last}: this start goes on behind step {done} and records nothing; "
+            "give later steps"
+        )
 
     @contextlib.contextmanager
     def around(self, step: int) -> Iterator[None]:

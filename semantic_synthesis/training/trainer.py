@@ -55,7 +55,9 @@ class Trainer:
         self.hooks = hooks
         self.steps_per_epoch = max(dataset.size / config.batch_size, 1e-9)
         self.total = total_steps(config, self.steps_per_epoch)
-        self._profiler = Profiler(config.profile_steps, config.log_folder)  # before there is a folder
+        self._profiler = Profiler(
+            config.profile_steps, config.log_folder, self.total
+        )  # before there is a folder
         self._state = state = RunState(config, strategy)
         self.method, self.objectives, self.optimizers = state.method, state.objectives, state.optimizers
         self.step, self.ema, self.checkpoints = state.step, state.ema, state.checkpoints
@@ -227,8 +229,9 @@ class Trainer:
                 "%s is trained already (%d steps); --total_steps N goes on", config.checkpoint_dir, first
             )
             return 0
-        if young := young_averages(config.ema_decay, self.total):
-            logging.warning("%s", young)
+        for line in (young_averages(config.ema_decay, self.total), self._profiler.missed(first)):
+            if line:
+                logging.warning("%s", line)
         monitor = Monitor(config, self.total, first, self.is_chief, self.method.loss_texts)
         monitor.describe_run()
         previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}

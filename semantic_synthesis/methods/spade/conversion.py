@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from absl import logging
+
 from semantic_synthesis.methods.spade.original_flags import FLAGS, ORIGIN
 from semantic_synthesis.methods.spade.sizes import settle_depth
 from semantic_synthesis.networks import DOUBLINGS
@@ -266,17 +268,24 @@ def norm_of(normed: bool, affine: bool, wanted: str | None) -> str:
 
 
 def settle(evidence: Evidence, flags: Mapping[str, Any], sizes: Any, known: bool) -> None:
-    """Adds num_upsampling_layers, as far as tensors and size of the first features allow; an encoder must be
-    there exactly where the generator takes a style."""
+    """Adds num_upsampling_layers, as far as tensors and size of the first features allow; an encoder may
+    be there only where the generator takes a style."""
     check_encoder(evidence)
     settle_depth(evidence, flags, sizes, known)
 
 
 def check_encoder(evidence: Evidence) -> None:
-    """Raises ValueError where an encoder file lacks or is too many."""
-    generator = evidence.get("use_vae")
-    if generator is None or generator.value == (evidence.get("num_encoder_filters") is not None):
+    """Raises ValueError where an encoder file is too many; a style vector without one is drawn at random."""
+    generator, has_encoder = evidence.get("use_vae"), evidence.get("num_encoder_filters") is not None
+    if generator is None or generator.value == has_encoder:
         return
-    fact = "takes a style vector" if generator.value else "takes no style vector"
-    remedy = "give its encoder with --encoder latest_net_E.pth" if generator.value else "leave --encoder out"
-    raise ValueError(f"{generator.path}: this generator {fact} ({generator.how}); {remedy}")
+    if has_encoder:
+        raise ValueError(
+            f"{generator.path}: this generator takes no style vector ({generator.how}); leave --encoder out"
+        )
+    logging.warning(
+        "%s: this generator takes a style vector, and no encoder is given: styles are random alone; for those of "
+        "photos convert with its encoder, --encoder latest_net_E.pth",
+        generator.path,
+    )
+    evidence.add("num_encoder_filters", 0, generator.path, "no encoder being given")
