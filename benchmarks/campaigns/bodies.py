@@ -160,30 +160,41 @@ class Client(threading.Thread):
         self.port, self.path, self.good, self.count, self.end = port, path, good, count, end
         self.rng, self.seen, self.faults = random.Random(seed), Counter(), []
 
+    def _answered(self, connection, body, headers):
+        """(connection, status, content). Servers close connections that were idle for long, as this client's are on a
+        busy machine; such a request is sent once more, on a new one."""
+        fresh = connection is None
+        connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request("POST", self.path, body, headers)
+            answer = connection.getresponse()
+            return connection, answer.status, answer.read()
+        except ConnectionError:
+            if fresh:
+                raise
+        return self._answered(None, body, headers)
+
     def run(self):
         connection = None
         for _ in range(self.count):
             if time.monotonic() > self.end:
                 break
-            connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
             body, headers = made_up(self.good, self.rng)
             try:
-                connection.request("POST", self.path, body, headers)
-                answer = connection.getresponse()
-                content = answer.read()
+                connection, status, content = self._answered(connection, body, headers)
             except (OSError, http.client.HTTPException) as error:
                 self.seen["no answer"] += 1
                 self.faults.append((repr(error), body[:300]))
                 connection = None
                 continue
-            self.seen[answer.status] += 1
+            self.seen[status] += 1
             try:
                 found = json.loads(content)
-                right = ("error" in found) != (answer.status == 200)
+                right = ("error" in found) != (status == 200)
             except ValueError:
                 right = False
-            if not right or not (answer.status == 200 or 400 <= answer.status < 500):
-                self.faults.append((answer.status, content[:300], body[:300]))
+            if not right or not (status == 200 or 400 <= status < 500):
+                self.faults.append((status, content[:300], body[:300]))
 
 
 def memory_mb(pid):
