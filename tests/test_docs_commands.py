@@ -99,6 +99,8 @@ def workspace(tmp_path, monkeypatch):
         make_tree(tmp_path / root, mode)
     for path in (tmp_path / "COCO").glob("*_label/*.png"):  # objects that fit their classes
         shutil.copy(path, str(path).replace("_label", "_inst"))
+    for path in (tmp_path / "CITYSCAPES" / "gtFine" / "val").rglob("*_labelIds.png"):
+        shutil.copy(path, str(path).replace("_labelIds", "_instanceIds"))
     write_rarity(tmp_path / "GTA5" / "rarity")
     return tmp_path
 
