@@ -58,8 +58,13 @@ def decode_label_png(
 def _by_kind(png, source, ids, colors, palette):
     """int32 [H, W]: what ids makes of stored values [H, W], colors of RGB [H, W, 3], or palette of a palette file."""
     depth, color_type = _byte(png, _DEPTH_AT), _byte(png, _COLOR_TYPE_AT)
-    opaque = lambda: _opaque(tf.io.decode_png(png, 4), source)  # noqa: E731
-    rgb = lambda: colors(opaque())  # noqa: E731
+
+    def opaque():
+        return _opaque(tf.io.decode_png(png, 4), source)
+
+    def rgb():
+        return colors(opaque())
+
     readers = [
         lambda: ids(_unscaled(tf.io.decode_png(png, 1), depth)),
         rgb,

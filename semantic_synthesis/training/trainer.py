@@ -55,9 +55,8 @@ class Trainer:
         self.hooks = hooks
         self.steps_per_epoch = max(dataset.size / config.batch_size, 1e-9)
         self.total = total_steps(config, self.steps_per_epoch)
-        self._profiler = Profiler(
-            config.profile_steps, config.log_folder, self.total
-        )  # before there is a folder
+        # Before there is a folder: it may refuse its steps.
+        self._profiler = Profiler(config.profile_steps, config.log_folder, self.total)
         self._state = state = RunState(config, strategy)
         self.method, self.objectives, self.optimizers = state.method, state.objectives, state.optimizers
         self.step, self.ema, self.checkpoints = state.step, state.ema, state.checkpoints
