@@ -261,6 +261,20 @@ def test_a_finished_run_is_never_trained_again(finished, tmp_path, how):
     assert {path.name: path.read_bytes() for path in run_dir.glob("ckpt-*")} == before
 
 
+@pytest.mark.parametrize("method", ["inade", "spade", "clade", "scgan"])
+def test_an_encoder_without_filters_is_refused(method, tmp_path):
+    """Before the first step, in one line that names the option; no folder stays behind."""
+    from semantic_synthesis.train import train
+
+    given = {**TINY, "method": method, "netD": "multiscale", "num_encoder_filters": 0}
+    if method in ("inade", "clade"):
+        given.pop("num_hidden_filters")
+    with pytest.raises(ValueError, match="num_encoder_filters") as caught:
+        train({**given, "use_vae": True, "checkpoint_dir": str(tmp_path / "run")})
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
 def test_batch_norm_of_one_value_is_refused_at_the_start(tmp_path):
     """Batch 1 at features of one cell: no run of NaN, and no run folder that the next try would go on with."""
     from semantic_synthesis.train import train

@@ -106,6 +106,10 @@ class INADE(ConditionalGAN):
             raise ValueError(
                 f"norm_E is {config.norm_E!r}; INADE's encoder takes spectralinstance or spectralnone"
             )
+        if config.num_encoder_filters < 1:
+            raise ValueError(
+                f"num_encoder_filters is {config.num_encoder_filters}; INADE's encoder (use_vae) needs 1 or more"
+            )
         return InstanceEncoder(config.num_encoder_filters, config.noise_dim, norm=norm, init=self.init)
 
     # Styles
