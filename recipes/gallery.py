@@ -1,6 +1,7 @@
 """The README's gallery: python recipes/gallery.py [RUN ...]. The same layouts and seeds by every shipped run.
 
-Default: all runs in checkpoints/ that ship. First column: the label map; then a column per run, named on top.
+Default: all runs in checkpoints/ that ship. First column: the label map; then a column per run, named on top. Pictures
+of larger runs are made of larger maps and brought to the others' size.
 """
 
 import argparse
@@ -16,18 +17,18 @@ from semantic_synthesis.pictures import contact_sheet, write_png
 ROOT = Path(__file__).resolve().parent.parent
 SCENES = ROOT / "datasets" / "scenes"
 LAYOUTS, SEEDS = ("village", "lake", "mountains"), (2, 7)
-TITLE = 22  # pixels
+TITLE, SIDE = 22, 128  # pixels: height of the titles, side of a picture
 
 
 def column(run):
     """uint8 [R,H,W,3]: a picture per layout and seed, the layout's object map given where the run reads one."""
-    found = []
+    found, folder = [], SCENES / "256" if min(run.size) >= 256 else SCENES
     for name in LAYOUTS:
-        label = data.read_label(SCENES / f"{name}_label.png", run.table)
-        instance = data.read_instance(SCENES / f"{name}_instance.png")
+        label = data.read_label(folder / f"{name}_label.png", run.table)
+        instance = data.read_instance(folder / f"{name}_instance.png")
         layout = run.layout(label, None if run.config.no_instance else instance)
-        found.append(run.synthesize(layout, run.sample_style(SEEDS, layout)))
-    return np.concatenate(found)
+        found += list(run.synthesize(layout, run.sample_style(SEEDS, layout)))
+    return np.stack([cv2.resize(np.asarray(one), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for one in found])
 
 
 def titled(sheet, titles):

@@ -1,5 +1,6 @@
 """One label map to one or several pictures: what test_one.py does."""
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,8 @@ from semantic_synthesis.options import Command, check_seeds, option
 from semantic_synthesis.pictures import contact_sheet, write_png
 from semantic_synthesis.restyling import apply_edits, parse_edit, read_photo_layout, split_photo
 
-_DEMO_LABEL, _DEMO_OBJECTS = (
-    str(shipped("datasets", "scenes", f"lake_{kind}.png")) for kind in ("label", "instance")
-)
+_SCENES = shipped("datasets", "scenes")
+_LARGE = 256  # pixels of the layouts in the folder of this name; the others have half of it
 _LONGEST = 2**14
 
 
@@ -25,10 +25,10 @@ _LONGEST = 2**14
 class OneOptions:
     """Options of test_one.py; the run knows all others."""
 
-    checkpoint_dir: str = option("demo_spade", "Run folder, or the name of a shipped run.")
-    label_filename: str = option(_DEMO_LABEL, "Label map: index, palette or RGB PNG.")
+    checkpoint_dir: str = option("demo_clade", "Run folder, or the name of a shipped run.")
+    label_filename: str = option("", "Label map: index, palette or RGB PNG; empty: a demo layout.")
     instance_filename: str = option(
-        "", "Instance map, for runs trained with one; the demo layout has its own."
+        "", "Instance map, for runs trained with one; the demo layouts have their own."
     )
     style_filename: str = option(
         "",
@@ -70,9 +70,10 @@ def make_pictures(options: Any) -> Any:
         parse_edit(text)  # before anything slow
     run = load_run(options.checkpoint_dir, options.precision)
     edits = [parse_edit(text, run.table.names) for text in options.restyle]
+    options = dataclasses.replace(options, label_filename=options.label_filename or _demo_layout(run.size))
     objects = options.instance_filename
-    if run.instance_maps == "objects" and options.label_filename == _DEMO_LABEL:
-        objects = objects or _DEMO_OBJECTS
+    if run.instance_maps == "objects":
+        objects = objects or _demo_objects(options.label_filename)
     label, instance = data.read_layout(
         options.label_filename, run.table, objects, run.config.instance_none_id
     )
@@ -91,6 +92,19 @@ def make_pictures(options: Any) -> Any:
     for origin, picture, seed in zip(origins, pictures, seeds, strict=bool(origins)):
         paths += _write_origin(options, origin, sheet[0], picture, "" if len(seeds) == 1 else f"_{seed}")
     return paths
+
+
+def _demo_layout(size):
+    """The label map for a run of `size` (height, width) where none was given."""
+    return str((_SCENES / str(_LARGE) if min(size) >= _LARGE else _SCENES) / "lake_label.png")
+
+
+def _demo_objects(label_filename):
+    """The instance map that ships with a demo layout; "" for any other map."""
+    path = Path(label_filename).resolve()
+    objects = path.with_name(path.name.removesuffix("label.png") + "instance.png")
+    ours = path.parent in (_SCENES.resolve(), _SCENES.resolve() / str(_LARGE)) and objects != path
+    return str(objects) if ours and objects.exists() else ""
 
 
 def _write_origin(options, origin, label, picture, suffix):

@@ -22,7 +22,7 @@ def test_one_without_flags_makes_the_demo_picture(tmp_path):
     written = [Path(line) for line in done.stdout.split()]
     assert [path.name for path in written] == ["lake_label_synthesized.png", "lake_label_sheet.png"]
     picture = cv2.imread(str(written[0]))
-    assert picture.shape == (128, 128, 3)
+    assert picture.shape == (256, 256, 3)
     assert picture.std() > 20  # a picture, not one colour
 
 

@@ -133,16 +133,30 @@ def test_options_that_make_no_picture(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("name", ["clade", "oasis"])
-def test_the_demo_layout_has_the_instance_map_that_a_run_needs(tmp_path, name):
+@pytest.mark.parametrize(("name", "side"), [("clade", 256), ("oasis", 128)])
+def test_without_a_map_a_run_paints_the_demo_layout_of_its_size(tmp_path, name, side):
     paths = make_pictures(OneOptions(checkpoint_dir=f"demo_{name}", results_dir=str(tmp_path)))
-    assert read(paths[0]).std() > 20
-    if name == "clade":  # another map needs its own
-        other = str(shipped("datasets", "scenes", "village_label.png"))
+    picture = read(paths[0])
+    assert picture.shape == (side, side, 3) and picture.std() > 20
+
+
+def test_demo_layouts_bring_their_instance_maps(tmp_path):
+    """In both folders and by any path to them; no other map does, not even a copy of one."""
+    scenes = shipped("datasets", "scenes")
+    found = {}
+    for label in (scenes / "village_label.png", scenes / "256" / ".." / "256" / "village_label.png"):
+        options = {"label_filename": str(label), "results_dir": str(tmp_path / "own")}
+        found[str(label)] = read(make_pictures(OneOptions(**options))[0])
+        given = str(label).replace("_label", "_instance")
+        options |= {"instance_filename": given, "results_dir": str(tmp_path / "given")}
+        np.testing.assert_array_equal(read(make_pictures(OneOptions(**options))[0]), found[str(label)])
+    assert [picture.shape[0] for picture in found.values()] == [128, 256]
+    copied = tmp_path / "village_label.png"
+    copied.write_bytes((scenes / "village_label.png").read_bytes())
+    (tmp_path / "village_instance.png").write_bytes((scenes / "village_instance.png").read_bytes())
+    for other in (copied, scenes / "style_day_label.png"):
         with pytest.raises(ValueError, match="--instance_filename"):
-            make_pictures(
-                OneOptions(checkpoint_dir="demo_clade", label_filename=other, results_dir=str(tmp_path))
-            )
+            make_pictures(OneOptions(label_filename=str(other), results_dir=str(tmp_path / "results")))
 
 
 def test_a_label_map_that_no_style_needs_is_refused(tmp_path):
