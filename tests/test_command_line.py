@@ -50,7 +50,14 @@ def test_a_flag_of_absl_comes_back(monkeypatch):
 def test_names_that_stdout_cannot_encode(tmp_path):
     label = tmp_path / "湖.png"
     label.write_bytes(LAKE.read_bytes())
-    where = ["--label_filename", str(label), "--results_dir", str(tmp_path / "out")]
+    where = [
+        "--checkpoint_dir",
+        "demo_spade",
+        "--label_filename",
+        str(label),
+        "--results_dir",
+        str(tmp_path / "out"),
+    ]
     code, out, err = run_script("test_one.py", where, PYTHONIOENCODING="cp1252")
     assert code == 0, err
     assert r"\u6e56_synthesized.png" in out and (tmp_path / "out" / "湖_synthesized.png").exists()
