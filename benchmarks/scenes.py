@@ -14,7 +14,8 @@ Diversity = mean over pairs of styles of the squared difference of the judge's u
 over its four maps: over the picture, and averaged within each instance first (every object counts alike, large
 or small, and every class without objects). It is no LPIPS. Own colour = standard deviation over styles, in
 1/255, of an object's mean colour less that of all objects of its class in the picture: how far single
-objects vary by themselves. Edit inside, edit outside (methods with a style per instance): the same feature
+objects vary by themselves. In the row "real" these three are those of real scenes in the looks of others, their
+objects' own colours kept. Edit inside, edit outside (methods with a style per instance): the same feature
 difference when the style of one object alone is drawn anew, in the object and elsewhere.
 ms per image: a new layout and a new style, batch 1, median of 20.
 """
@@ -75,10 +76,13 @@ class Scores:
 
 
 class RealScores(Scores):
-    """mIoU, features and floor of the real pictures of one size."""
+    """mIoU, features, floor and diversity of the real pictures of one size."""
 
-    def __init__(self, judge, count, size):
+    def __init__(self, judge, count, size, samples=4, diverse=0):
         super().__init__(judge)
+        self.styles = mean_figures(
+            [relit_figures(judge, row, count, size, samples) for row in range(diverse)]
+        )
         for _, images, labels, _ in scene_batches(count, size):
             self.add(images, labels)
         others = Moments(judge.dims)
@@ -105,6 +109,7 @@ class RealScores(Scores):
             "pixel accuracy": self.confusion.pixel_accuracy,
             "distance": self.floor,
             "distance, random looks": self.relit,
+            **self.styles,
         }
 
 
@@ -124,11 +129,7 @@ def score_run(run, judge, real, count, samples, diverse):
                 one = {name: values[i : i + 1] for name, values in layout.items()}
                 seeds = np.arange(samples) + int(row) * samples
                 diversities.append(style_figures(run, judge, one, seeds, labels[i], instances[i]))
-    styles = (
-        {name: float(np.nanmean([d[name] for d in diversities])) for name in diversities[0]}
-        if diversities
-        else {}
-    )
+    styles = mean_figures(diversities)
     confusion = scores["random"].confusion
     found = {
         "run": os.path.basename(os.path.normpath(run.config.checkpoint_dir)),
@@ -154,16 +155,36 @@ def layout_of(run, labels, instances):
     return run.layout(labels, None if run.config.no_instance else instances)
 
 
-def style_figures(run, judge, layout, seeds, label, instance):
-    """{column: figure} of one layout in the styles of some seeds."""
-    style, regions = run.sample_style(seeds, layout), data.regions(label, instance)
-    pictures = run.synthesize(layout, style)
+def relit_figures(judge, row, count, size, samples):
+    """`picture_figures` of a real layout in the looks of `samples` other scenes."""
+    others = range(HELD_OUT_SEED + count + samples * row, HELD_OUT_SEED + count + samples * (row + 1))
+    looks = [render_scene(seed, 16, 16).look for seed in others]
+    scenes = [render_scene(HELD_OUT_SEED + row, *size, look) for look in looks]
+    pictures = np.stack([scene.image for scene in scenes])
+    return picture_figures(
+        judge, pictures, scenes[0].label.astype(np.int32), scenes[0].instance.astype(np.int32)
+    )
+
+
+def mean_figures(rows):
+    """{column: mean} of [{column: figure}], objects' colours of layouts without objects left out."""
+    return {name: float(np.nanmean([row[name] for row in rows])) for name in (rows[0] if rows else ())}
+
+
+def picture_figures(judge, pictures, label, instance):
+    """{column: figure} of uint8 [S,H,W,3] pictures of one layout."""
     field = feature_difference(judge, pictures, label.shape)
-    found = {
+    return {
         "diversity": field.mean(),
-        "diversity in instances": by_region(field, regions).mean(),
+        "diversity in instances": by_region(field, data.regions(label, instance)).mean(),
         "own colour": own_color(pictures, label, instance),
     }
+
+
+def style_figures(run, judge, layout, seeds, label, instance):
+    """{column: figure} of one layout in the styles of some seeds."""
+    style = run.sample_style(seeds, layout)
+    found = picture_figures(judge, run.synthesize(layout, style), label, instance)
     objects = [i for i in np.unique(instance) if i and (instance == i).sum() > 50]
     if needs_regions(run.style_specs) and objects:
         chosen = instance == objects[int(seeds[0]) % len(objects)]
@@ -283,7 +304,7 @@ def main():
     runs, reals, rows = [open_run(folder, options.standard_normal) for folder in folders], {}, []
     for run in runs:
         if run.size not in reals:
-            reals[run.size] = RealScores(judge, options.count, run.size)
+            reals[run.size] = RealScores(judge, options.count, run.size, options.samples, options.diverse)
             rows.append(reals[run.size].row(run.size, options.count))
         rows.append(score_run(run, judge, reals[run.size], options.count, options.samples, options.diverse))
     print(table(rows))
