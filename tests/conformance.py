@@ -26,6 +26,13 @@ SHARED = REPOSITORY.parent / "shared" / "data"
 methods = pytest.mark.parametrize("name", METHODS)
 
 
+def slow_for(*names):
+    """Asks every method; of those named only with the slow tests, as they take half a minute or more there."""
+    return pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=pytest.mark.slow) if name in names else name for name in METHODS]
+    )
+
+
 @functools.cache
 def folder():
     scratch = tempfile.TemporaryDirectory(prefix="conformance-")

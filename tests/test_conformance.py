@@ -11,7 +11,19 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from conformance import SIZE, arrays, exported, folder, layout_of, methods, networks, opened, run_dir, scene
+from conformance import (
+    SIZE,
+    arrays,
+    exported,
+    folder,
+    layout_of,
+    methods,
+    networks,
+    opened,
+    run_dir,
+    scene,
+    slow_for,
+)
 from helpers import (
     as_flags,
     assert_user_error,
@@ -174,7 +186,7 @@ def test_restyling_changes_the_named_rows_and_nothing_else(name):
 # Pictures
 
 
-@methods
+@slow_for("sims")
 def test_pictures_depend_on_layout_and_style_alone(name):
     """synthesize is pure; N styles share one plan; a row of a batch equals the row alone."""
     run = opened(name)
@@ -225,7 +237,7 @@ def ask(served, signature, **rows):
     return found
 
 
-@methods
+@slow_for("inade", "clvae", "sims")
 def test_every_way_to_a_picture_gives_the_same_pixels(name, tmp_path):
     """Synthesizer = test_one.py = SavedModel through REST, and every style tensor there and back."""
     run, layout = opened(name), layout_of(opened(name), 5)

@@ -15,6 +15,7 @@ from helpers import as_flags, assert_user_error, finish, run_script, start_scrip
 from semantic_synthesis.config import Config
 from semantic_synthesis.data.scenes import render_scene
 from semantic_synthesis.layers.naming import named_variables
+from semantic_synthesis.one_picture import OneOptions, make_pictures
 from semantic_synthesis.runs import open_run
 
 SIZE = 32
@@ -47,19 +48,15 @@ def folder(tmp_path_factory):
     return path
 
 
-def picture(folder, name, *edits, **options):
-    """A picture of test_one.py: int [h,w,3]."""
-    arguments = as_flags(
-        {
-            "checkpoint_dir": folder / "run",
-            "label_filename": folder / "5.png",
-            "results_dir": folder / name,
-            **options,
-        }
+def picture(folder, name, *edits):
+    """A picture of test_one.py, made in this process: int [h,w,3]."""
+    options = OneOptions(
+        checkpoint_dir=str(folder / "run"),
+        label_filename=str(folder / "5.png"),
+        results_dir=str(folder / name),
+        restyle=edits,
     )
-    code, out, err = run_script("test_one.py", [*arguments, *(f"--restyle={edit}" for edit in edits)])
-    assert code == 0, err[-3000:]
-    return cv2.imread(out.split()[0]).astype(int)
+    return cv2.imread(make_pictures(options)[0]).astype(int)
 
 
 def test_trains_and_resumes(folder):
@@ -87,10 +84,8 @@ def test_is_restyled_by_class_and_by_layer(folder):
     assert (edited != plain).any()
     source = f"{folder / '9.jpg'},{folder / '9.png'}"
     assert (picture(folder, "several", f"all={source}", "picture=seed:40@0.5") != plain).mean() > 0.5
-    result = run_script(
-        "test_one.py", as_flags({"checkpoint_dir": folder / "run", "restyle": "class:grass/2=seed:1"})
-    )
-    assert_user_error(result, "layer 2; this run has 0 to 1")
+    with pytest.raises(ValueError, match="layer 2; this run has 0 to 1"):
+        picture(folder, "none", "class:grass/2=seed:1")
 
 
 def test_is_exported_and_served(folder):
