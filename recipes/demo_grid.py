@@ -1,6 +1,6 @@
-"""Layouts in five styles: python recipes/demo_grid.py [--checkpoint_dir RUN] [--out FILE]. Layouts below, styles across.
+"""Layouts in five styles: python recipes/demo_grid.py [--checkpoint_dir RUN] [--out FILE].
 
-Default: the README's picture. docs/images/spade_grid.png: --checkpoint_dir checkpoints/demo_spade --out FILE.
+Layouts below, styles across. Default: the README's picture; docs/images/spade_grid.png is that of demo_spade.
 """
 
 import argparse
@@ -20,7 +20,9 @@ LOOKS = ("day", "sunset", "night", "winter", "overcast")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--checkpoint_dir", default=str(ROOT / "checkpoints" / "demo_clade"))
     parser.add_argument("--out", default=str(ROOT / "docs" / "images" / "demo_grid.jpg"))
     options = parser.parse_args()

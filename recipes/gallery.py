@@ -28,7 +28,9 @@ def column(run):
         instance = data.read_instance(folder / f"{name}_instance.png")
         layout = run.layout(label, None if run.config.no_instance else instance)
         found += list(run.synthesize(layout, run.sample_style(SEEDS, layout)))
-    return np.stack([cv2.resize(np.asarray(one), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for one in found])
+    return np.stack(
+        [cv2.resize(np.asarray(one), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for one in found]
+    )
 
 
 def titled(sheet, titles):

@@ -25,7 +25,11 @@ _LONGEST = 2**14
 class OneOptions:
     """Options of test_one.py; the run knows all others."""
 
-    checkpoint_dir: str = option("demo_clade", "Run folder, or the name of a shipped run.")
+    checkpoint_dir: str = option(
+        "",
+        "Run folder, or the name of a shipped run; empty: demo_clade for demo layouts and maps with an instance map, "
+        "demo_spade for all others.",
+    )
     label_filename: str = option("", "Label map: index, palette or RGB PNG; empty: a demo layout.")
     instance_filename: str = option(
         "", "Instance map, for runs trained with one; the demo layouts have their own."
@@ -68,7 +72,7 @@ def make_pictures(options: Any) -> Any:
         )
     for text in options.restyle:
         parse_edit(text)  # before anything slow
-    run = load_run(options.checkpoint_dir, options.precision)
+    run = load_run(options.checkpoint_dir or _demo_run(options), options.precision)
     edits = [parse_edit(text, run.table.names) for text in options.restyle]
     options = dataclasses.replace(options, label_filename=options.label_filename or _demo_layout(run.size))
     objects = options.instance_filename
@@ -92,6 +96,12 @@ def make_pictures(options: Any) -> Any:
     for origin, picture, seed in zip(origins, pictures, seeds, strict=bool(origins)):
         paths += _write_origin(options, origin, sheet[0], picture, "" if len(seeds) == 1 else f"_{seed}")
     return paths
+
+
+def _demo_run(options):
+    """The shipped run for a map where none was asked for: the best one reads objects, too."""
+    label = options.label_filename
+    return "demo_clade" if not label or options.instance_filename or _demo_objects(label) else "demo_spade"
 
 
 def _demo_layout(size):

@@ -156,7 +156,20 @@ def test_demo_layouts_bring_their_instance_maps(tmp_path):
     (tmp_path / "village_instance.png").write_bytes((scenes / "village_instance.png").read_bytes())
     for other in (copied, scenes / "style_day_label.png"):
         with pytest.raises(ValueError, match="--instance_filename"):
-            make_pictures(OneOptions(label_filename=str(other), results_dir=str(tmp_path / "results")))
+            make_pictures(OneOptions("demo_clade", str(other), results_dir=str(tmp_path / "results")))
+
+
+def test_a_map_of_ones_own_is_painted_without_further_options(tmp_path):
+    """The best shipped run wants objects; a map that comes without is for the one that does without."""
+    label = tmp_path / "map.png"
+    label.write_bytes(shipped("datasets", "scenes", "village_label.png").read_bytes())
+    objects = str(shipped("datasets", "scenes", "village_instance.png"))
+    for run, given in (("demo_spade", ""), ("demo_clade", objects)):
+        found = [
+            read(make_pictures(OneOptions(name, str(label), given, results_dir=str(tmp_path / run)))[0])
+            for name in ("", run)
+        ]
+        np.testing.assert_array_equal(*found)
 
 
 def test_a_label_map_that_no_style_needs_is_refused(tmp_path):
