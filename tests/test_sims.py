@@ -421,7 +421,7 @@ def test_provenance(tmp_path):
 
 
 def test_provenance_of_other_methods(tmp_path):
-    options = OneOptions(provenance=True, results_dir=str(tmp_path / "out"))
+    options = OneOptions("demo_spade", provenance=True, results_dir=str(tmp_path / "out"))
     with pytest.raises(ValueError, match="--provenance: spade makes pictures from its weights alone"):
         make_pictures(options)
     assert not (tmp_path / "out").exists()
