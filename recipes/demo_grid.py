@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 
 from semantic_synthesis import data
+from semantic_synthesis.demo import demo_layouts, demo_photos
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.pictures import contact_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
-SCENES = ROOT / "datasets" / "scenes"
 LAYOUTS = ("lake", "village", "coast", "fields", "mountains")
 LOOKS = ("day", "sunset", "night", "winter", "overcast")
 
@@ -27,14 +27,14 @@ def main():
     parser.add_argument("--out", default=str(ROOT / "docs" / "images" / "demo_grid.jpg"))
     options = parser.parse_args()
     run = load_run(options.checkpoint_dir)
-    folder = SCENES / "256" if min(run.size) >= 256 else SCENES
-    photos = [data.read_image(SCENES / f"style_{look}.png") for look in LOOKS]
+    photos = [data.read_image(demo_photos()[look][0]) for look in LOOKS]
     styles = run.encode_style(np.stack(photos))
     shown = [cv2.resize(photo, run.size[::-1], interpolation=cv2.INTER_CUBIC) for photo in photos]
     columns = [[np.full((*run.size, 3), 255, np.uint8)], *([photo] for photo in shown)]
     for name in LAYOUTS:
-        label = data.read_label(folder / f"{name}_label.png", run.table)
-        objects = data.read_instance(folder / f"{name}_instance.png") if run.instance_maps else None
+        label, objects = demo_layouts(run.size)[name]
+        label = data.read_label(label, run.table)
+        objects = data.read_instance(objects) if run.instance_maps else None
         columns[0].append(run.table.colorize(label))
         pictures = run.synthesize(run.layout(label, objects), styles)
         for column, picture in zip(columns[1:], pictures, strict=True):

@@ -11,21 +11,21 @@ import cv2
 import numpy as np
 
 from semantic_synthesis import data
+from semantic_synthesis.demo import demo_layouts
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.pictures import contact_sheet, write_png
 
 ROOT = Path(__file__).resolve().parent.parent
-SCENES = ROOT / "datasets" / "scenes"
 LAYOUTS, SEEDS = ("village", "lake", "mountains"), (2, 7)
 TITLE, SIDE = 22, 128  # pixels: height of the titles, side of a picture
 
 
 def column(run):
     """uint8 [R,H,W,3]: a picture per layout and seed, the layout's object map given where the run reads one."""
-    found, folder = [], SCENES / "256" if min(run.size) >= 256 else SCENES
+    found, layouts = [], demo_layouts(run.size)
     for name in LAYOUTS:
-        label = data.read_label(folder / f"{name}_label.png", run.table)
-        instance = data.read_instance(folder / f"{name}_instance.png")
+        label, instance = layouts[name]
+        label, instance = data.read_label(label, run.table), data.read_instance(instance)
         layout = run.layout(label, None if run.config.no_instance else instance)
         found += list(run.synthesize(layout, run.sample_style(SEEDS, layout)))
     return np.stack(
@@ -50,7 +50,8 @@ def main():
     parser.add_argument("--out", default=str(ROOT / "docs" / "images" / "gallery.png"))
     options = parser.parse_args()
     runs = [load_run(name) for name in options.runs]
-    maps = [data.read_label(SCENES / f"{name}_label.png", runs[0].table) for name in LAYOUTS for _ in SEEDS]
+    layouts = demo_layouts((SIDE, SIDE))
+    maps = [data.read_label(layouts[name][0], runs[0].table) for name in LAYOUTS for _ in SEEDS]
     columns = [runs[0].table.colorize(np.stack(maps)), *map(column, runs)]
     titles = ["label map", *(Path(run.config.checkpoint_dir).name.removeprefix("demo_") for run in runs)]
     write_png(options.out, titled(contact_sheet(columns), titles))

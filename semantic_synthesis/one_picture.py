@@ -10,14 +10,13 @@ import numpy as np
 
 from semantic_synthesis import data, storage
 from semantic_synthesis.arrays import MOST_PIXELS_WRITTEN
-from semantic_synthesis.files import shipped, write_json
+from semantic_synthesis.demo import demo_layouts, demo_objects
+from semantic_synthesis.files import write_json
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.options import Command, check_seeds, option
 from semantic_synthesis.pictures import contact_sheet, write_png
 from semantic_synthesis.restyling import apply_edits, parse_edit, read_photo_layout, split_photo
 
-_SCENES = shipped("datasets", "scenes")
-_LARGE = 256  # pixels of the layouts in the folder of this name; the others have half of it
 _LONGEST = 2**14
 
 
@@ -74,10 +73,11 @@ def make_pictures(options: Any) -> Any:
         parse_edit(text)  # before anything slow
     run = load_run(options.checkpoint_dir or _demo_run(options), options.precision)
     edits = [parse_edit(text, run.table.names) for text in options.restyle]
-    options = dataclasses.replace(options, label_filename=options.label_filename or _demo_layout(run.size))
+    first = options.label_filename or str(demo_layouts(run.size)["lake"][0])
+    options = dataclasses.replace(options, label_filename=first)
     objects = options.instance_filename
     if run.instance_maps == "objects":
-        objects = objects or _demo_objects(options.label_filename)
+        objects = objects or demo_objects(first)
     label, instance = data.read_layout(
         options.label_filename, run.table, objects, run.config.instance_none_id
     )
@@ -101,20 +101,7 @@ def make_pictures(options: Any) -> Any:
 def _demo_run(options):
     """The shipped run for a map where none was asked for: the best one reads objects, too."""
     label = options.label_filename
-    return "demo_clade" if not label or options.instance_filename or _demo_objects(label) else "demo_spade"
-
-
-def _demo_layout(size):
-    """The label map for a run of `size` (height, width) where none was given."""
-    return str((_SCENES / str(_LARGE) if min(size) >= _LARGE else _SCENES) / "lake_label.png")
-
-
-def _demo_objects(label_filename):
-    """The instance map that ships with a demo layout; "" for any other map."""
-    path = Path(label_filename).resolve()
-    objects = path.with_name(path.name.removesuffix("label.png") + "instance.png")
-    ours = path.parent in (_SCENES.resolve(), _SCENES.resolve() / str(_LARGE)) and objects != path
-    return str(objects) if ours and objects.exists() else ""
+    return "demo_clade" if not label or options.instance_filename or demo_objects(label) else "demo_spade"
 
 
 def _write_origin(options, origin, label, picture, suffix):

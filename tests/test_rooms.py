@@ -10,7 +10,7 @@ from test_names import PACKAGE, imports
 FLOORS = (
     {"options", "storage", "foreign_files", "arrays"},
     {"files"},
-    {"safetensors_files"},
+    {"safetensors_files", "demo"},
     {"checkpoint_files", "config", "pictures", "pth"},
     {"losses", "styles", "layers"},
     {"data", "normalization"},

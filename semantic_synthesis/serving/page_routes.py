@@ -16,7 +16,7 @@ from semantic_synthesis import __version__, data
 from semantic_synthesis.data import catalogue
 from semantic_synthesis.data.decoding import decode_instance, decode_label
 from semantic_synthesis.data.geometry import MOST_PIXELS
-from semantic_synthesis.files import shipped
+from semantic_synthesis.demo import demo_layouts, demo_photos
 from semantic_synthesis.inference import Synthesizer
 from semantic_synthesis.methods.method import Method
 from semantic_synthesis.pictures import png_bytes
@@ -105,7 +105,7 @@ def refused(error: RequestError) -> Any:
 
 def shipped_photo(name: str) -> Any:
     """The response for a photo that ships, or for its label map, NAME_label."""
-    found = shipped_photos().get(name.removesuffix(".png").removesuffix("_label"))
+    found = demo_photos().get(name.removesuffix(".png").removesuffix("_label"))
     if found is None:
         return refused(RequestError(404, f"no photo {name}"))
     return answered(200, found[name.endswith("_label.png")].read_bytes(), "image/png")
@@ -196,8 +196,8 @@ def describe(run: LiveRun) -> bytes:
             "regions": graph.by_region,
             "styles": styles,
             "signatures": list(run.signatures),
-            "layouts": sorted(shipped_layouts()) if suits else [],
-            "photos": sorted(shipped_photos(), key=_by_light) if suits else [],
+            "layouts": list(demo_layouts(graph.native)) if suits else [],
+            "photos": list(demo_photos()) if suits else [],
             "provenance": type(method).provenance is not Method.provenance,
         }
     ).encode()
@@ -208,33 +208,15 @@ def _scenes_table():
     return catalogue.describe("scenes").table
 
 
-def shipped_layouts() -> dict[str, tuple[Path, Path]]:
-    """{name: (label map, instance map)} of the layouts that ship with the package."""
-    folder = shipped("datasets", "scenes")
-    found = {path.name.removesuffix("_instance.png"): path for path in sorted(folder.glob("*_instance.png"))}
-    return {name: (folder / f"{name}_label.png", path) for name, path in found.items()}
-
-
-def shipped_photos() -> dict[str, tuple[Path, Path]]:
-    """{name: (photo, its label map)} of the style pictures that ship with the package."""
-    folder = shipped("datasets", "scenes")
-    maps = {path.name.removesuffix("_label.png"): path for path in folder.glob("style_*_label.png")}
-    return {name.removeprefix("style_"): (folder / f"{name}.png", path) for name, path in maps.items()}
-
-
-def _by_light(name):
-    order = ("day", "overcast", "sunset", "night", "winter")
-    return (order.index(name) if name in order else len(order), name)
-
-
 def shipped_layout(run: LiveRun, name: str) -> bytes:
     """JSON bytes of one layout that ships, in the run's class indices and at its size."""
-    if name not in shipped_layouts():
+    size = run.graph.native
+    layouts = demo_layouts(size)
+    if name not in layouts:
         raise RequestError(404, f"no layout {name}")
-    label, instance = shipped_layouts()[name]
+    label, instance = layouts[name]
     ids = decode_label(label.read_bytes(), run.graph.table, label.name)
     objects = decode_instance(instance.read_bytes(), instance.name)
-    size = run.graph.native
     ids, objects = (data.fit_label(np.asarray(x), *size) for x in (ids, objects))
     return json.dumps({"label": map_values(ids), "instance": map_values(objects)}).encode()
 
