@@ -36,6 +36,7 @@ from .tables import ClassTable
 
 MAPS = ("image", "label", "instance")
 EXTRA_MAPS = ("disparity",)  # what some methods train with; larger is closer, 0 unknown
+NOUNS = {"image": "photo", "label": "label map", "instance": "instance map", "disparity": "disparity map"}
 SPLITS = ("train", "val", "test")
 CUSTOM = "custom"
 SCENES = "scenes"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,8 @@ from .. import storage
 from ..files import check_regular
 from .errors import DataError
 from .headers import as_stored, orientation, read_header
-from .tables import NO_CLASS, ClassTable, describe_ids, pack_colors
+from .sample_classes import classes_of_colors, classes_of_ids, classes_of_palette
+from .tables import ClassTable, pack_colors
 from .transparency import transparent_pixels, warn_of_transparency
 
 MAX_PIXELS = 1 << 27
@@ -150,13 +150,10 @@ def decode_label(data: bytes, table: ClassTable, source: str | Path) -> np.ndarr
     """A label map's bytes -> uint8 or uint16 [H, W] of class indices; `source` names the file in errors."""
     header, samples = decode_samples(data, source)
     if header.color_type in (_RGB, _RGBA):
-        return _classes_of_colors(samples, table, source)
-    if header.color_type == _PALETTE:
-        return _classes_of_palette(samples, header, table, source)
-    classes = _classes_of_ids(samples, table)
-    if classes is None:
-        raise DataError(unknown_ids_message(source, np.unique(samples), table))
-    return classes
+        return classes_of_colors(samples, table, source)
+    if header.color_type == _PALETTE and header.palette is not None:
+        return classes_of_palette(samples, header.palette, table, source)
+    return classes_of_ids(samples, table, source)
 
 
 def decode_instance(data: bytes, source: str | Path) -> np.ndarray:
@@ -215,25 +212,6 @@ def decode_samples(
     elif header.bit_depth < 8:
         samples = samples // (255 // ((1 << header.bit_depth) - 1))
     return header, samples
-
-
-def unknown_ids_message(source: str | Path, found: Collection[int], table: ClassTable) -> str:
-    """The error line for ids that the class table does not have."""
-    unknown = [int(i) for i in found if table.class_of_id[i] == NO_CLASS]
-    message = (
-        f"{source}: label ids {describe_ids(unknown)} are not in class table '{table.name}';"
-        f" found {describe_ids(found)}, allowed {describe_ids(table.ids_of_classes[0])}; "
-    )
-    if unknown == [255]:
-        return message + 'if 255 marks unlabelled pixels, give the class table "unknown_id": 255'
-    if table.is_identity and unknown == [table.num_classes] and 0 not in found:
-        return message + "the ids seem to start at 1: subtract 1, or list the raw ids in the class table"
-    if len(found) > 100:
-        return (
-            message
-            + "so many ids look like a photo or an instance map: check which folder holds the label maps"
-        )
-    return message + "add the missing ids to the class table, or check that the label maps belong to it"
 
 
 def _kind(data):
@@ -338,69 +316,3 @@ def _without_alpha(samples, source, noun):
                 " fill them and save without transparency"
             )
     return np.ascontiguousarray(samples[..., 2::-1])  # [H, W, 3]
-
-
-def _classes_of_ids(samples, table):
-    """Raw ids [H, W] -> classes uint8 or uint16 [H, W], or None if an id is not in the table."""
-    if table.is_identity:
-        return samples if samples.max() < table.num_classes else None
-    classes = np.take(table.class_of_id, samples)  # [H, W]
-    return None if classes.min() == NO_CLASS else classes.astype(_small_type(table))
-
-
-def _small_type(table):
-    return np.uint8 if table.num_classes <= 256 else np.uint16
-
-
-def _classes_of_colors(rgb, table, source):
-    """RGB [H, W, 3] -> classes [H, W]; colours must be exactly the table's."""
-    packed = pack_colors(rgb)  # [H, W]
-    classes = np.take(table.class_of_color, packed)  # [H, W]
-    wrong = classes == NO_CLASS
-    if wrong.any():
-        raise DataError(_unknown_color_message(source, rgb, packed, wrong, table))
-    return classes.astype(_small_type(table))
-
-
-def _unknown_color_message(source, rgb, packed, wrong, table):
-    row, column = np.argwhere(wrong)[0]
-    color = rgb[row, column].astype(int)
-    known, classes = table.colors_of_classes
-    nearest = np.argmin(np.sum((known.astype(int) - color) ** 2, axis=1))
-    count, kinds = int(wrong.sum()), len(np.unique(packed[wrong]))
-    message = (
-        f"{source}: colour {tuple(color.tolist())} at row {row}, column {column} is not in class table"
-        f" '{table.name}' (nearest: {table.names[classes[nearest]]} {tuple(known[nearest].tolist())});"
-        f" {kinds} unknown colours on {count} of {wrong.size} pixels; "
-    )
-    if (packed[wrong] & 0xFF == packed[wrong] >> 16).all() and kinds <= table.num_classes:
-        return message + "if the file holds class ids, save it with one channel instead of three"
-    if kinds > 256 and count > wrong.size // 2:
-        return message + "this looks like a photo: check which folder holds the label maps"
-    if count < wrong.size // 2:
-        return message + "smoothed edges or a resized map: export without anti-aliasing, resize with nearest"
-    return message + "add the colours to the class table"
-
-
-def _classes_of_palette(samples, header, table, source):
-    """Palette indices [H, W] -> classes [H, W]: the indices are the ids, unless only the colours fit.
-
-    If indices and colours both fit the table but say different classes, the file is refused.
-    """
-    used = np.flatnonzero(np.bincount(samples.ravel(), minlength=256))
-    if used[-1] >= len(header.palette):
-        raise DataError(f"{source}: damaged PNG, palette index {used[-1]} of {len(header.palette)} colours")
-    by_color = np.full(256, NO_CLASS, np.int32)
-    by_color[: len(header.palette)] = table.class_of_color[pack_colors(header.palette)]
-    by_index = table.class_of_id[:256]
-    index_fits, color_fits = (by_index[used] != NO_CLASS).all(), (by_color[used] != NO_CLASS).all()
-    if index_fits and color_fits and (by_index[used] != by_color[used]).any():
-        at = used[by_index[used] != by_color[used]][0]
-        raise DataError(
-            f"{source}: palette PNG with two meanings: index {at} is class '{table.names[by_index[at]]}',"
-            f" its colour is class '{table.names[by_color[at]]}'; save it as one-channel ids or as RGB"
-        )
-    if not index_fits and not color_fits:
-        message = unknown_ids_message(source, used, table)
-        raise DataError(message + "; the palette's colours are not the table's either")
-    return (by_index if index_fits else by_color)[samples].astype(_small_type(table))

@@ -20,7 +20,8 @@ from . import catalogue
 from .class_lists import read_class_list
 from .decoding import decode_samples, read_bytes, read_label
 from .errors import DataError, printable
-from .pairing import find_all, find_places, natural_order, pair
+from .pairing import find_all, natural_order, pair
+from .places import find_places
 from .scanning import UNKNOWN_ID, map_sound_files, other_palette
 from .tables import ClassTable, palette_color
 

@@ -25,8 +25,9 @@ from .decoding import (
 from .errors import DataError, printable
 from .geometry import Geometry
 from .instances import compact, without_none
-from .pairing import Sample, find_samples, present_extra_maps
+from .pairing import Sample, find_samples
 from .pipeline import size_message
+from .places import present_extra_maps
 from .scanning import map_files
 from .tables import describe_ids
 from .transparency import transparency_message

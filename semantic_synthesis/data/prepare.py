@@ -23,7 +23,8 @@ from .decoding import decode_instance, decode_samples, read_bytes
 from .describing import DescribeOptions, describe, description_text
 from .errors import DataError
 from .geometry import fit_label
-from .pairing import find_places, find_samples, path_of
+from .pairing import find_samples, path_of
+from .places import find_places
 from .scanning import map_files
 from .scenes import CLASSES, COLORS, render_scene
 from .sharding import ShardsOptions, make_shards

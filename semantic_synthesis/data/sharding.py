@@ -25,8 +25,9 @@ from ..options import option
 from . import catalogue, resolving
 from .decoding import read_bytes
 from .errors import DataError
-from .pairing import Sample, find_places, find_samples
+from .pairing import Sample, find_samples
 from .pipeline import Files
+from .places import find_places
 from .scanning import usable_cores
 from .shards import FOOTER, FORMAT, HEADER, INDEX_KEY, REMEDY
 

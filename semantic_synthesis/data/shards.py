@@ -22,9 +22,10 @@ import tensorflow as tf
 
 from .. import storage
 from ..files import read_json
-from .catalogue import Description
+from .catalogue import NOUNS, Description
 from .errors import DataError
-from .pairing import NOUNS, Sample, root_of
+from .pairing import Sample
+from .places import root_of
 
 if TYPE_CHECKING:
     from semantic_synthesis.config import Config
