@@ -31,10 +31,11 @@ from semantic_synthesis.data.scenes import render_scene
 from semantic_synthesis.evaluation.tables import table
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.methods.sims import ordering
+from semantic_synthesis.methods.sims.close_up import whole_pixels
 from semantic_synthesis.methods.sims.composing import DARKEST
 from semantic_synthesis.methods.sims.practice import Practice
 from semantic_synthesis.methods.sims.simulation import moved_masks
-from semantic_synthesis.methods.sims.warping import round_theta, warp
+from semantic_synthesis.methods.sims.warping import warp
 
 
 def scene_batch(row, size):
@@ -134,7 +135,7 @@ def overlaps(practice, network, batch):
     """{column: float [R]} of the disturbed segments of a scene."""
     composer = practice.composer
     kind, segments = composer.segments({name: batch[name] for name in ("label", "instance")})
-    picture, moved, place = practice.disturbed(batch, kind, segments)
+    picture, moved, place, _ = practice.disturbed(batch, kind, segments)
     there = tf.reduce_any(place, [1, 2])
     picture, moved, place = (tf.boolean_mask(x, there) for x in (picture, moved, place))
     kinds = tf.repeat(kind, tf.shape(place)[0], axis=0)
@@ -142,7 +143,9 @@ def overlaps(practice, network, batch):
     ways = {
         "untouched": moved,
         "moved": moved_masks(moved, theta),
-        "by whole pixels": moved_masks(moved, round_theta(theta)),
+        "by whole pixels": moved_masks(
+            moved, whole_pixels(theta, place, composer.config.transformation_view)
+        ),
     }
     return {name: iou(masks.numpy(), place.numpy()) for name, masks in ways.items()}
 

@@ -21,6 +21,7 @@ from semantic_synthesis.evaluation.manifest import style_seed
 from semantic_synthesis.inference import Synthesizer, load_run
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import METHODS
+from semantic_synthesis.methods.sims import simulation
 from semantic_synthesis.methods.sims.method import synthesis_rate
 from semantic_synthesis.one_picture import OneOptions, make_pictures
 from semantic_synthesis.pictures import write_png
@@ -117,12 +118,32 @@ def test_disturbed_segments():
     method, dataset = trainer().method, trainer().dataset
     batch = next(iter(dataset.batches(2)))
     kind, segments = method.composer.segments({k: batch[k] for k in ("label", "instance")})
-    picture, moved, place = method.practice.disturbed(batch, kind, segments)
+    picture, moved, place, _ = method.practice.disturbed(batch, kind, segments)
     assert picture.shape == (4, 64, 64, 3) and place.shape == (4, 64, 64)
     common = (moved & place).numpy().sum((1, 2)) / (moved | place).numpy().sum((1, 2))
     assert (common > 0.5).all() and (common < 1).any()
     again = method.practice.disturbed(batch, kind, segments)[0]
     np.testing.assert_array_equal(again, picture)
+
+
+def test_the_box_view_learns_how_segments_were_moved():
+    settings = config("box", transformation_view="box", synthesis_period=0)
+    model = runs.build_method(settings)
+    batch = next(iter(data.open_dataset(settings, "train", "regions").batches(2)))
+    with tf.GradientTape() as tape:
+        losses = model.compute_losses(batch)
+    assert set(losses["transformation"]) == {"corners"} and 0.03 < losses["transformation"]["corners"] < 0.2
+    kernel = model.transformation.kernel.value
+    assert np.abs(tape.gradient(losses["transformation"]["corners"], kernel)).max() > 0
+    kind, segments = model.composer.segments({k: batch[k] for k in ("label", "instance")})
+    _, moved, place, theta = model.practice.disturbed(batch, kind, segments)
+    back = [np.linalg.inv(np.vstack([np.reshape(one, (2, 3)), [0, 0, 1]]))[:2].ravel() for one in theta]
+    found = simulation.moved_masks(moved, tf.constant(back, tf.float32)).numpy()
+    place = place.numpy()
+    kept, given = ((x & place).sum() / (x | place).sum() for x in (found, moved.numpy()))
+    assert kept > 0.93 > given
+    with pytest.raises(ValueError, match=r"--legacy with --transformation_view box: .*leave one of them out"):
+        runs.build_method(config("both", transformation_view="box", legacy=True))
 
 
 def test_switching_networks_off(tmp_path):

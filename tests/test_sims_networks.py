@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from semantic_synthesis.layers import Initializer
 from semantic_synthesis.layers.naming import named_variables
-from semantic_synthesis.methods.sims import conversion
+from semantic_synthesis.methods.sims import close_up, conversion
 from semantic_synthesis.methods.sims.networks import LayerNorm, Order, Synthesis, Transformation
 from semantic_synthesis.methods.sims.warping import round_theta, warp
 from semantic_synthesis.networks.vgg import VGG19Features
@@ -120,3 +120,54 @@ def test_reading_tensorflow_checkpoints(tmp_path):
     (tmp_path / "model.index").write_bytes(b"broken")
     with pytest.raises(ValueError, match="not readable"):
         conversion.read(prefix)
+
+
+def mask_of(top, left, bottom, right, size=(24, 32)):
+    mask = np.zeros((1, *size), bool)
+    mask[:, top:bottom, left:right] = True
+    return mask
+
+
+def test_boxes_are_about_the_pictures_centre():
+    masks = np.concatenate([mask_of(2, 5, 13, 26), mask_of(0, 0, 0, 0), mask_of(20, 3, 21, 4)])
+    middle, half = close_up.boxes(tf.constant(masks))
+    np.testing.assert_allclose(middle, [[15 - 16, 7 - 12], [-0.5, -0.5], [3 - 16, 20 - 12]])
+    np.testing.assert_allclose(
+        half, [[10.5, 5.5], [16, 12], [4, 4]]
+    )  # the whole picture for none; never tiny
+
+
+def test_a_glimpse_shows_the_box_and_some_pixels_around():
+    x = tf.constant(picture(24, 32))
+    middle, half = tf.constant([[-1.0, -5.0]]), tf.constant([[10.0, 5.0]]) / close_up.MARGIN
+    found = close_up.glimpses(x, middle, half, (11, 21))  # one pixel per pixel
+    np.testing.assert_allclose(found, x[:, 2:13, 5:26], atol=1e-5)
+
+
+def test_maps_about_boxes_and_pictures_are_the_same_maps():
+    """A change of size about a box leaves its middle where it is; shifts are in halves of the box."""
+    middle, half = tf.constant([[7.0, -3.0]]), tf.constant([[10.0, 5.0]])
+    a, b, c, d, e, f = close_up.about_picture(theta(1.2, 0.5, 0.1, -0.4, 0.8, -0.2), middle, half).numpy()[0]
+    for u, v in ((0, 0), (1, -1), (-1, 0.5)):  # a point in halves of the box
+        x, y = 7 + 10 * u, -3 + 5 * v
+        np.testing.assert_allclose(a * x + b * y + c, 7 + 10 * (1.2 * u + 0.5 * v + 0.1), atol=1e-5)
+        np.testing.assert_allclose(d * x + e * y + f, -3 + 5 * (-0.4 * u + 0.8 * v - 0.2), atol=1e-5)
+
+
+def test_whole_pixels_of_a_box_are_the_move_of_its_middle():
+    place = tf.constant(mask_of(2, 5, 13, 26))  # middle (-1, -5)
+    found = close_up.whole_pixels(theta(1.1, 0, 2.5, 0, 0.9, -1.9), place, "box")
+    np.testing.assert_allclose(found, [[1, 0, 2, 0, 1, -1]])  # -1.1 + 2.5 + 1 = 2.4, -4.5 - 1.9 + 5 = -1.4
+    rounded = close_up.whole_pixels(theta(1.1, 0, 2.5, 0, 0.9, -1.9), place, "picture")
+    np.testing.assert_allclose(rounded, [[1, 0, 2, 0, 1, -2]])
+
+
+def test_the_corner_loss_is_zero_where_the_disturbance_is_undone():
+    place = tf.constant(np.concatenate([mask_of(2, 5, 13, 26), mask_of(0, 0, 0, 0)]))
+    moved = tf.repeat(theta(1.1, 0.05, 3, -0.02, 0.95, 1), 2, axis=0)
+    whole = np.vstack([np.reshape(moved[0], (2, 3)), [0, 0, 1]])
+    back = tf.cast(tf.reshape(np.linalg.inv(whole)[:2], [1, 6]), tf.float32)
+    lost = tf.concat([back, theta(9, 9, 9, 9, 9, 9)], 0)  # an empty mask does not count
+    np.testing.assert_allclose(close_up.corner_loss(lost, moved, place), 0, atol=1e-5)
+    shifted = lost + theta(0, 0, 2.1, 0, 0, 1.1)  # a fifth of the halves 10.5 and 5.5
+    np.testing.assert_allclose(close_up.corner_loss(shifted, moved, place), 0.2, atol=1e-5)

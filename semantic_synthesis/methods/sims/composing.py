@@ -9,9 +9,10 @@ import tensorflow as tf
 
 from semantic_synthesis.methods.sims import canvas as canvases
 from semantic_synthesis.methods.sims import ordering, retrieval
+from semantic_synthesis.methods.sims.close_up import whole_pixels
 from semantic_synthesis.methods.sims.morphology import enlarge
 from semantic_synthesis.methods.sims.segments import Segments, find_segments
-from semantic_synthesis.methods.sims.warping import round_theta, warp
+from semantic_synthesis.methods.sims.warping import warp
 
 if TYPE_CHECKING:
     from semantic_synthesis.methods.sims.bank import Bank
@@ -193,7 +194,8 @@ class Composer:
         moved = still
         if self.transformation is not None:
             theta = self.transformation(self.transformation_input(still[None], place[None], label[None]))
-            theta = round_theta(theta) if self.config.round_theta or self.config.legacy else theta
+            if self.config.round_theta or self.config.legacy:
+                theta = whole_pixels(theta, place[None], self.config.transformation_view)
             moved = self.move(still[None], mask[None], theta)[0]
         white = tf.random.stateless_uniform(size, [number, 0], alg="philox") < self.config.elision_share
         return canvases.Piece(kind, place, pole, moved, still, self._casters(kind, photo), white), theta

@@ -34,6 +34,12 @@ class SIMSConfig(Config):
     use_transformation: bool = _networks(
         True, "Have a transformation network; else segments stay where they are."
     )
+    transformation_view: str = _networks(
+        "picture",
+        "What the transformation network looks at and learns from: picture, the whole of it and its colours (as "
+        "published); box, each segment from close and how it was moved.",
+        choices=("picture", "box"),
+    )
     use_order: bool = _networks(
         None,
         "Have an order network; else classes lie in their coarse order. It needs depth to be trained.",

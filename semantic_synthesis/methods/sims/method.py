@@ -15,6 +15,7 @@ from semantic_synthesis.layers import Initializer
 from semantic_synthesis.methods.method import Method, Objective, Provenance
 from semantic_synthesis.methods.sims import losses, opening, provenance
 from semantic_synthesis.methods.sims.canvas import Canvas
+from semantic_synthesis.methods.sims.close_up import corner_loss
 from semantic_synthesis.methods.sims.composing import Composer, Placed
 from semantic_synthesis.methods.sims.config import NO_BANK, SIMSConfig
 from semantic_synthesis.methods.sims.groups import ClassGroups
@@ -52,7 +53,9 @@ class SIMS(Method):
         }
         known = self.groups.count
         self.transformation = (
-            Transformation(known, self.bank.base, **made) if config.use_transformation else None
+            Transformation(known, self.bank.base, view=config.transformation_view, **made)
+            if config.use_transformation
+            else None
         )
         legacy = config.order_pooling == "windows"
         self.order = Order(known, legacy=legacy, **made) if config.use_order else None
@@ -218,9 +221,11 @@ class SIMS(Method):
         }
 
     def _transformation_losses(self, batch, kind, segments):
-        picture, _, place = self.practice.disturbed(batch, kind, segments)
+        picture, _, place, moved = self.practice.disturbed(batch, kind, segments)
         kinds = tf.repeat(kind, self.config.slots, axis=0)
         theta = self.transformation(self.composer.transformation_input(picture, place, kinds))
+        if self.config.transformation_view == "box":
+            return {"corners": corner_loss(theta, moved, place)}
         shape = [-1, self.config.slots, *self.bank.size]
         warped = tf.reshape(warp(picture, theta, self.config.legacy), [*shape, 3])  # [B,R,H,W,3]
         mask = tf.reshape(tf.cast(place, tf.float32), [*shape, 1])  # [B,R,H,W,1]
@@ -259,4 +264,9 @@ def _check_size(config):
         raise ValueError(
             f"pictures of {config.crop_size}x{config.crop_height} (--crop_size, --aspect_ratio): width and height "
             f"must be multiples of --scale {config.scale}"
+        )
+    if config.legacy and config.transformation_view != "picture":
+        raise ValueError(
+            f"--legacy with --transformation_view {config.transformation_view}: the original looks at the picture; "
+            "leave one of them out"
         )

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from semantic_synthesis.layers import Conv, add_array
+from semantic_synthesis.methods.sims import close_up
 
 if TYPE_CHECKING:
     from semantic_synthesis.layers.initialization import Initializer
@@ -121,7 +122,8 @@ class Transformation(keras.layers.Layer):
 
     Call: x float32 [N,H,W,K+5] (RGB of the segment in [0,1], mask of the place, one-hot classes, unlabelled)
     -> theta float32 [N,6], the rows of a 2x3 matrix from output to input pixels about the picture's centre
-    (`warping.warp`). Starts as the identity.
+    (`warping.warp`). Starts as the identity. view: "picture", as published, or "box", the place from close at half
+    of the base's size (`close_up`).
     """
 
     def __init__(
@@ -130,20 +132,29 @@ class Transformation(keras.layers.Layer):
         base: Sequence[int],
         *,
         filters: int = 64,
+        view: str = "picture",
         init: Initializer,
         name: str = "transformation",
     ) -> None:
         super().__init__(name=name, autocast=False)
-        self.base = base
+        self.view = view
+        self.base = [side // 2 for side in base] if view == "box" else base
         self.trunk = Trunk(num_classes + 5, filters, init=init)
         self.kernel = add_array(self, "kernel", np.zeros((8 * filters, 6), np.float32))
         self.bias = add_array(self, "bias", np.array([1, 0, 0, 0, 1, 0], np.float32))
         self.built = True
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.matmul(self.pooled(x), tf.cast(self.kernel.value, tf.float32)) + tf.cast(
-            self.bias.value, tf.float32
+        if self.view == "picture":
+            return self._answer(x)
+        middle, half = close_up.boxes(x[..., 3] > 0.5)
+        return close_up.about_picture(
+            self._answer(close_up.glimpses(x, middle, half, self.base)), middle, half
         )
+
+    def _answer(self, x):
+        kernel, bias = (tf.cast(array.value, tf.float32) for array in (self.kernel, self.bias))
+        return tf.matmul(self.pooled(x), kernel) + bias
 
     def pooled(self, x: tf.Tensor) -> tf.Tensor:
         """What the last, linear layer sees: float32 [N,8F]."""

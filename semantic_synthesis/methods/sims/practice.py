@@ -39,11 +39,11 @@ class Practice:
 
     def disturbed(
         self, batch: dict[str, tf.Tensor], kind: tf.Tensor, segments: Segments
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Inputs of the transformation network: some large segments of each photo, disturbed.
 
         (picture float32 [B*R,H,W,3] in [0,1], where the segment is after the disturbance; its mask bool [B*R,H,W];
-        place bool [B*R,H,W]); R = --slots, zeros where a layout has fewer.
+        place bool [B*R,H,W]; the disturbance, theta float32 [B*R,6]); R = --slots, zeros where a layout has fewer.
         """
         rows, there = self._some(segments, batch["row"], _SLOTS)
         scale, size = self.config.scale, self.bank.size
@@ -54,7 +54,7 @@ class Practice:
         theta = simulation.disturbance(boxes, tf.reshape(draws, [-1, 4]), rotate=not self.config.legacy)
         pictures = tf.where(masks[..., None], photos, 0.0)
         moved = simulation.moved_masks(masks, theta)
-        return self.composer.move(pictures, masks, theta), moved, masks
+        return self.composer.move(pictures, masks, theta), moved, masks, theta
 
     def _some(self, segments, numbers, purpose):
         """(int32 [B*R] large segments of each sample, drawn by row; bool [B*R]: whether there is one)."""
