@@ -58,6 +58,68 @@ def test_a_blurring_discriminator_is_refused(original, tmp_path):
         convert(ConvertOptions(**files, **options, **GIVEN))
 
 
+@pytest.mark.parametrize("name", ["enc6.0.0.weight", "enc1.conv_bases.0.weight", "r_adjust1.weight"])
+def test_unpublished_discriminators_are_refused(name, original, tmp_path):
+    import reference_scgan as reference
+    import torch
+
+    tensors = reference.random_tensors(reference.pyramid_shapes(2, 5))
+    if name.startswith("enc6"):  # its embedding is spectral, and there is one judgement of another name
+        del tensors["embedding.weight"], tensors["tf.weight"]
+    if "conv_bases" in name:
+        tensors = {key: array for key, array in tensors.items() if not key.startswith("enc1")}
+    tensors = {n: torch.tensor(a) for n, a in tensors.items()} | {name: torch.ones(2, 2, 3, 3)}
+    torch.save(tensors, tmp_path / "net_D.pth")
+    files = {"source": original(5), "discriminator": str(tmp_path / "net_D.pth")}
+    options = {"method": "scgan", "checkpoint_dir": str(tmp_path / "run"), "no_instance": True}
+    with pytest.raises(
+        ValueError, match=r"net_D.pth: .* no published model has; expected fpse or multiscale"
+    ):
+        convert(ConvertOptions(**files, **options, **GIVEN))
+
+
+def test_a_generator_of_label_norms_is_refused(original, tmp_path):
+    import torch
+
+    path = original(5)
+    tensors = torch.load(path)
+    for name in [n for n in tensors if n.endswith("affine_params_groups")]:
+        tensors[name.replace("affine_params_groups", "mlp_gamma.weight")] = tensors.pop(name)
+    torch.save(tensors, path)
+    options = {"method": "scgan", "checkpoint_dir": str(tmp_path / "run"), "no_instance": True}
+    with pytest.raises(ValueError, match=r"net_G.pth: a generator with label norms"):
+        convert(ConvertOptions(source=path, **options, **GIVEN))
+
+
+@pytest.mark.parametrize("norm", ["spectralnone", "spectral", "spectralinstance", "spectralsync_batch"])
+def test_norms_of_the_pyramid_discriminator(norm, original, tmp_path):
+    """Without a norm its convolutions stand one sequence higher, and have biases."""
+    import reference_modules as reference
+    import torch
+    from reference_spade import semantics
+
+    module = reference.filled(reference.Pyramid(2, 5, norm))
+    torch.save(module.state_dict(), tmp_path / "net_D.pth")
+    files = {"source": original(5), "discriminator": str(tmp_path / "net_D.pth")}
+    options = {"crop_size": 64, "aspect_ratio": 1.0, "no_instance": True, "norm_D": norm}
+    run_dir = convert(
+        ConvertOptions(method="scgan", checkpoint_dir=str(tmp_path / "run"), **files, **options, **GIVEN)
+    )
+    config = Config.load(run_dir)
+    assert (config.netD, config.norm_D) == ("fpse", norm)
+    model = runs.build_method(config.replace(no_vgg_loss=True), initial_weights=False)
+    runs.load_weights(model, run_dir)
+    label = np.arange(64 * 64).reshape(1, 64, 64) // 900
+    photo = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
+    found = model.discriminator(model.semantics(label), photo)
+    with torch.no_grad():
+        seg = torch.tensor(semantics(label, None, 5))
+        features, judgements = module(torch.tensor(photo).permute(0, 3, 1, 2), seg)
+    pairs = [*zip([f for (f,) in found.features], features, strict=True)]
+    for ours, theirs in [*pairs, *zip(found.judgements, judgements, strict=True)]:
+        np.testing.assert_allclose(ours, theirs.permute(0, 2, 3, 1), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("unknown_last", [False, True])
 def test_both_numberings_of_ade20k(unknown_last, original, tmp_path):
     path = convert(

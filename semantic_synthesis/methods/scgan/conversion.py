@@ -23,7 +23,10 @@ _VECTORS = "pyramid_spaital_routing"  # their spelling
 ROLES = {
     "source": ("generator", rf"{_VECTORS}\.labelDec1\.2\.bias"),
     "encoder": spade.ROLES["encoder"],
-    "discriminator": ("discriminator", r"(discriminator_0\.model0\.0\.weight|enc1\.0\.0\.weight(_orig)?)"),
+    "discriminator": (
+        "discriminator",
+        r"(discriminator_0\.model0\.0\.weight|enc1\.(0|0\.0|conv_bases\.0)\.weight(_orig)?)",
+    ),
 }
 TRAINING = ("discriminator",)
 ORIGIN = "dvlab-research/SCGAN"
@@ -127,6 +130,10 @@ def infer(files: Mapping[str, tuple[str, dict[str, np.ndarray]]], asked: Callabl
     evidence.add("num_generator_filters", width // 16, path, "a sixteenth of head_0's")
     entry = shape_of(tensors, kernel, path)[1]
     evidence.add("num_entry_filters", entry // 16, path, "a sixteenth of what head_0 takes")
+    if "head_0.norm_0.mlp_gamma.weight" in tensors:
+        raise ValueError(
+            f"{path}: a generator with label norms in all places (norm_G spade), which is not supported"
+        )
     experts = shape_of(tensors, "head_0.norm_0.affine_params_groups", path)[0]
     evidence.add("num_experts_norm", experts, path, "rows of head_0.norm_0.affine_params_groups")
     shared = shape_of(tensors, "up_0.norm_s.mlp_shared.0.weight", path)
@@ -166,20 +173,20 @@ def _norm_G(tensors, spectral, size, wanted):
 
 
 def _infer_discriminator(evidence, path, tensors, asked):
-    if "embedding.weight" not in tensors:
+    if "discriminator_0.model0.0.weight" in tensors:
         evidence.add("netD", "multiscale", path, "as there is a discriminator_0")
         spade.infer_discriminator(evidence, path, tensors, asked)
         return
+    if "tf.weight" not in tensors or tensor_names(tensors, r"(enc6|enc\d\.conv_bases|r_adjust\d)\..*"):
+        raise ValueError(f"{path}: a discriminator that no published model has; expected fpse or multiscale")
+    if "blur.weight" in tensors:
+        raise ValueError(f"{path}: a discriminator that blurs its features (smooth), which is not supported")
     evidence.add("netD", "fpse", path, "as there is an embedding of labels")
     width, semantic, *_ = shape_of(tensors, "embedding.weight", path)
     evidence.add("num_discriminator_filters", width // 2, path, "half of embedding's")
     evidence.add("semantic_channels", semantic, path, "of embedding")
-    if "enc6.0.0.weight_orig" in tensors or "tf.weight" not in tensors:
-        raise ValueError(f"{path}: a discriminator that no published model has; expected fpse or multiscale")
-    if "blur.weight" in tensors:
-        raise ValueError(f"{path}: a discriminator that blurs its features (smooth), which is not supported")
     affine = bool(tensor_names(tensors, r"enc1\.0\.1\..*"))
-    normed = "enc1.0.0.bias" not in tensors
+    normed = "enc1.0.bias" not in tensors
     evidence.add("norm_D", spade.norm_of(normed, affine, asked("norm_D")), path, "by the tensors of enc1")
 
 
