@@ -1,6 +1,7 @@
 """The trainer in one process: what it writes, how it resumes, averages, and stops."""
 
 import shutil
+import signal
 from types import SimpleNamespace
 
 import cv2
@@ -319,6 +320,23 @@ def test_training_starts_from_the_weights_of_a_file(kind, tmp_path):
         np.testing.assert_array_equal(mine[name].numpy(), array, err_msg=name)
         if name in averages:
             np.testing.assert_array_equal(averages[name].numpy(), array, err_msg=name)
+
+
+def test_a_signal_while_pictures_are_scored_saves_the_step(tmp_path):
+    """Scoring takes minutes and seldom falls on a step that is saved anyway."""
+    trainer = make_trainer(tmp_path, save_model_freq=100, total_steps=5)
+
+    class Scoring:
+        def is_due(self, step, _):
+            return step == 2
+
+        def __call__(self, *_):
+            trainer._on_signal(signal.SIGTERM, None)
+            return {}
+
+    trainer.hooks = [Scoring()]
+    assert trainer.fit() == 128 + signal.SIGTERM
+    assert newest_checkpoint(tmp_path) == str(tmp_path / "ckpt-2")
 
 
 @pytest.mark.parametrize(
