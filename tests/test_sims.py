@@ -153,6 +153,17 @@ def test_the_order_network_learns_from_depth():
     assert set(losses) == {"order", "synthesis"} and 1 < float(losses["order"]["front"]) < 6
 
 
+def test_a_batch_without_any_segment_is_trained_on():
+    """Pictures of which the networks know no class, one at a time: all losses are there, and none moves a network."""
+    settings = config("unlabelled", use_order=True, class_groups="order: house", synthesis_period=0)
+    method = runs.build_method(settings.replace(bank_dir="none"))
+    dataset = data.open_dataset(settings, "train", "regions", ("disparity",))
+    batch = next(iter(dataset.batches(1)))
+    sky = tf.fill(batch["label"].shape, settings.class_table["names"].index("sky"))
+    losses = method.compute_losses(batch | {"label": sky, "instance": tf.zeros_like(sky)})
+    assert losses["transformation"] == {"colour": 0} and losses["order"] == {"front": 0}
+
+
 def test_rates_are_the_originals():
     assert synthesis_rate(0, 1) == 1e-6 and synthesis_rate(73.5, 1) == 1e-3
     assert synthesis_rate(72, 1) < 1e-3 and synthesis_rate(112, 1) == 1e-4 == synthesis_rate(0, 2)

@@ -46,6 +46,7 @@ class Practice:
         place bool [B*R,H,W]); R = --slots, zeros where a layout has fewer.
         """
         rows, there = self._some(segments, batch["row"], _SLOTS)
+        segments = segments.and_none()
         scale, size = self.config.scale, self.bank.size
         masks = enlarge(segments.masks(rows), scale) & there[:, None, None]
         photos = tf.repeat((batch["image"] + 1.0) / 2.0, self.config.slots, axis=0)
