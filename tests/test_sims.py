@@ -151,6 +151,11 @@ def test_the_order_network_learns_from_depth():
             assert np.median(close[owner == a]) > np.median(close[owner == b]) - 6000
     losses = method.compute_losses(batch)
     assert set(losses) == {"order", "synthesis"} and 1 < float(losses["order"]["front"]) < 6
+    assert method.compute_losses(batch) == losses, (
+        "what is dropped follows from seed and row: a resumed run goes on"
+    )
+    other = batch | {"row": batch["row"] + 2}
+    assert method.compute_losses(other)["order"] != losses["order"]
 
 
 def test_a_batch_without_any_segment_is_trained_on():
