@@ -208,6 +208,22 @@ def test_a_moved_memory_is_found_or_missed_in_one_line(tmp_path):
         load_run(moved)
 
 
+def test_the_best_of_a_run_has_its_memory(tmp_path):
+    """best/, which --train_eval keeps, is a run folder in the run's, also where both were moved."""
+    moved = tmp_path / "moved"
+    shutil.copytree(run().config.checkpoint_dir, moved)
+    runs.write_run(
+        moved / "best", config("first"), {n: v.numpy() for n, v in named_variables(run().method).items()}
+    )
+    (moved / "bank.json").write_text(
+        json.dumps(json.loads((moved / "bank.json").read_text()) | {"path": "/nowhere"})
+    )
+    assert load_run(moved / "best").method.bank.paths[0].startswith(str(moved / "bank"))
+    (moved / "bank.json").unlink()
+    with pytest.raises(FileNotFoundError, match="best/bank: the run's memory is not here"):
+        load_run(moved / "best")
+
+
 def test_a_published_run_has_its_memory_with_it(tmp_path):
     """A copy of the whole run that needs no other folder; what is there for resumed builds alone stays behind."""
     run()
