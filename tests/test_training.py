@@ -347,11 +347,21 @@ def test_a_signal_while_pictures_are_scored_saves_the_step(tmp_path):
         ("save_model_freq", 0),
         ("eval_epoch_freq", 0),
         ("eval_images", -1),
+        ("total_epochs", -1),
+        ("total_steps", -1),
+        ("recalibration_batches", -1),
+        ("D_steps_per_G", 0),
     ],
 )
 def test_numbers_that_no_training_can_have(flag, value, tmp_path):
     with pytest.raises(ValueError, match=f"{flag} is {value}; expected ({value + 1}) or more"):
         runs.training_config({**TINY, flag: value, "checkpoint_dir": str(tmp_path)}, lambda config: config)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_shares_of_random_styles_are_shares(share, tmp_path):
+    with pytest.raises(ValueError, match=f"^--prior_share {share}; expected a share from 0 to 1$"):
+        make_trainer(tmp_path, prior_share=share)
 
 
 def test_options_of_a_run_that_has_not_begun_are_checked(tmp_path):

@@ -60,7 +60,7 @@ class EvaluateOptions:
         "random", "Styles of a run's pictures: random, or of the real photo.", choices=("random", "real")
     )
     num_samples: int = option(4, "Samples per layout for lpips.")
-    max_images: int = option(500, "Use at most this many of a run's layouts; 0: all.")
+    max_images: int = option(500, "Use at most this many of a run's layouts; 0: all.", least=0)
     eval_size: str = option("", "WxH: resize all pictures first; empty: as they are, which must be one size.")
     eval_dims: str = option("2048", "Features of the Inception network.", choices=tuple(map(str, DIMS)))
     inception_weights: str = option(
