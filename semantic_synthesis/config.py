@@ -116,12 +116,12 @@ class Config:
         least=1,
         resume=True,
     )
-    total_epochs: int = _optimisation(200, "Training length in epochs.", resume=True)
+    total_epochs: int = _optimisation(200, "Training length in epochs.", resume=True, least=0)
     decay_epoch: int = _optimisation(
         100, "Epoch at which the linear decay of the learning rate starts.", resume=True
     )
     total_steps: int = _optimisation(
-        0, "Training length in steps; overrides total_epochs when positive.", resume=True
+        0, "Training length in steps; overrides total_epochs when positive.", resume=True, least=0
     )
     lr: float = _optimisation(0.0002, "Base learning rate.", resume=True)
     ema_decay: float = _optimisation(0.0, "Decay per step of averaged weights; 0 keeps none.")
@@ -130,6 +130,7 @@ class Config:
         "Batches over which the batch statistics of averaged weights are measured before they are saved or scored; "
         "0: averages of the running ones, which short trainings leave near their start.",
         resume=True,
+        least=0,
     )
     precision: str = _optimisation(
         "float32", "Arithmetic of the networks.", choices=("float32", "bfloat16"), role="run"

@@ -18,6 +18,7 @@ from semantic_synthesis.pictures import contact_sheet, write_png
 from semantic_synthesis.restyling import apply_edits, parse_edit, read_photo_layout, split_photo
 
 _LONGEST = 2**14
+_AT_ONCE = 8  # pictures that are computed together
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def make_pictures(options: Any) -> Any:
     layout = run.layout(label, instance)
     style, seeds, photo = _styles(options, run, layout)
     style = apply_edits(run, edits, label, instance, style)
-    pictures = [data.fit_image(picture, height, width) for picture in run.synthesize(layout, style)]
+    pictures = [data.fit_image(p, height, width) for p in _painted(run, layout, style, len(seeds))]
     sheet = [run.table.colorize(label)] + ([photo] if photo is not None else []) + pictures
     sheet = [
         np.asarray(data.fit_image(p, height, width) if p.shape[:2] != (height, width) else p) for p in sheet
@@ -96,6 +97,12 @@ def make_pictures(options: Any) -> Any:
     for origin, picture, seed in zip(origins, pictures, seeds, strict=bool(origins)):
         paths += _write_origin(options, origin, sheet[0], picture, "" if len(seeds) == 1 else f"_{seed}")
     return paths
+
+
+def _painted(run, layout, style, count):
+    """Yields the pictures uint8 [H,W,3] of `count` styles of a layout, of which a few at a time are in the networks."""
+    for start in range(0, count, _AT_ONCE):
+        yield from run.synthesize(layout, {name: x[start : start + _AT_ONCE] for name, x in style.items()})
 
 
 def _demo_run(options):

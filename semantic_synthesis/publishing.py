@@ -41,7 +41,7 @@ def publish(options: Any) -> int:
     model = build_method(config.replace(precision="float32"), training=False, initial_weights=False)
     load_weights(model, run_dir)
     arrays = {name: np.asarray(v.value) for name, v in named_variables(model).items()}
-    arrays = {name: array.astype(options.weights_dtype) for name, array in arrays.items()}
+    arrays = {name: _stored(array, options.weights_dtype) for name, array in arrays.items()}
     config, files = model.published(config)
     places = (n for n, one in options_of(config).items() if is_place(n) and one.metadata["role"] != "network")
     config = config.replace(**dict.fromkeys(places, ""))
@@ -51,6 +51,13 @@ def publish(options: Any) -> int:
     what = f"{config.method} run, {parameters:,} numbers in {options.weights_dtype}, {size:.1f} MB of weights"
     print(f"{options.to}: {what}\nnext: semantic-synthesis one --checkpoint_dir {options.to}")
     return 0
+
+
+def _stored(array, dtype):
+    """The array in the type that was asked for, or as it is where float16 cannot hold it: variances have no bound."""
+    with np.errstate(over="ignore"):
+        small = array.astype(dtype)
+    return small if np.isfinite(small).all() else array
 
 
 COMMAND = Command(

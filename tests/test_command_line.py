@@ -129,6 +129,16 @@ def test_flags_of_other_servers_and_commands_are_answered(flag, remedy, monkeypa
     assert remedy in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words", [("prepare", "check", "--preprocess_mode=crops"), ("evaluate", "--max_images=-1")]
+)
+def test_values_that_mean_nothing_are_refused(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        __main__.main(list(words))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: flag {words[-1]}: ")
+
+
 def test_the_server_imports_no_method():
     done = python(
         "import sys, semantic_synthesis.__main__ as m\n"

@@ -1,7 +1,5 @@
 """Pictures that an evaluation does not see are named."""
 
-from types import SimpleNamespace
-
 import pytest
 from fixtures_data import label_map, photo, write_json, write_picture
 from helpers import random_arrays, shallow_networks, tiny_config
@@ -9,8 +7,10 @@ from test_evaluation_folders import MeanColour
 
 from semantic_synthesis import runs
 from semantic_synthesis.evaluation import EvaluateOptions, GenerateOptions, evaluating, streams, tables
+from semantic_synthesis.evaluation.during_training import TrainEval
 from semantic_synthesis.evaluation.evaluating import score
 from semantic_synthesis.evaluation.generating import generate
+from semantic_synthesis.methods import make_config
 
 
 @pytest.fixture(autouse=True)
@@ -91,10 +91,23 @@ def test_a_split_that_is_the_training_set_is_named(val, said, tmp_path, caplog):
     write_json(
         tmp_path / "town.json", {"name": "town", "classes": classes, "splits": {"train": train, "val": val}}
     )
-    stream = object.__new__(streams.RunStream)
-    stream.options, stream.is_scenes = EvaluateOptions(split="val"), False
-    stream._say_if_training(SimpleNamespace(dataset_mode=str(tmp_path / "town.json")))
+    streams.say_if_training(make_config(dataset_mode=str(tmp_path / "town.json")), "val")
     assert ("split val of" in caplog.text and "is the training set" in caplog.text) == said
+
+
+def test_folders_of_ones_own_are_one_split(tmp_path, caplog):
+    """Before and during a training: nothing of them is held out."""
+    for n in range(2):
+        write_picture(tmp_path / "images" / f"{n}.png", photo(32, 32, seed=n))
+        write_picture(tmp_path / "labels" / f"{n}.png", label_map([0, 1], 32, 32))
+    folders = {"image_dir": str(tmp_path / "images"), "label_dir": str(tmp_path / "labels")}
+    config = tiny_config(tmp_path / "run", dataset_mode="custom", crop_size=16, **folders)
+    with shallow_networks():
+        TrainEval(config, EvaluateOptions(metrics="fid"))
+    assert "split val of custom is the training set" in caplog.text
+    caplog.clear()
+    streams.say_if_training(tiny_config(tmp_path / "run"), "val")
+    assert not caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Inception features, FID and LPIPS against pytorch-fid and lpips, all with the same random weights."""
 
+import http.server
+import threading
 from pathlib import Path
 
 import cv2
@@ -159,3 +161,23 @@ def test_wrong_weight_files_are_errors(tmp_path):
         InceptionFeatures(path)
     with pytest.raises(ValueError, match=r"features\.0\.weight is missing"):
         LPIPS("vgg", path, path)
+
+
+@pytest.mark.parametrize("how", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+def test_a_download_that_breaks_off_is_none(how, tmp_path, monkeypatch):
+    """Also of a file whose name holds no checksum: half of it would stay for ever."""
+
+    class Broken(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.wfile.write(f"HTTP/1.1 200 OK\r\n{how}\r\n\r\n64\r\nhalf".encode())
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with http.server.HTTPServer(("127.0.0.1", 0), Broken) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/alex.pth"
+        with pytest.raises(FileNotFoundError, match=r"alex\.pth: missing, and .* could not be downloaded"):
+            weight_files.find_file("lpips_linear", "", url)
+    assert not list((tmp_path / "hub" / "checkpoints").iterdir())

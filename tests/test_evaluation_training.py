@@ -37,6 +37,12 @@ def test_metrics_come_in_the_order_asked_for(monkeypatch):
         assert kinds == asked.split(",")
     (first, _) = evaluating.make_metrics(EvaluateOptions(), True, table)
     assert hasattr(first, "confusion")
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 4, 8, 8, 3), np.uint8)
+    for asked in ("fid,kid", "kid,fid"):  # one object, whose figures come in that order
+        (both,) = evaluating.make_metrics(EvaluateOptions(metrics=asked), False, table)
+        both.add_real(pictures[0], 0)
+        both.add_fake(pictures[1], 0)
+        assert [figure["metric"] for figure in both.figures()] == asked.split(",")
 
 
 def test_a_single_layout_is_refused_before_the_training(monkeypatch, tmp_path):

@@ -263,3 +263,15 @@ def test_region_offsets_of_large_regions():
     for axis, size in enumerate((256, 512)):
         expected = (np.arange(size) - (size - 1) / 2) / ((size - 1) / 2 + 1e-5)
         np.testing.assert_allclose(found[..., axis].take(0, 1 - axis), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_region_offsets_of_panoramas(known):
+    """Half of a long map: its columns sum up to more than int32 holds."""
+    height, width = 256, 8192
+    label = np.ones((1, height, width), np.int32)
+    label[..., width // 2 :] = 2
+    spec = tf.TensorSpec([1, height, width] if known else [None, None, None], tf.int32)
+    found = tf.function(region_offsets, [spec], autograph=False)(tf.constant(label)).numpy()[0]
+    places = np.arange(width // 2) - (width // 2 - 1) / 2
+    np.testing.assert_allclose(found[0, :, 1], np.tile(places / places[-1], 2), atol=1e-4)

@@ -242,6 +242,11 @@ def test_runs_of_free_size_paint_at_the_size_asked_for(tmp_path):
             assert np.abs(cv2.imread(str(tmp_path / "out" / f"{name}.png"))[..., ::-1] - wanted).max() <= 1
         with pytest.raises(ValueError, match="made with output_size '20x12', asked for now: None"):
             generating.generate(options)
+        cv2.imwrite(str(tmp_path / "maps" / "c.png"), np.zeros((2050, 2050), np.uint8))
+        said = r"1 of 3 layouts have no pictures, all others have: \S+/maps/c\.png: a map of 2050x2050 pixels"
+        with pytest.raises(ValueError, match=said):
+            generating.generate(dataclasses.replace(options, results_dir=str(tmp_path / "own sizes")))
+        assert len(list((tmp_path / "own sizes").glob("*.png"))) == 2
 
 
 def test_nothing_left_to_make_changes_no_file(made, run, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from helpers import (
 
 from semantic_synthesis.data import ClassTable
 from semantic_synthesis.files import shipped
-from semantic_synthesis.inference import load_run
+from semantic_synthesis.inference import Synthesizer, load_run
 from semantic_synthesis.one_picture import OneOptions, make_pictures
 
 
@@ -179,3 +179,23 @@ def test_a_label_map_that_no_style_needs_is_refused(tmp_path):
     )
     with pytest.raises(ValueError, match="one style off the whole photo; leave the label map out"):
         make_pictures(OneOptions(style_filename=photo_and_map, results_dir=str(tmp_path)))
+
+
+def test_many_samples_are_painted_a_few_at_a_time(tmp_path, monkeypatch):
+    """Memory is that of a few pictures, however many are asked for."""
+    found = []
+    synthesize = Synthesizer.synthesize
+
+    def noted(run, layout, style):
+        found.append(len(style["z"]))
+        return synthesize(run, layout, style)
+
+    monkeypatch.setattr(Synthesizer, "synthesize", noted)
+    cv2.imwrite(str(tmp_path / "map.png"), layout_map(32, 64))
+    options = {"label_filename": str(tmp_path / "map.png"), "results_dir": str(tmp_path / "out")}
+    with shallow_networks():
+        write_run(tmp_path / "run", modulation="dense")
+        paths = make_pictures(OneOptions(str(tmp_path / "run"), **options, num_samples=11))
+        (alone, _) = make_pictures(OneOptions(str(tmp_path / "run"), **options, seed=10))
+    assert found == [8, 3, 1] and len(paths) == 12
+    assert np.abs(read(paths[10]).astype(int) - read(alone)).max() <= 1

@@ -346,3 +346,19 @@ def test_maps_for_runs_of_free_sizes(tmp_path):
         found = json.loads(page_routes.read_file(run, content, "label", "map.png"))
         assert (found["height"], found["width"]) == expected
         assert found["file_size"] == list(size)
+
+
+def test_origins_of_other_signatures_and_huge_maps_are_refused(app):
+    address = "/paint/models/regions/provenance"
+    kind = {"content-type": "application/json"}
+    photo = {
+        "signature_name": "png_regions",
+        "instances": [{"label_png_bytes": "x", "instance_png_bytes": "x"}],
+    }
+    status, _, body = ask(app, "POST", address, json.dumps(photo).encode(), kind)
+    assert status == 400 and "signature png_regions; expected png or png_synth" in json.loads(body)["error"]
+    huge = {"b64": base64.b64encode(exports.png(np.zeros((4096, 4096), np.uint8))).decode()}
+    row = {"label_png_bytes": huge, "instance_png_bytes": huge, "seed": 0}
+    content = json.dumps({"signature_name": "png", "instances": [row]}).encode()
+    status, _, body = ask(app, "POST", address, content, kind)
+    assert status == 400 and "label_png_bytes: 4096x4096 pixels; at most" in json.loads(body)["error"]

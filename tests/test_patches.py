@@ -317,3 +317,12 @@ def test_a_repeated_plan_gives_each_copy_its_rows(form):
     for i in range(3):
         alone = layer(x[i : i + 1], plan_label(tokens[:1], 4, form), rows=rows[4 * i : 4 * i + 4])
         np.testing.assert_allclose(found[i], alone[0], atol=1e-5)
+
+
+def test_more_patches_than_can_be_numbered():
+    """Noise of some megapixels: its triples of neighbours are too many for three of them in 64 bits."""
+    classes = 30_000
+    label = np.random.default_rng(0).integers(0, classes, (1, 1450, 1450)).astype(np.int32)
+    assert not plan_label(tf.constant(label), classes).use_patches
+    with pytest.raises(tf.errors.InvalidArgumentError, match="too many distinct patches"):
+        plan_label(tf.constant(label), classes, "patches")

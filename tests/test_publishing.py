@@ -50,6 +50,22 @@ def test_safetensors_of_a_shipped_run(dtype, tmp_path, capsys):
         np.testing.assert_array_equal(arrays[name], variable.value.numpy().astype(dtype), name)
 
 
+@pytest.mark.parametrize("kind", ["npz", "safetensors"])
+def test_what_float16_does_not_hold_stays_as_it_is(kind, tmp_path):
+    """Running variances have no bound; as infinity they would take a channel's part out of every picture."""
+    name = "generator/head_0/norm_0/statistics/moving_variance"
+    with shallow_networks():
+        before = write_run(tmp_path / "run")
+        arrays = dict(np.load(before / "weights.npz"))
+        arrays[name][0] = 1e6
+        runs.save_weights(before, arrays)
+        assert publish(PublishOptions(str(before), str(tmp_path / "small"), "float16", kind)) == 0
+        model = runs.build_method(runs.load_config(tmp_path / "small"), training=False)
+        runs.load_weights(model, tmp_path / "small")
+    found = named_variables(model)[name].numpy()
+    np.testing.assert_array_equal(found, arrays[name])
+
+
 def test_the_published_run_paints_the_same(tmp_path):
     publish(PublishOptions("demo_spade", str(tmp_path / "run"), "float16", "safetensors"))
     run, before = load(tmp_path / "run"), load("demo_spade")

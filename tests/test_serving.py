@@ -284,6 +284,28 @@ def test_a_full_queue_answers_429():
     assert accepted == [(200, b"1"), (200, b"2")] and later == (200, b"4")
 
 
+def test_metadata_that_takes_its_time_keeps_nobody_waiting():
+    """A run without an export traces its signatures for it: not in the thread that listens."""
+    from semantic_synthesis.serving.server import Service
+
+    threads = []
+
+    def described():
+        threads.append(threading.current_thread())
+        return {}
+
+    model = SimpleNamespace(name="m", version=1, described=described)
+    url = SimpleNamespace(path="/v1/models/m/metadata")
+    request = SimpleNamespace(method="GET", url=url, headers={})
+
+    async def scenario():
+        return await Service(ServeOptions(num_threads=1), {"m": model}).answer(request)
+
+    status, body = asyncio.run(scenario())
+    assert status == 200 and json.loads(body)["model_spec"]["name"] == "m"
+    assert threads != [threading.current_thread()] and len(threads) == 1
+
+
 # Many clients
 
 

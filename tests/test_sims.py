@@ -172,6 +172,22 @@ def test_the_order_network_learns_from_depth():
             assert np.median(close[owner == a]) > np.median(close[owner == b]) - 6000
     losses = method.compute_losses(batch)
     assert set(losses) == {"order", "synthesis"} and 1 < float(losses["order"]["front"]) < 6
+    assert method.compute_losses(batch) == losses, (
+        "what is dropped follows from seed and row: a resumed run goes on"
+    )
+    other = batch | {"row": batch["row"] + 2}
+    assert method.compute_losses(other)["order"] != losses["order"]
+
+
+def test_a_batch_without_any_segment_is_trained_on():
+    """Pictures of which the networks know no class, one at a time: all losses are there, and none moves a network."""
+    settings = config("unlabelled", use_order=True, class_groups="order: house", synthesis_period=0)
+    method = runs.build_method(settings.replace(bank_dir="none"))
+    dataset = data.open_dataset(settings, "train", "regions", ("disparity",))
+    batch = next(iter(dataset.batches(1)))
+    sky = tf.fill(batch["label"].shape, settings.class_table["names"].index("sky"))
+    losses = method.compute_losses(batch | {"label": sky, "instance": tf.zeros_like(sky)})
+    assert losses["transformation"] == {"colour": 0} and losses["order"] == {"front": 0}
 
 
 def test_rates_are_the_originals():
@@ -211,6 +227,22 @@ def test_a_moved_memory_is_found_or_missed_in_one_line(tmp_path):
     (moved / "bank" / "photos" / "00000001.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"00000001\.png: missing \(1 photos\)"):
         load_run(moved)
+
+
+def test_the_best_of_a_run_has_its_memory(tmp_path):
+    """best/, which --train_eval keeps, is a run folder in the run's, also where both were moved."""
+    moved = tmp_path / "moved"
+    shutil.copytree(run().config.checkpoint_dir, moved)
+    runs.write_run(
+        moved / "best", config("first"), {n: v.numpy() for n, v in named_variables(run().method).items()}
+    )
+    (moved / "bank.json").write_text(
+        json.dumps(json.loads((moved / "bank.json").read_text()) | {"path": "/nowhere"})
+    )
+    assert load_run(moved / "best").method.bank.paths[0].startswith(str(moved / "bank"))
+    (moved / "bank.json").unlink()
+    with pytest.raises(FileNotFoundError, match="best/bank: the run's memory is not here"):
+        load_run(moved / "best")
 
 
 def test_a_published_run_has_its_memory_with_it(tmp_path):

@@ -1,6 +1,7 @@
 """The trainer in one process: what it writes, how it resumes, averages, and stops."""
 
 import shutil
+import signal
 from types import SimpleNamespace
 
 import cv2
@@ -321,6 +322,23 @@ def test_training_starts_from_the_weights_of_a_file(kind, tmp_path):
             np.testing.assert_array_equal(averages[name].numpy(), array, err_msg=name)
 
 
+def test_a_signal_while_pictures_are_scored_saves_the_step(tmp_path):
+    """Scoring takes minutes and seldom falls on a step that is saved anyway."""
+    trainer = make_trainer(tmp_path, save_model_freq=100, total_steps=5)
+
+    class Scoring:
+        def is_due(self, step, _):
+            return step == 2
+
+        def __call__(self, *_):
+            trainer._on_signal(signal.SIGTERM, None)
+            return {}
+
+    trainer.hooks = [Scoring()]
+    assert trainer.fit() == 128 + signal.SIGTERM
+    assert newest_checkpoint(tmp_path) == str(tmp_path / "ckpt-2")
+
+
 @pytest.mark.parametrize(
     ("flag", "value"),
     [
@@ -329,11 +347,21 @@ def test_training_starts_from_the_weights_of_a_file(kind, tmp_path):
         ("save_model_freq", 0),
         ("eval_epoch_freq", 0),
         ("eval_images", -1),
+        ("total_epochs", -1),
+        ("total_steps", -1),
+        ("recalibration_batches", -1),
+        ("D_steps_per_G", 0),
     ],
 )
 def test_numbers_that_no_training_can_have(flag, value, tmp_path):
     with pytest.raises(ValueError, match=f"{flag} is {value}; expected ({value + 1}) or more"):
         runs.training_config({**TINY, flag: value, "checkpoint_dir": str(tmp_path)}, lambda config: config)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_shares_of_random_styles_are_shares(share, tmp_path):
+    with pytest.raises(ValueError, match=f"^--prior_share {share}; expected a share from 0 to 1$"):
+        make_trainer(tmp_path, prior_share=share)
 
 
 def test_options_of_a_run_that_has_not_begun_are_checked(tmp_path):

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from .. import storage
 from ..config import Config
 from ..files import read_json, write_text
-from ..options import Command, option
+from ..options import Command, option, options_of
 from ..pictures import write_png
 from . import catalogue, instances, layouts, resolving
 from .decoding import decode_instance, decode_samples, read_bytes
@@ -55,7 +55,9 @@ class CheckOptions:
     split: str = option("train", "Which split: train, val or test.")
     pairing_check: bool = option(True, "Pair photos and label maps by file stem.")
     crop_size: int = option(None, "Width of the training pictures, if not the dataset's default.", kind=int)
-    preprocess_mode: str = option(None, "As for training.", kind=str)
+    preprocess_mode: str = option(
+        None, "As for training.", options_of(Config)["preprocess_mode"].metadata["choices"], str
+    )
     no_instance: bool = option(None, "Do not look at instance maps.", kind=bool)
     instance_none_id: int = option(None, "As for training.", kind=int, least=0)
     report: str = option("", "JSON file for the report; the palette picture is written beside it.")

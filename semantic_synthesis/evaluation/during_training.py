@@ -20,7 +20,7 @@ from semantic_synthesis import data, runs, storage
 from semantic_synthesis.data import catalogue
 from semantic_synthesis.evaluation.evaluating import EvaluateOptions, make_metrics
 from semantic_synthesis.evaluation.metrics import FeatureMetric
-from semantic_synthesis.evaluation.streams import float_to_uint8
+from semantic_synthesis.evaluation.streams import float_to_uint8, say_if_training
 from semantic_synthesis.files import read_json, write_json
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import instance_maps
@@ -64,6 +64,7 @@ class TrainEval:
                 f"--eval_metrics: {compared[0]} compares distributions and needs at least 2 held-out layouts, found "
                 f"{self.dataset.size} (--eval_images {self.options.max_images})"
             )
+        say_if_training(config, self.options.split)
         self.method = runs.build_method(config, training=False, initial_weights=False)
         self._render = tf.function(lambda layout, rows: self._pictures(layout, rows), reduce_retracing=True)
 

@@ -60,7 +60,7 @@ class EvaluateOptions:
         "random", "Styles of a run's pictures: random, or of the real photo.", choices=("random", "real")
     )
     num_samples: int = option(4, "Samples per layout for lpips.")
-    max_images: int = option(500, "Use at most this many of a run's layouts; 0: all.")
+    max_images: int = option(500, "Use at most this many of a run's layouts; 0: all.", least=0)
     eval_size: str = option("", "WxH: resize all pictures first; empty: as they are, which must be one size.")
     eval_dims: str = option("2048", "Features of the Inception network.", choices=tuple(map(str, DIMS)))
     inception_weights: str = option(
@@ -160,7 +160,10 @@ def _row(figure):
 
 
 def make_metrics(options: EvaluateOptions, is_scenes: bool, classes: ClassTable | None) -> list[Any]:
-    """The metrics that the options ask for, in their order (fid and kid are one); classes: of the layouts."""
+    """The metrics that the options ask for, in their order; classes: of the layouts.
+
+    fid and kid are one, with its figures in that order.
+    """
     names = [name for name in options.metrics.split(",") if name]
     names = names or (["miou", "judge"] if is_scenes else ["fid", "kid"])
     unknown = [name for name in names if name not in METRICS]
@@ -170,6 +173,7 @@ def make_metrics(options: EvaluateOptions, is_scenes: bool, classes: ClassTable 
     if {"fid", "kid"} & set(names):
         network = InceptionFeatures(options.inception_weights, int(options.eval_dims))
         kinds: dict[str, Any] = {"frechet": "fid" in names, "kernel": "kid" in names}
+        kinds["kernel_first"] = next(name for name in names if name in ("fid", "kid")) == "kid"
         metric = FeatureMetric(network, **kinds, **_given(options, network), seed=options.seed)
         metrics |= {name: metric for name in ("fid", "kid")}
     if "judge" in names:

@@ -168,7 +168,10 @@ def _read(run, size, item):
     """((job, output), its layout, its style photo or None, the layout that shows or None)."""
     job = item[0]
     maps = data.read_layout(job.label, run.table, job.instance, run.config.instance_none_id)
-    layout = run.layout(*(maps if size is None else run.at_size(size, *maps)))
+    try:
+        layout = run.layout(*(maps if size is None else run.at_size(size, *maps)))
+    except ValueError as error:  # of sizes, which the map's file is to be named with
+        raise data.DataError(f"{job.label}: {error}") from None
     if not job.style:
         return item, layout, None, None
     photo = data.read_image(job.style)

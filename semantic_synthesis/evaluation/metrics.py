@@ -24,7 +24,8 @@ class FeatureMetric:
     """FID and, with `kernel`, KID in the features of one network.
 
     network: callable uint8 [N,H,W,3] -> float32 [N,F] with name, sha256, resize, dims; name: the prefix of
-    the figures; real, fake: a statistics.Gaussian read from files instead of pictures.
+    the figures; kernel_first: whether KID comes before FID; real, fake: a statistics.Gaussian read from files
+    instead of pictures.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class FeatureMetric:
         name: str = "fid",
         frechet: bool = True,
         kernel: bool = False,
+        kernel_first: bool = False,
         real: statistics.Gaussian | None = None,
         fake: statistics.Gaussian | None = None,
         seed: int = 0,
     ) -> None:
         self.network, self.name, self.frechet, self.kernel, self.seed = network, name, frechet, kernel, seed
+        self.kernel_first = kernel_first
         self.given = {"real": real, "fake": fake}
         self.moments, self.rows = {}, {}
         for side in self.given:
@@ -102,7 +105,7 @@ class FeatureMetric:
             subsets = f"{statistics.KID_SUBSETS} of {size} from {len(first)} and {len(second)} kept images"
             row = {"metric": "kid", "value": value, "deviation": deviation, "subsets": subsets}
             found.append({**row, **protocol})
-        return found
+        return found[::-1] if self.kernel_first else found
 
 
 class SegmentationMetric:

@@ -22,6 +22,8 @@ from semantic_synthesis.runs import run_sha256
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from semantic_synthesis.config import Config
+
 
 class FolderStream:
     """Pictures from folders; layouts, for miou, by equal names (a sample's ending _0, _1, ... left out)."""
@@ -166,24 +168,11 @@ class RunStream:
         if self.is_scenes and options.max_images:
             changes["scenes_count"] = options.max_images
         config = config.replace(**changes)
-        self._say_if_training(config)
+        if not any(getattr(options, name) for name in ("dataroot", "image_dir", "label_dir")):
+            say_if_training(config, options.split)
         self.dataset = data.open_dataset(config, options.split, self.run.instance_maps)
         self._left_out = self._beyond(config) if options.max_images and not self.is_scenes else []
         self.index, self.count = pictures.parse_shard(options.shard)
-
-    def _say_if_training(self, config):
-        """Where the split's files are those of the training, figures say nothing of new layouts."""
-        splits = catalogue.describe(config.dataset_mode)
-        given = any(getattr(self.options, name) for name in ("dataroot", "image_dir", "label_dir"))
-        if self.is_scenes or given or self.options.split == "train" or not splits.splits:
-            return
-        if splits.layouts(self.options.split) == splits.layouts("train"):
-            logging.warning(
-                "split %s of %s is the training set: figures of it say nothing of other photos; give the description "
-                "a split of its own, or evaluate with --image_dir and --label_dir",
-                self.options.split,
-                config.dataset_mode,
-            )
 
     def _beyond(self, config):
         """Names the layouts of the split that --max_images does not count."""
@@ -248,6 +237,23 @@ class RunStream:
             "shard": self.options.shard or "all",
             **({"left out": self._left_out} if self._left_out else {}),
         }
+
+
+def say_if_training(config: Config, split: str) -> None:
+    """Warns where the split's files are those of the training: figures of them say nothing of new layouts."""
+    description = catalogue.describe(config.dataset_mode)
+    if split == "train" or description.name == catalogue.SCENES:
+        return
+    folders = (
+        config.image_dir or config.label_dir or description.name == catalogue.CUSTOM
+    )  # one for all splits
+    if folders or (description.splits and description.layouts(split) == description.layouts("train")):
+        logging.warning(
+            "split %s of %s is the training set: figures of it say nothing of other photos; give a description with a "
+            "split of its own (--dataset_mode FILE.json), or evaluate with --image_dir and --label_dir",
+            split,
+            config.dataset_mode,
+        )
 
 
 def _comparing(options):

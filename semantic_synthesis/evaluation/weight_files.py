@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import importlib.util
 import os
 import re
-import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,17 +49,20 @@ def _download(url, path, flag):
     logging.info("downloading %s", url)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     remove_parts(os.path.dirname(path))
-    partial, digest = f"{path}.part-{os.getpid()}", hashlib.sha256()
+    partial, digest, size = f"{path}.part-{os.getpid()}", hashlib.sha256(), 0
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as source, open(partial, "wb") as file:
             while block := source.read(1 << 20):
                 digest.update(block)
-                file.write(block)
+                size += file.write(block)
+            told = source.headers.get("Content-Length", str(size))
+        if told != str(size):  # a connection that ends early is no error of its own
+            raise OSError(f"{size} bytes of {told} arrived")
         expected = re.search(r"-([0-9a-f]{8})\.pth$", url)
         if expected and not digest.hexdigest().startswith(expected[1]):
             raise OSError(f"its SHA-256 begins with {digest.hexdigest()[:8]}")
         os.replace(partial, path)
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         raise FileNotFoundError(
             f"{path}: missing, and {url} could not be downloaded ({error}); fetch that file elsewhere and "
             f"put it there or name it with --{flag}; or leave the metric or statistics out; or --{flag} "

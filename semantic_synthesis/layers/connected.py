@@ -2,6 +2,10 @@
 
 import tensorflow as tf
 
+_SUMMABLE = (
+    2**34
+)  # cells of a map times its longer side: below, the places of half of it sum up to less than 2^31
+
 
 def connected_regions(label: tf.Tensor) -> tf.Tensor:
     """Numbers the 8-connected regions of one class: int32 [B,H,W] -> int32 [B,H,W].
@@ -61,15 +65,31 @@ def region_offsets(label: tf.Tensor) -> tf.Tensor:
     """
     index = tf.reshape(connected_regions(label), [-1])  # numbers of pixels: below their count
     count, size = tf.size(label), tf.shape(label)
-    # About the picture's centre and summed as integers: float32 is not exact beyond 2^24, int32 up to 2580x2580.
-    middle = size[1:] // 2
+    middle = size[1:] // 2  # places are about the picture's centre: smaller numbers
     rows, columns = tf.meshgrid(tf.range(size[1]) - middle[0], tf.range(size[2]) - middle[1], indexing="ij")
     place = tf.tile(tf.stack([rows, columns], -1)[None], [size[0], 1, 1, 1])  # [B,H,W,2]
     place = tf.reshape(place, [-1, 2])
     pixels = tf.math.unsorted_segment_sum(tf.ones_like(index), index, count)  # [B*H*W], 0 without region
-    mean = tf.cast(tf.math.unsorted_segment_sum(place, index, count), tf.float32)
-    mean /= tf.cast(tf.maximum(pixels, 1), tf.float32)[:, None]
+    mean = _sums(place, index, count, label) / tf.cast(tf.maximum(pixels, 1), tf.float32)[:, None]
     offset = tf.cast(place, tf.float32) - tf.gather(mean, index)
     largest = tf.math.unsorted_segment_max(tf.abs(offset), index, count) + 1e-5
     offset = tf.reshape(offset / tf.gather(largest, index), [*tf.unstack(size), 2])
     return tf.where((label != 0)[..., None], offset, 0.0)
+
+
+def _sums(place, index, count, label):
+    """float32 [count,2]: the sums of places int32 [n,2] by index, of a map like label [B,H,W].
+
+    Summed as integers: float32 is not exact beyond 2^24. int32 is up to 2580x2580; in longer maps multiples of 128 and
+    what is left of them are summed by themselves.
+    """
+
+    def summed(values):
+        return tf.cast(tf.math.unsorted_segment_sum(values, index, count), tf.float32)
+
+    sides = label.shape[1:]
+    if sides.is_fully_defined() and sides[0] * sides[1] * max(sides) < _SUMMABLE:
+        return summed(place)
+    sides = tf.cast(tf.shape(label)[1:], tf.float32)
+    part = tf.where(tf.reduce_prod(sides) * tf.reduce_max(sides) < _SUMMABLE, 1, 128)
+    return tf.cast(part, tf.float32) * summed(place // part) + summed(place % part)

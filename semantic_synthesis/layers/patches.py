@@ -150,8 +150,10 @@ def _number(ids, outside, axis):
 
     Returns (members [R+1,3], index [B,h,w], exact): the ids of each triple with `outside` beyond the
     border, last the triple that lies wholly outside; the triple around each pixel; whether ids were few
-    enough to be packed.
+    enough to be packed. If not, nothing of it is used, and it is that of ids 0, so that no number is out of bounds.
     """
+    exact = outside < _PACKABLE
+    ids, outside = tf.where(exact, ids, 0), tf.where(exact, outside, 1)
     padding = [[0, 0], [0, 0], [0, 0]]
     padding[axis] = [1, 1]
     padded = tf.pad(ids, padding, constant_values=outside)
@@ -161,7 +163,7 @@ def _number(ids, outside, axis):
     keys, index = tf.unique(tf.reshape((first * base + middle) * base + last, [-1]))
     members = tf.stack([keys // (base * base), keys // base % base, keys % base], 1)  # [R,3]
     members = tf.concat([members, tf.fill([1, 3], outside)], 0)
-    return members, tf.cast(tf.reshape(index, tf.shape(ids)), tf.int64), base <= _PACKABLE
+    return members, tf.cast(tf.reshape(index, tf.shape(ids)), tf.int64), exact
 
 
 def _outside(triples):

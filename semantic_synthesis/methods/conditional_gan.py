@@ -81,6 +81,8 @@ class ConditionalGAN(Method):
         self.generator = Generator(layout, self.make_block, finish=self.finish, init=self.init)
         self.encoder = self.make_encoder() if config.use_vae else None
         self.prior = make_prior(config, self.style_size())
+        if not 0 <= config.prior_share <= 1:
+            raise ValueError(f"--prior_share {config.prior_share}; expected a share from 0 to 1")
         self.adversary: Any = None
         self.discriminator: Any = None
         self.vgg: Any = None

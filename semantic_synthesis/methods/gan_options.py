@@ -101,7 +101,7 @@ class ConditionalGANConfig(Config):
     )
     beta1: float = _optimisation(None, "Adam beta1; default 0 (0.5 with no_TTUR).", kind=float)
     beta2: float = _optimisation(None, "Adam beta2; default 0.9 (0.999 with no_TTUR).", kind=float)
-    D_steps_per_G: int = _optimisation(1, "Discriminator steps per generator step.")
+    D_steps_per_G: int = _optimisation(1, "Discriminator steps per generator step.", least=1)
 
 
 @dataclass(frozen=True)

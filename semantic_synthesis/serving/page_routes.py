@@ -14,7 +14,7 @@ import numpy as np
 
 from semantic_synthesis import __version__, data
 from semantic_synthesis.data import catalogue
-from semantic_synthesis.data.decoding import decode_instance, decode_label
+from semantic_synthesis.data.decoding import check_map_pixels, decode_instance, decode_label
 from semantic_synthesis.data.geometry import MOST_PIXELS
 from semantic_synthesis.demo import demo_layouts, demo_photos
 from semantic_synthesis.inference import Synthesizer
@@ -27,6 +27,7 @@ from semantic_synthesis.serving.rest_protocol import RequestError
 from semantic_synthesis.serving.service import Service
 
 _PAGE = Path(__file__).parent / "page"
+_OF_ORIGINS = ("png", "png_synthesize_style")  # signatures whose pictures' origins can be asked for
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -224,12 +225,19 @@ def shipped_layout(run: LiveRun, name: str) -> bytes:
 def origins(run: LiveRun, body: bytes) -> bytes:
     """JSON bytes of where the parts of a picture come from: {"segments": [...], "pictures": {name: PNG in base64}}.
 
-    body: JSON of one row of the signatures `png` or `png_synthesize_style`.
+    body: JSON of one row of a signature of _OF_ORIGINS.
     """
     request = rest_protocol.parse_request(body, run.signatures, 1)
+    if request.signature not in _OF_ORIGINS:
+        raise RequestError(
+            400, f"signature {request.signature}; expected {' or '.join(_OF_ORIGINS)} (signature_name)"
+        )
     graph = run.graph
     painter = Synthesizer(run.config, graph.method)
     files = request.inputs
+    for name in ("label_png_bytes", "instance_png_bytes"):
+        if name in files:
+            check_map_pixels(files[name][0], name, graph.most_map)
     label = decode_label(files["label_png_bytes"][0], graph.table, "label_png_bytes")
     instance = None
     if "instance_png_bytes" in files:

@@ -68,7 +68,9 @@ class Service:
         model = self._find(match[1], match[2])
         if predicting:
             return await self._predict(model, request)
-        return rest_protocol.metadata(model) if match[3] else rest_protocol.status(model)
+        if match[3]:  # of a run that is served without an export the signatures may have to be traced
+            return await self.turns.run(rest_protocol.metadata(one) for one in [model])
+        return rest_protocol.status(model)
 
     def _find(self, name, version):
         model = self.served.get(name)

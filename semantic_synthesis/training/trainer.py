@@ -259,7 +259,8 @@ class Trainer:
                 monitor.scalars(step, values, self.rates(step - 1), norms)
             if step % config.save_img_freq == 0 or last:
                 monitor.pictures(step, previews(), previews.diagrams)
-            if step % config.save_model_freq == 0 or last or self._stop:
+            saved = step % config.save_model_freq == 0 or last or bool(self._stop)
+            if saved:
                 with monitor.progress.waiting("saving a checkpoint"):
                     self._save(step)
             due = [hook for hook in self.hooks if last or hook.is_due(step, self.steps_per_epoch)]
@@ -269,6 +270,8 @@ class Trainer:
                 with monitor.progress.waiting("scoring held-out pictures"):
                     monitor.figures(step, hook(step, self.method, self.ema))
             if self._stop:
+                if not saved:  # the signal came after that, perhaps during minutes of scoring
+                    self._save(step)
                 return
 
     def _shown_step(self, step, batches, monitor):

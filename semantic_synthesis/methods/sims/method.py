@@ -234,7 +234,8 @@ class SIMS(Method):
 
     def _order_losses(self, batch, kind, segments):
         pairs, front, known = self.practice.pairs(batch, kind, segments)
-        logits = self.order(self.composer.order_input(kind, segments, pairs), training=True)
+        pictures = self.composer.order_input(kind, segments.and_none(), pairs)
+        logits = self.order(pictures, dropout=self.practice.dropout(batch))
         return {"front": losses.order_loss(logits, front, known)}
 
     def _synthesis_losses(self, batch, kind, segments):

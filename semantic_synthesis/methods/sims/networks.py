@@ -165,7 +165,8 @@ class Order(keras.layers.Layer):
     """Two segments and the layout -> class of the one in front (section 4.3).
 
     Call: x float32 [N,h,w,6] (picture of the pair, picture of the layout, class colours in [0,1]) -> logits float32
-    [N,K+1]; logit 0 means no pair, logit c+1 class c. legacy: pools over windows of 8x12 cells alone.
+    [N,K+1]; logit 0 means no pair, logit c+1 class c. legacy: pools over windows of 8x12 cells alone. dropout: int64
+    [2], the seed of what is dropped in training; None: nothing is.
     """
 
     def __init__(
@@ -184,15 +185,15 @@ class Order(keras.layers.Layer):
         self.classes = Conv(16 * filters, num_classes + 1, 1, init=init, name="classes")
         self.built = True
 
-    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, x: tf.Tensor, dropout: tf.Tensor | None = None) -> tf.Tensor:
         x = self.trunk(x)
         if self.legacy:
             x = tf.nn.avg_pool2d(x, [8, 12], [8, 12], "VALID")[:, :1, :1]
         else:
             x = tf.reduce_mean(x, [1, 2], keepdims=True)
         x = self.hidden(x)
-        if training:
-            x = tf.nn.dropout(x, 0.5)
+        if dropout is not None:
+            x = tf.nn.experimental.stateless_dropout(x, 0.5, dropout, rng_alg="philox")
         return tf.cast(self.classes(x)[:, 0, 0], tf.float32)
 
 

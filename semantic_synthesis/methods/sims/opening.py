@@ -26,16 +26,21 @@ RECORD = "bank.json"
 def open_bank(config: SIMSConfig, training: bool) -> tuple[Bank, list[float] | None]:
     """(Bank, mean shares of the picture of the segments of each class or None) of a run.
 
-    Looks in --bank_dir, where the run's bank.json says, and in <run folder>/bank; training makes one there if there
-    is none. Errors: FileNotFoundError or ValueError, one line, for a memory that is missing, changed, or not the
-    network's.
+    Looks in --bank_dir, where the run's bank.json says, and in <run folder>/bank, for pictures also where the run
+    looks whose best/ this is; training makes one in <run folder>/bank if there is none. Errors: FileNotFoundError or
+    ValueError, one line, for a memory that is missing, changed, or not the network's.
     """
     wanted = description_of(config)
     count = len(wanted["classes"])
     if config.bank_dir == NO_BANK:
         return Bank(empty_arrays(wanted["base"]), [], wanted["size"], wanted["base"], count), None
     record = _record(config.checkpoint_dir)
-    place = _find(config, record)
+    place = _find(config.bank_dir, record, config.checkpoint_dir)
+    if place is None and not training and config.checkpoint_dir:
+        above = os.path.dirname(storage.absolute(config.checkpoint_dir))
+        outer = _record(above)
+        if outer and (place := _find("", outer, above)):
+            record = outer
     if place is None:
         place = os.path.join(config.checkpoint_dir, "bank")
         if not training:
@@ -88,9 +93,9 @@ def _write_record(run_dir, folder, index):
     write_json(os.path.join(run_dir, RECORD), found)
 
 
-def _find(config, record):
+def _find(asked, record, run_dir):
     """The first folder with a memory, None without any."""
-    places = [config.bank_dir, (record or {}).get("path"), os.path.join(config.checkpoint_dir, "bank")]
+    places = [asked, (record or {}).get("path"), os.path.join(run_dir, "bank")]
     for place in filter(None, places):
         if storage.is_file(os.path.join(place, INDEX)):
             return place

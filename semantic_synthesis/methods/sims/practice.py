@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from semantic_synthesis.methods.sims.composing import Composer
     from semantic_synthesis.methods.sims.config import SIMSConfig
 
-_SLOTS, _PHOTOS, _SEGMENTS, _DISTURBED, _PAIRS = range(5)  # what numbers are for
+_SLOTS, _PHOTOS, _SEGMENTS, _DISTURBED, _PAIRS, _DROPOUT = range(6)  # what numbers are for
 
 
 def uniform(seed: int, row: tf.Tensor, purpose: int, shape: Sequence[int | tf.Tensor]) -> tf.Tensor:
     """float32 in [0,1), a function of seed, row (int64 []) and purpose."""
-    key = tf.stack([tf.cast(seed, tf.int64) * 8 + purpose, row])
-    return tf.random.stateless_uniform(shape, key, alg="philox")
+    return tf.random.stateless_uniform(shape, _key(seed, row, purpose), alg="philox")
+
+
+def _key(seed, row, purpose):
+    """int64 [2]: the seed of random numbers for a row and a purpose."""
+    return tf.stack([tf.cast(seed, tf.int64) * 8 + purpose, row])
 
 
 class Practice:
@@ -46,6 +50,7 @@ class Practice:
         place bool [B*R,H,W]; the disturbance, theta float32 [B*R,6]); R = --slots, zeros where a layout has fewer.
         """
         rows, there = self._some(segments, batch["row"], _SLOTS)
+        segments = segments.and_none()
         scale, size = self.config.scale, self.bank.size
         masks = enlarge(segments.masks(rows), scale) & there[:, None, None]
         photos = tf.repeat((batch["image"] + 1.0) / 2.0, self.config.slots, axis=0)
@@ -102,6 +107,10 @@ class Practice:
         padding = [[0, total - count]]
         found = tf.pad(found, [*padding, [0, 0]])
         return found, tf.pad(tf.where(known, front + 1, 0), padding), tf.pad(known, padding)
+
+    def dropout(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """int64 [2]: the seed of what the order network leaves out for this batch."""
+        return _key(self.config.seed, batch["row"][0], _DROPOUT)
 
     # Synthesis
 

@@ -44,6 +44,12 @@ class Segments(NamedTuple):
         whole = tf.gather(self.parts, tf.gather(self.layer, rows)) == rows[:, None, None]
         return whole & box_masks(tf.gather(self.box, rows), *tf.unstack(tf.shape(self.map))[1:])
 
+    def and_none(self) -> Segments:
+        """The same and one without pixels behind them: a row to point at also where a batch has no segment at all."""
+        names = ("sample", "kind", "region", "number", "area", "layer")
+        rows = {name: tf.pad(getattr(self, name), [[0, 1]]) for name in names}
+        return self._replace(**rows, box=tf.pad(self.box, [[0, 1], [0, 0]]))
+
 
 def box_masks(boxes: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
     """bool [R,height,width]: inside of int32 boxes [R,4]."""
