@@ -10,6 +10,7 @@ from fixtures_data import write_folders
 from semantic_synthesis import data
 from semantic_synthesis.data import catalogue
 from semantic_synthesis.data.scenes import render_scene
+from semantic_synthesis.files import locked
 from semantic_synthesis.methods.sims import building, retrieval
 from semantic_synthesis.methods.sims.bank import Bank, BankArrays, read_index
 from semantic_synthesis.methods.sims.config import SIMSConfig
@@ -253,6 +254,15 @@ def test_banks_from_before_parts_were_marked(tmp_path):
     (tmp_path / "made_of.json").write_text("[]")
     with pytest.raises(ValueError, match=r"made_of\.json: does not say what .*; delete it"):
         building.build_bank(config(count=3), tmp_path)
+
+
+def test_two_programs_do_not_make_one_bank(tmp_path):
+    busy = rf"^{tmp_path}: another prepare bank is at work here \(process .*; wait for it or stop it, or choose another"
+    with locked(tmp_path, "a test"):
+        with pytest.raises(OSError, match=busy):
+            building.build_bank(config(), tmp_path)
+        assert not (tmp_path / "parts").exists()
+    assert building.build_bank(config(), tmp_path)["segments"]
 
 
 def test_near_duplicates_are_dropped(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from absl import logging
 
 from semantic_synthesis import data, storage
 from semantic_synthesis.data.scanning import map_files
-from semantic_synthesis.files import write_json
+from semantic_synthesis.files import locked, write_json
 from semantic_synthesis.methods.sims.bank import INDEX, SEGMENTS, BankArrays, digest, read_index
 from semantic_synthesis.methods.sims.config import SIMSConfig
 from semantic_synthesis.methods.sims.features import grid_step
@@ -87,12 +88,15 @@ def description_of(config: Any) -> dict[str, Any]:
 def build_bank(config: SIMSConfig, folder: str | Path) -> dict[str, Any]:
     """Makes or extends the bank of a resolved SIMS config from its training set; the index it wrote.
 
-    Errors: ValueError, one line, for a folder whose parts were made of other samples or with other options.
+    Errors: ValueError, one line, for a folder whose parts were made of other samples or with other options; OSError
+    while another process makes one there.
     """
     wanted = description_of(config)
     if storage.is_file(os.path.join(folder, INDEX)):
         check_same(read_index(folder), wanted, folder)
-    with storage.returned(folder) as here:
+    # The workers of one training make the same files, whole ones, and none may end because another was first.
+    alone = config.distribute != "multi_worker"
+    with locked(folder, "another prepare bank") if alone else nullcontext(), storage.returned(folder) as here:
         return _build(config, here, wanted, folder)
 
 
