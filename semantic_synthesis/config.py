@@ -37,6 +37,12 @@ def is_place(name: str) -> bool:
     return name.endswith(_PLACES)
 
 
+def without_folder(value: Any) -> Any:
+    """An absolute path, or one with a scheme, as the file's name; other values as they are."""
+    is_path = isinstance(value, str) and (os.path.isabs(value) or storage.is_remote(value))
+    return os.path.basename(value) if is_path else value
+
+
 @dataclass(frozen=True)
 class Config:
     """What every run has. Sizes in pixels, frequencies in steps, rates per step.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from semantic_synthesis import storage
-from semantic_synthesis.config import is_place
+from semantic_synthesis.config import is_place, without_folder
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.options import Command, option, options_of
 from semantic_synthesis.runs import build_method, find_run, load_config, load_weights, write_run
@@ -43,14 +43,20 @@ def publish(options: Any) -> int:
     arrays = {name: np.asarray(v.value) for name, v in named_variables(model).items()}
     arrays = {name: _stored(array, options.weights_dtype) for name, array in arrays.items()}
     config, files = model.published(config)
-    places = (n for n, one in options_of(config).items() if is_place(n) and one.metadata["role"] != "network")
-    config = config.replace(**dict.fromkeys(places, ""))
+    config = config.replace(
+        **{n: _published(n, one, getattr(config, n)) for n, one in options_of(config).items()}
+    )
     write_run(options.to, config, arrays, options.format, files)
     parameters = sum(array.size for array in arrays.values())
     size = sum(array.nbytes for array in arrays.values()) / 1e6
     what = f"{config.method} run, {parameters:,} numbers in {options.weights_dtype}, {size:.1f} MB of weights"
     print(f"{options.to}: {what}\nnext: semantic-synthesis one --checkpoint_dir {options.to}")
     return 0
+
+
+def _published(name, about, value):
+    """An option without folders of the machine that trained: no picture needs them, the class table is in the run."""
+    return "" if is_place(name) and about.metadata["role"] != "network" else without_folder(value)
 
 
 def _stored(array, dtype):

@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from semantic_synthesis import storage
 from semantic_synthesis.checkpoint_files import data_file, newest_checkpoint, open_checkpoint
-from semantic_synthesis.config import CONFIG_FILE, Config, method_options, options_for
+from semantic_synthesis.config import CONFIG_FILE, Config, method_options, options_for, without_folder
 from semantic_synthesis.data import ClassTable
 from semantic_synthesis.data.geometry import MOST_PIXELS
 from semantic_synthesis.data.resolving import check_sizes
@@ -359,6 +359,9 @@ def _allowed_changes(stored, given, run_dir):
         about = own[name].metadata if name in own else {"role": "network", "resume": False}
         # A converted or shipped run that training starts from: only the networks are given.
         if about["resume"] or (not begun and about["role"] != "network"):
+            continue
+        # Published runs hold the names of files alone.
+        if not begun and name in own and without_folder(changes[name]) == getattr(stored, name):
             continue
         raise ValueError(
             f"{run_dir}: this run was started with --{name} {getattr(stored, name, None)}, asked for now: "

@@ -11,6 +11,7 @@ from semantic_synthesis.data import (
     DataError,
     fit_image,
     fit_label,
+    graph_decoding,
     open_dataset,
     read_layout,
     resolve,
@@ -18,7 +19,7 @@ from semantic_synthesis.data import (
 )
 from semantic_synthesis.data.catalogue import describe
 from semantic_synthesis.data.geometry import Geometry
-from semantic_synthesis.data.instances import compact, regions
+from semantic_synthesis.data.instances import compact, file_objects, regions
 from semantic_synthesis.data.layouts import check_split
 from semantic_synthesis.data.pipeline import SCENES_CACHE_BYTES
 from semantic_synthesis.data.scenes import render_scene
@@ -349,6 +350,31 @@ def test_the_value_of_no_object_belongs_to_the_run(tmp_path):
     np.testing.assert_array_equal(found, np.where(objects == 255, 0, objects))
     with pytest.raises(DataError, match=r"only \d+% of the objects' pixels have their object's class"):
         read_layout(labels, dataset.table, path)
+
+
+@pytest.mark.parametrize("values", [(0, 7), (0, 255, 7), (255, 7)])
+def test_objects_of_raw_id_0(values, tmp_path):
+    """Beside a background of 255, pixels of 0 are an object wherever the dataset's files are read."""
+    labels = write_folders(tmp_path, count=1)[1]
+    objects = np.full((24, 32), values[1], np.uint8)
+    objects[:6, :6], objects[9:, 9:] = values[0], values[-1]
+    path = tmp_path / "instances" / "0.png"
+    write_picture(path, objects)
+    write_picture(tmp_path / "labels" / "0.png", np.where(objects == 7, 1, 0).astype(np.uint8))
+    config = described(tmp_path, instance_none_id=255)
+    dataset = open_dataset(config)
+    painted = read_layout(f"{labels}/0.png", dataset.table, path, 255)[1]
+    in_graph = graph_decoding.decode_instance_png(tf.constant(path.read_bytes()), "x", none_id=255)
+    np.testing.assert_array_equal(in_graph, painted)
+    is_object = (objects != 255) & ((objects != 0) | (255 in values))
+    np.testing.assert_array_equal(painted > 0, is_object)
+    if 255 in values:
+        trained = dataset._load(0, None)[2]
+        for number in np.unique(trained):
+            assert len(np.unique(painted[trained == number])) == 1
+        np.testing.assert_array_equal(trained > 0, painted > 0)
+        assert len(np.unique(trained)) == len(np.unique(painted))
+    np.testing.assert_array_equal(file_objects(painted, 255), painted)  # twice is once
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,17 @@ def test_instances_replace_no_other_maps(tmp_path):
     np.testing.assert_array_equal(read_instance(target / "1.png"), own)
 
 
+def test_more_instances_than_a_png_holds(tmp_path):
+    """Four classes by turns along rows and columns: every pixel is a region of its own."""
+    rows, columns = np.indices((260, 260)) % 2
+    write_picture(tmp_path / "labels" / "a.png", (2 * rows + columns).astype(np.uint8))
+    write_picture(tmp_path / "images" / "a.jpg", photo(260, 260))
+    folders = {f"{kind}_dir": str(tmp_path / f"{kind}s") for kind in ("image", "label", "instance")}
+    wrong = rf"^{tmp_path}/labels/a\.png: ids up to 67600 for its instances; expected at most 65535, .*: take it out"
+    with pytest.raises(DataError, match=wrong):
+        run("instances", **folders)
+
+
 @pytest.mark.parametrize("name", ["check", "instances", "shards"])
 def test_splits_that_are_none(name, tmp_path):
     images, labels = write_folders(tmp_path)

@@ -82,3 +82,31 @@ def test_the_best_weights_are_kept_and_averages_count(monkeypatch, tmp_path):
     np.testing.assert_allclose(kept, bias.numpy() - 3.0, atol=1e-5)
     assert [step for step in range(1, 31) if score.is_due(step, 5)] == [10, 20, 30]
     assert [step for step in range(1, 16) if score.is_due(step, 2.5)] == [5, 10, 15]
+
+
+def test_a_kill_between_the_best_weights_and_their_record(monkeypatch, tmp_path):
+    """Newer weights lie beside the older record then, whose figure is not theirs: the next ones are kept."""
+    monkeypatch.setattr(evaluating, "InceptionFeatures", Colours)
+    options, record = (
+        EvaluateOptions(metrics="fid", max_images=4, batch_size=2),
+        tmp_path / "best" / "best.json",
+    )
+    with shallow_networks():
+        config = tiny_config(tmp_path, crop_size=16)
+        score = TrainEval(config, options)
+        for figure in (0.5, 0.7):  # the second is worse and leaves all as it is
+            score._keep_best(10, {"fid": figure})
+        assert json.loads(record.read_text())["value"] == 0.5
+        first = record.read_text()
+        named_variables(score.method)["generator/conv_img/bias"].assign([1.0, 2.0, 3.0])
+        score._keep_best(20, {"fid": 0.3})
+        record.write_text(first)
+        resumed = TrainEval(config, options)
+        for figure in (0.6, 0.8):
+            resumed._keep_best(30, {"fid": figure})
+        assert json.loads(record.read_text())["value"] == 0.6
+        old = json.loads(record.read_text())
+        del old["sha256"]
+        record.write_text(json.dumps({**old, "value": 0.1}))  # by an older version: taken at its word
+        TrainEval(config, options)._keep_best(40, {"fid": 0.2})
+        assert json.loads(record.read_text())["value"] == 0.1

@@ -251,11 +251,11 @@ def test_auto_takes_patches_on_real_maps_and_dense_on_noise():
 
 
 def test_more_ids_than_can_be_packed():
-    """Beyond 2^21 ids the numbering would not be exact: auto goes dense, patches refuse."""
+    """Beyond 2^21 ids the numbering would not be exact: what was to be patches is dense."""
     tokens = np.array([[[0, 2**21 + 5], [7, 2**21]]], np.int32)
-    assert not plan_label(tokens, 2**21 + 6).use_patches
-    with pytest.raises(tf.errors.InvalidArgumentError, match="use modulation auto"):
-        plan_label(tokens, 2**21 + 6, "patches")
+    for form in ("auto", "patches"):
+        plan = plan_label(tokens, 2**21 + 6, form)
+        assert plan.use_patches is not None and not plan.use_patches
 
 
 def test_form_of_a_run(monkeypatch):
@@ -323,6 +323,22 @@ def test_more_patches_than_can_be_numbered():
     """Noise of some megapixels: its triples of neighbours are too many for three of them in 64 bits."""
     classes = 30_000
     label = np.random.default_rng(0).integers(0, classes, (1, 1450, 1450)).astype(np.int32)
-    assert not plan_label(tf.constant(label), classes).use_patches
-    with pytest.raises(tf.errors.InvalidArgumentError, match="too many distinct patches"):
-        plan_label(tf.constant(label), classes, "patches")
+    for form in ("auto", "patches"):
+        plan = plan_label(tf.constant(label), classes, form)
+        assert plan.use_patches is not None and not plan.use_patches
+
+
+def test_patches_of_an_unknown_size_can_be_too_many():
+    """Then they are painted densely, in the same graph."""
+    few, many = np.zeros((1, 6, 6), np.int32), np.array([[[0, 2**21 + 5], [7, 2**21]]], np.int32)
+    tokens, rows, x, layer = row_case(2, 2, samples=1, length=2)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None], tf.int32), tf.TensorSpec([], tf.int32)])
+    def run(tokens, count):
+        return plan_label(tokens, count, "patches").use_patches
+
+    assert run(few, 1) and not run(many, 2**21 + 6)
+    fits = plan_label(tokens, tf.constant(4), "patches")  # a number that the graph alone knows
+    dense = layer(x, plan_label(tokens, 4, "dense"), rows=rows)
+    for plan in (fits, fits._replace(use_patches=tf.constant(False))):
+        np.testing.assert_allclose(layer(x, plan, rows=rows), dense, atol=1e-5)

@@ -11,6 +11,7 @@ from helpers import layout_map, shallow_networks, write_run
 
 from semantic_synthesis import load, runs
 from semantic_synthesis.describing import example_map
+from semantic_synthesis.files import write_text
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.publishing import PublishOptions, publish
@@ -103,6 +104,37 @@ def test_published_runs_make_the_same_pictures(tmp_path):
     assert np.abs(np.diff(np.stack(pictures).astype(int), axis=0)).max() <= 3
     with open(os.path.join(small, "config.json"), encoding="utf-8") as file:
         assert str(tmp_path) not in file.read()
+
+
+def test_paths_of_files_are_published_as_names(tmp_path):
+    """The run loads without them; training that starts from it takes the paths again."""
+    places = tmp_path / "secret"
+    files = {name: str(places / name) for name in ("mine.json", "ids.txt", "vgg19.pth")}
+    write_text(files["ids.txt"], "0, 1, 2")
+    write_text(files["mine.json"], json.dumps({"title": "mine"}))
+    given = {
+        "dataset_mode": files["mine.json"],
+        "semantic_label_path": files["ids.txt"],
+        "vgg_weights": files["vgg19.pth"],
+    }
+    with shallow_networks():
+        write_run(tmp_path / "run")
+        config = runs.load_config(tmp_path / "run")
+        config.replace(**given).save(tmp_path / "run")
+        assert publish(PublishOptions(str(tmp_path / "run"), str(tmp_path / "small"))) == 0
+        assert "secret" not in (tmp_path / "small" / "config.json").read_text()
+        found = runs.load_config(tmp_path / "small")
+        assert {name: getattr(found, name) for name in given} == {
+            n: os.path.basename(p) for n, p in given.items()
+        }
+        run = load_run(str(tmp_path / "small"))
+        assert run.table.names == load_run(str(tmp_path / "run")).table.names
+        run.synthesize(run.layout(layout_map(32, 64)), run.sample_style([3]))
+        again = runs.training_config({**given, "checkpoint_dir": str(tmp_path / "small")}, None)
+        assert {name: getattr(again, name) for name in given} == given
+        other = {"dataset_mode": "/elsewhere/other.json", "checkpoint_dir": str(tmp_path / "small")}
+        with pytest.raises(ValueError, match=r"was started with --dataset_mode mine\.json"):
+            runs.training_config(other, None)
 
 
 def test_mistakes(tmp_path):

@@ -187,6 +187,23 @@ def test_small_pictures_are_refused_by_the_pyramid():
     runs.build_method(tiny_config(**wide), training=False)  # no discriminator, nothing to refuse
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "expected"),
+    [
+        ("blur_size", 0, "1 or more"),
+        ("blur_sigma", 0.0, "more than 0"),
+        ("blur_sigma", -1.5, "more than 0"),
+        ("blur_sigma", 1e-200, "more than 0"),
+    ],
+)
+def test_windows_that_blur_nothing(flag, value, expected):
+    with pytest.raises(
+        ValueError, match=f"^--{flag} {value} with --label_blur full; expected {expected} pixels$"
+    ):
+        model(label_blur="full", **{flag: value})
+    model(**{flag: value})  # where nothing is blurred, the window is none
+
+
 def test_options_that_make_no_sense():
     with pytest.raises(ValueError, match="num_experts_conv is 0; expected 1 or more"):
         model(num_experts_conv=0)

@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from fixtures_data import write_folders
 
 from semantic_synthesis import data
 from semantic_synthesis.data import catalogue
 from semantic_synthesis.data.scenes import render_scene
+from semantic_synthesis.files import locked
 from semantic_synthesis.methods.sims import building, retrieval
 from semantic_synthesis.methods.sims.bank import Bank, BankArrays, read_index
 from semantic_synthesis.methods.sims.config import SIMSConfig
@@ -193,6 +195,74 @@ def test_resuming_and_extending(tmp_path, monkeypatch):
     assert again["sha256"] == first["sha256"] and (tmp_path / "segments.npz").read_bytes() == before
     with pytest.raises(ValueError, match=r"made for other size .*\[64, 64\]"):
         building.build_bank(config().replace(crop_size=32), str(tmp_path))
+
+
+def own_config(root, **changes):
+    images, labels = str(root / "images"), str(root / "labels")
+    return data.resolve(SIMSConfig(image_dir=images, label_dir=labels, crop_size=32, **changes))
+
+
+def test_a_bank_grows_by_photos_of_its_own_dataset_alone(tmp_path):
+    write_folders(tmp_path / "mine", count=2, height=32)
+    building.build_bank(own_config(tmp_path / "mine"), tmp_path / "bank")
+    write_folders(tmp_path / "mine", count=3, height=32)
+    assert len(building.build_bank(own_config(tmp_path / "mine"), tmp_path / "bank")["photos"]) == 3
+    files = {path: path.read_bytes() for path in (tmp_path / "bank").rglob("*") if path.is_file()}
+    write_folders(tmp_path / "other", count=5, height=32, photos="png")
+    (tmp_path / "mine" / "images" / "3.jpg").write_bytes(
+        (tmp_path / "mine" / "images" / "2.jpg").read_bytes()
+    )
+    (tmp_path / "mine" / "labels" / "3.png").write_bytes(
+        (tmp_path / "mine" / "labels" / "2.png").read_bytes()
+    )
+    for kind in ("images/0.jpg", "labels/0.png"):  # now 1 is the first
+        (tmp_path / "mine" / kind).unlink()
+    for root, name in (("other", "0"), ("mine", "1")):
+        wrong = rf"bank: 3 of 3 parts were made of other samples .*, first 00000000.npz, now {name} \d+ \d+; choose"
+        with pytest.raises(ValueError, match=wrong):
+            building.build_bank(own_config(tmp_path / root), tmp_path / "bank")
+    assert files == {path: path.read_bytes() for path in (tmp_path / "bank").rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"class_groups": "thin: tree"}, r"thin classes \(\[\], asked for \['tree'\]\)"),
+        ({"no_instance": False}, r"instance maps \(none, asked for used\)"),
+    ],
+)
+def test_parts_of_other_options_are_refused(changes, what, tmp_path):
+    order = "order: sky, water, tree"
+    building.build_bank(config(count=2, class_groups=order), tmp_path)
+    building.build_bank(
+        config(count=2, class_groups=f"{order}; object: tree"), tmp_path
+    )  # no matter of parts
+    if "class_groups" in changes:
+        changes = {"class_groups": f"{order}; {changes['class_groups']}"}
+    with pytest.raises(ValueError, match=rf"made for other {what}; choose another folder or the options"):
+        building.build_bank(config(**{"count": 3, "class_groups": order, **changes}), tmp_path)
+
+
+def test_banks_from_before_parts_were_marked(tmp_path):
+    building.build_bank(config(count=2), tmp_path)
+    (tmp_path / "made_of.json").unlink()
+    assert len(building.build_bank(config(count=2), tmp_path)["photos"]) == 2
+    assert not (tmp_path / "made_of.json").exists(), "what they were made of, nobody knows"
+    assert len(building.build_bank(config(count=3), tmp_path)["photos"]) == 3
+    samples = json.loads((tmp_path / "made_of.json").read_text())["samples"]
+    assert samples[:2] == [None, None] and len(samples[2]) == 16
+    (tmp_path / "made_of.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"made_of\.json: does not say what .*; delete it"):
+        building.build_bank(config(count=3), tmp_path)
+
+
+def test_two_programs_do_not_make_one_bank(tmp_path):
+    busy = rf"^{tmp_path}: another prepare bank is at work here \(process .*; wait for it or stop it, or choose another"
+    with locked(tmp_path, "a test"):
+        with pytest.raises(OSError, match=busy):
+            building.build_bank(config(), tmp_path)
+        assert not (tmp_path / "parts").exists()
+    assert building.build_bank(config(), tmp_path)["segments"]
 
 
 def test_near_duplicates_are_dropped(tmp_path):

@@ -201,6 +201,27 @@ def test_smaller_weights(name, target, weights, share, mean):
     assert difference.mean() < mean
 
 
+@pytest.mark.parametrize("largest", [6e4, 1e6])
+def test_weights_that_float16_does_not_hold_stay_as_they_are(largest):
+    """As infinity they would take a channel's part out of every picture."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("tf2onnx")
+    kernel = np.full((64, 64), 0.5, np.float32)
+    kernel[3, 5] = largest
+    specs = {"x": tf.TensorSpec([1, 64], tf.float32)}
+    function = tf.function(lambda inputs: {"image": inputs["x"] @ kernel})
+    session, sizes = None, {}
+    for weights in ("float32", "float16"):
+        model = targets._onnx(function, specs, weights)
+        session, sizes[weights] = (
+            onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]),
+            len(model),
+        )
+    found = session.run(None, {session.get_inputs()[0].name: np.full((1, 64), 0.5, np.float32)})[0]
+    np.testing.assert_allclose(found, 0.5 * kernel.sum(0)[None], rtol=1e-3)
+    assert (sizes["float16"] < 0.8 * sizes["float32"]) == (largest < 65504)
+
+
 @pytest.mark.slow
 def test_plain_tf2onnx_on_the_default_export(tmp_path):
     """`python -m tf2onnx.convert --saved-model EXPORT --signature_def picture`."""

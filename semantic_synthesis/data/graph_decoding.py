@@ -300,9 +300,12 @@ def decode_photo(photo: tf.Tensor, name: str, most_pixels: int = MAX_PIXELS) -> 
     return tf.cond(is_jpeg, lambda: tf.io.decode_jpeg(photo, **jpeg), lambda: tf.io.decode_png(photo, 3))
 
 
-def decode_instance_png(png: tf.Tensor, name: str, most_pixels: int = MAX_PIXELS) -> tf.Tensor:
+def decode_instance_png(
+    png: tf.Tensor, name: str, most_pixels: int = MAX_PIXELS, none_id: int | None = None
+) -> tf.Tensor:
     """PNG bytes, string [] -> int32 [h,w] of instance ids, as `decode_instance`: one channel of 1 to 16 bits, palette
-    indices, or RGB as r + 256 g + 65536 b; alpha is opaque."""
+    indices, or RGB as r + 256 g + 65536 b; alpha is opaque. Pixels of none_id become 0, as of
+    `instances.file_objects`."""
     png = _checked(png, name, most_pixels, INSTANCE_FORMATS)
 
     def numbers(rgb):
@@ -311,7 +314,12 @@ def decode_instance_png(png: tf.Tensor, name: str, most_pixels: int = MAX_PIXELS
     def palette():
         return _palette_indices(png, name)[0]
 
-    return _by_kind(png, name, lambda ids: tf.cast(ids, tf.int32), numbers, palette)
+    ids = _by_kind(png, name, lambda ids: tf.cast(ids, tf.int32), numbers, palette)
+    if not none_id:
+        return ids
+    none = ids == none_id
+    first = tf.where(tf.reduce_any(none), tf.reduce_max(ids) + 1, 0)
+    return tf.where(none, 0, tf.where(ids == 0, first, ids))
 
 
 def pad_maps(maps: tf.Tensor, stride: int) -> tf.Tensor:

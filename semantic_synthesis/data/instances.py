@@ -32,6 +32,15 @@ def without_none(instance: np.ndarray, none_id: int | None) -> np.ndarray:
     return np.where(instance == none_id, 0, instance) if none_id else instance
 
 
+def file_objects(instance: np.ndarray, none_id: int | None) -> np.ndarray:
+    """As `without_none`, of a dataset's own file: where `none_id` occurs in it, 0 is an object, as it is in training,
+    and takes the number behind the largest. Maps that know 0 alone as no object, such as painted ones, keep it so."""
+    none = instance == none_id
+    if not none_id or not none.any():
+        return instance
+    return np.where(none, 0, np.where(instance == 0, instance.max().astype(np.int64) + 1, instance))
+
+
 def regions(label: np.ndarray, instance: np.ndarray | None = None) -> np.ndarray:
     """Every pixel's region: its object, or its class where there is none. int32 [H, W] of 0..R-1.
 

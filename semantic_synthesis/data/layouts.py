@@ -24,7 +24,7 @@ from .decoding import (
 )
 from .errors import DataError, printable
 from .geometry import Geometry
-from .instances import compact, without_none
+from .instances import compact, file_objects
 from .pairing import Sample, find_samples
 from .pipeline import size_message
 from .places import present_extra_maps
@@ -206,7 +206,7 @@ def check_sample(
             if message := size_message(path, map_, sample.image, image, resize_maps):
                 problems.append(message)
     comparable = label is not None and instance is not None and label.shape == instance.shape
-    if comparable and (odd := odd_objects(label, without_none(np.asarray(instance), none_id))):
+    if comparable and (odd := odd_objects(label, file_objects(np.asarray(instance), none_id))):
         problems.append(f"{sample.instance}: {odd}")
     size = None if image is None else f"{image.shape[1]}x{image.shape[0]}"
     pixels = None if label is None else np.bincount(label.ravel(), minlength=table.num_classes)
@@ -251,13 +251,13 @@ def read_layout(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """A label map file and, unless "" or None, its instance map file -> int32 [H, W] classes and ids (or None).
 
-    none_id: the value of instance maps that means no object, beside 0.
+    none_id: the value of instance maps that means no object, beside 0 (`instances.file_objects`).
     Errors: DataError, one line, for what is wrong with either, for unequal sizes and for `odd_objects`.
     """
     label = read_label(label_path, table)
     if not instance_path:
         return label, None
-    instance = without_none(read_instance(instance_path), none_id)
+    instance = file_objects(read_instance(instance_path), none_id)
     if instance.shape != label.shape:
         raise DataError(
             f"{instance_path}: {instance.shape[1]}x{instance.shape[0]} pixels, but {label_path} has"

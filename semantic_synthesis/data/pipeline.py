@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
+from .. import storage
 from . import catalogue
 from .decoding import (
     check_upright,
@@ -93,6 +94,12 @@ class FileSamples:
             path = getattr(self._samples[index], kind)
             yield read_bytes(path), path
 
+    def mark(self, index: int) -> str:
+        """What tells a sample from others of its name without reading it: its name and the sizes of its files."""
+        sample = self._samples[index]
+        paths = filter(None, (sample.image, sample.label, sample.instance))
+        return " ".join([sample.stem, *(str(storage.size_and_time(path)[0]) for path in paths)])
+
 
 class Files:
     """Samples from files.
@@ -116,6 +123,10 @@ class Files:
     def over(self, samples: Any) -> Files:
         """The same rules for other samples, for `prepare shards`."""
         return Files(samples, self.table, self.description)
+
+    def mark(self, index: int) -> str:
+        """What tells sample `index` from others without reading it."""
+        return self.samples.mark(index)
 
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, str]:
         """Sample `index`, decoded and validated."""
@@ -192,7 +203,11 @@ class RenderedScenes:
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, str]:
         """Scene `index`, rendered on first use."""
         scene = self._scene(index)
-        return scene.image, scene.label, scene.instance, f"scene {self.first_seed + index}"
+        return scene.image, scene.label, scene.instance, self.mark(index)
+
+    def mark(self, index: int) -> str:
+        """What tells one scene from another, as of `Files`."""
+        return f"scene {self.first_seed + index}"
 
     def load_extra(self, kind: str, index: int, shape: tuple[int, ...]) -> np.ndarray:
         """Another map of scene `index`, int32 [h, w]."""

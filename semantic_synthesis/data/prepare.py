@@ -141,7 +141,7 @@ def make_instances(options: Any) -> int:
         _header, label = decode_samples(read_bytes(sample.label), sample.label)
         if label.ndim == 3:
             raise DataError(f"{sample.label}: RGB label map; instance maps are made from one-channel ids")
-        path, made = path_of(root, pattern, sample.stem), _smallest(rule(label, sample.stem))
+        path, made = path_of(root, pattern, sample.stem), _smallest(rule(label, sample.stem), sample.label)
         if storage.exists(path) and not np.array_equal(decode_instance(read_bytes(path), path), made):
             raise DataError(
                 f"{path}: another instance map is there; remove it, or give another --instance_dir"
@@ -199,10 +199,13 @@ def _coco_annotations(path):
     return by_stem
 
 
-def _smallest(instance):
-    """The map as uint8 if its ids fit, else uint16."""
+def _smallest(instance, source):
+    """The map as uint8 if its ids fit, else uint16; source: the label map that it was made from, for messages."""
     if instance.max() > 65535:
-        raise DataError(f"{int(instance.max())} instances in one picture; at most 65535 fit a PNG")
+        raise DataError(
+            f"{source}: ids up to {int(instance.max())} for its instances; expected at most 65535, which fit a PNG: "
+            "take it out of the dataset, or remove the specks from it"
+        )
     return instance.astype(np.uint8 if instance.max() < 256 else np.uint16)
 
 

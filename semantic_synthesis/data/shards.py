@@ -146,6 +146,10 @@ class ShardSamples:
         for kind in kinds:
             yield record[kind], f"{path}: {record[f'{kind}_path'].decode()}"
 
+    def mark(self, index: int) -> str:
+        """What tells a sample from others of its name without reading it: its name, length and checksum."""
+        return " ".join([self.index.stems[index], *map(str, self.index.place(index)[2:])])
+
     def __getitem__(self, index: int) -> Sample:
         """What a sample was called; its maps are none of this machine's files."""
         stem = self.index.stems[index]

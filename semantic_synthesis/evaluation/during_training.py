@@ -21,7 +21,7 @@ from semantic_synthesis.data import catalogue
 from semantic_synthesis.evaluation.evaluating import EvaluateOptions, make_metrics
 from semantic_synthesis.evaluation.metrics import FeatureMetric
 from semantic_synthesis.evaluation.streams import float_to_uint8, say_if_training
-from semantic_synthesis.files import read_json, write_json
+from semantic_synthesis.files import file_sha256, read_json, write_json
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import instance_maps
 from semantic_synthesis.pictures import to_uint8
@@ -51,6 +51,7 @@ class TrainEval:
             data.ClassTable.from_dict(config.class_table),
             config.dataset_mode == catalogue.SCENES,
         )
+        self._best_is_whole = False  # looked at once: after that, this process alone writes it
         self.metrics, self._real_seen = make_metrics(self.options, is_scenes, table), False
         if not all(hasattr(metric, "add_fake") for metric in self.metrics):
             raise ValueError("lpips is not scored during training; choose from fid, kid, miou and judge")
@@ -108,16 +109,31 @@ class TrainEval:
         """Writes best/ (a run folder) if the first metric is better than the one recorded there."""
         name, value = next(iter(figures.items()))
         folder = os.path.join(self.config.checkpoint_dir, BEST_FOLDER)
-        path = os.path.join(folder, RECORD)
-        if storage.exists(path):
-            found = read_json(path, _REMEDY)
-            if not isinstance(found, dict) or not {"metric", "value"} <= set(found):
-                raise ValueError(f"{path}: no record of a best run; {_REMEDY}")
+        path, weights = os.path.join(folder, RECORD), os.path.join(folder, runs.WEIGHTS_FILE)
+        found = self._best(path, weights)
+        if found is not None:
             sign = -1 if name in _LARGER_IS_BETTER else 1
             known = found["metric"] == name and math.isfinite(found["value"])
             if known and not sign * value < sign * found["value"]:
                 return
         self.config.save(folder)
         runs.save_weights(folder, {n: np.array(v) for n, v in named_variables(self.method).items()})
-        write_json(path, {"step": step, "metric": name, "value": value, "figures": figures})
+        record = {"step": step, "metric": name, "value": value, "figures": figures}
+        write_json(path, {**record, "sha256": file_sha256(weights)})
+        self._best_is_whole = True
         logging.info("step %d: best %s so far, %.4g; kept in %s", step, name, value, folder)
+
+    def _best(self, path, weights):
+        """The record of best/; None without one, or where the weights beside it are others, as after a kill between
+        the two: of them no figure is known."""
+        if not storage.exists(path):
+            return None
+        found = read_json(path, _REMEDY)
+        if not isinstance(found, dict) or not {"metric", "value"} <= set(found):
+            raise ValueError(f"{path}: no record of a best run; {_REMEDY}")
+        if self._best_is_whole or "sha256" not in found:  # older versions wrote no checksum
+            return found
+        self._best_is_whole = storage.is_file(weights) and file_sha256(weights) == found["sha256"]
+        if not self._best_is_whole:
+            logging.warning("%s: of other weights than those beside it; the best is kept from now on", path)
+        return found if self._best_is_whole else None

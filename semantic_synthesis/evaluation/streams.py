@@ -153,8 +153,9 @@ class RunStream:
             raise ValueError("--checkpoint_dir makes its own pictures; leave --fake_dir and --real_dir out")
         self.run = load_run(options.checkpoint_dir, options.precision)
         self.table, config = self.run.table, self.run.config
-        kind = catalogue.describe(config.dataset_mode).name
-        self.is_scenes = kind == catalogue.SCENES and not options.image_dir
+        # The description of a published run may be on another machine; folders need none.
+        own = bool(options.image_dir)
+        self.is_scenes = not own and catalogue.describe(config.dataset_mode).name == catalogue.SCENES
         folders = ("dataroot", "image_dir", "label_dir", "instance_dir")
         changes = {name: getattr(options, name) for name in folders if getattr(options, name)}
         if self.is_scenes and changes:

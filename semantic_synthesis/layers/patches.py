@@ -43,7 +43,8 @@ class LabelPlan(NamedTuple):
     index [B,h,w] int32: which 5x5 patch lies around each pixel.
     runs [B*h*w] int32, run_index [S] int32: pixels in reading order fall into S runs of equal index;
     the run of each pixel and the index of each run (gradients are summed by runs first).
-    use_patches: scalar bool, whether the patch form is the faster one for this batch; None: no question.
+    use_patches: scalar bool, whether the patch form is the faster one for this batch, and a possible one; None: no
+    question.
     A plan without patches is for the dense form. Only tensors and None, so that a plan may cross
     tf.function boundaries.
     """
@@ -124,7 +125,8 @@ def plan_label(tokens: tf.Tensor, num_tokens: int | tf.Tensor, form: str = "auto
     """The LabelPlan of int32 tokens [B,h,w] in [0, num_tokens), a number or scalar tensor.
 
     num_tokens: a number or an integer scalar tensor; form: patches, dense, or auto (patches where few
-    neighbourhoods are distinct, decided per batch).
+    neighbourhoods are distinct, decided per batch). Batches of more patches than can be numbered are for the dense
+    form, whatever was asked for.
     """
     if form == "dense":
         return LabelPlan(tokens)
@@ -136,13 +138,19 @@ def plan_label(tokens: tf.Tensor, num_tokens: int | tf.Tensor, form: str = "auto
     columns, index, exact_4 = _number(rows, _outside(triples), axis=1)
     columns = columns[:-1]  # [Q,3]
     exact = exact & exact_2 & exact_3 & exact_4
-    use_patches = None
+    use_patches = None if form == "patches" and _surely_few(tokens, num_tokens) else exact
     if form == "auto":
         use_patches = exact & (tf.shape(columns)[0] / tf.size(tokens) <= MOST_DISTINCT)
-    else:
-        tf.debugging.assert_equal(exact, True, "too many distinct patches to number; use modulation auto")
     patches, triples, columns, index = (tf.cast(x, tf.int32) for x in (patches, triples, columns, index))
     return LabelPlan(tokens, patches, triples, columns, index, *find_runs(index), use_patches)
+
+
+def _surely_few(tokens, num_tokens):
+    """Whether the shape alone says that all numbers can be packed: there is no dense form to keep ready then."""
+    pixels = tf.TensorShape(tokens.shape).num_elements()  # as many patches at most, and one beyond the border
+    return (
+        pixels is not None and pixels < _PACKABLE and not tf.is_tensor(num_tokens) and num_tokens < _PACKABLE
+    )
 
 
 def _number(ids, outside, axis):

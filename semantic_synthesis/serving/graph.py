@@ -276,11 +276,14 @@ class ServingGraph:
         def classes(png, name, most_pixels):
             return decode_label_png(png, self.table, name, most_pixels)
 
+        def objects(png, name, most_pixels):
+            return decode_instance_png(png, name, most_pixels, self.config.instance_none_id)
+
         known = {name: rows[name] for name in ("seed", *self.style) if name in rows}
         if "label_png_bytes" in rows:
             known["label"] = decode("label_png_bytes", classes)
         if "instance_png_bytes" in rows:
-            known["instance"] = decode("instance_png_bytes", decode_instance_png)
+            known["instance"] = decode("instance_png_bytes", objects)
         if "style_image_bytes" in rows:
             spec = tf.TensorSpec([*self.native, 3], tf.uint8)
             known["image"] = tf.map_fn(self._style_photo, rows["style_image_bytes"], fn_output_signature=spec)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semantic_synthesis import __version__, storage
-from semantic_synthesis.config import is_place
+from semantic_synthesis.config import is_place, without_folder
 from semantic_synthesis.files import read_json, shipped
 from semantic_synthesis.methods import method_class
 from semantic_synthesis.styles import CLASS, REGION
@@ -110,7 +110,7 @@ def _instance_rule(export):
 
 def data_of(config: Any) -> str:
     """What a run was trained on."""
-    text = f"`{_without_folder(config.dataset_mode)}`, class table '{config.class_table['name']}'"
+    text = f"`{without_folder(config.dataset_mode)}`, class table '{config.class_table['name']}'"
     path = shipped("datasets", f"{config.dataset_mode}.json")
     if path.is_file():
         described = read_json(path, "restore the file")
@@ -190,10 +190,4 @@ def options_of_run(config: Any) -> dict[str, Any]:
     """The options without places on the training machine and without the class table."""
     values = dataclasses.asdict(config)
     kept = (name for name in values if not is_place(name) and name != "class_table")
-    return {name: _without_folder(values[name]) for name in kept}
-
-
-def _without_folder(value):
-    """A path of a file as the file's name; other values as they are."""
-    is_path = isinstance(value, str) and (os.path.isabs(value) or storage.is_remote(value))
-    return os.path.basename(value) if is_path else value
+    return {name: without_folder(values[name]) for name in kept}

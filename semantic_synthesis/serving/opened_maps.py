@@ -9,7 +9,7 @@ import numpy as np
 from semantic_synthesis import data
 from semantic_synthesis.data.decoding import check_map_pixels, decode_instance, decode_label, decode_samples
 from semantic_synthesis.data.geometry import MOST_PIXELS
-from semantic_synthesis.data.instances import without_none
+from semantic_synthesis.data.instances import file_objects
 from semantic_synthesis.serving.live_run import LiveRun
 from semantic_synthesis.serving.rest_protocol import RequestError
 
@@ -37,7 +37,7 @@ def read_file(run: LiveRun, content: bytes, kind: str, source: str, crop: bool =
                 raise
             return json.dumps({"photo": True, "error": " ".join(str(error).split())}).encode()
     else:
-        ids = _small_ids(without_none(decode_instance(content, source), run.config.instance_none_id))
+        ids = _small_ids(file_objects(decode_instance(content, source), run.config.instance_none_id))
     found = [int(n) for n in ids.shape]
     size = (graph.height, graph.width) if graph.height else _free_size(found)
     ids = _middle(np.asarray(ids), size) if crop else np.asarray(ids)

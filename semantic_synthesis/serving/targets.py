@@ -96,7 +96,7 @@ def _onnx(function, specs, weights):
 
 
 def _halve(graph):
-    """Large float32 weights of an ONNX graph as float16, each with a cast back."""
+    """Large float32 weights of an ONNX graph as float16, each with a cast back; what float16 cannot hold stays."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []
@@ -104,7 +104,11 @@ def _halve(graph):
         if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < _SMALL:
             continue
         name = tensor.name
-        half = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}_float16")
+        with np.errstate(over="ignore"):
+            small = numpy_helper.to_array(tensor).astype(np.float16)
+        if not np.isfinite(small).all():  # scales of channels that hardly vary have no bound
+            continue
+        half = numpy_helper.from_array(small, f"{name}_float16")
         tensor.CopyFrom(half)
         casts.append(helper.make_node("Cast", [half.name], [name], to=TensorProto.FLOAT))
     nodes = [*casts, *graph.node]

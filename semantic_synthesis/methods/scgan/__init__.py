@@ -29,7 +29,7 @@ from semantic_synthesis.methods.scgan.composition import (
     parse_norm_G,
 )
 from semantic_synthesis.methods.scgan.gate_pictures import gate_pictures
-from semantic_synthesis.methods.scgan.label_pyramid import Blur
+from semantic_synthesis.methods.scgan.label_pyramid import Blur, check_window
 from semantic_synthesis.methods.scgan.options import SCGANConfig
 from semantic_synthesis.methods.scgan.semantic_vectors import SemanticVectors
 
@@ -108,6 +108,8 @@ class SCGAN(GlobalStyleGAN):
             config.blur_iterations,
             config.blur_relative,
         )
+        if blur.kind != "none":
+            check_window(blur)
         return SemanticVectors(
             self.num_classes,
             config.num_routing_filters,

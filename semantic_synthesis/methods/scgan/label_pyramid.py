@@ -97,8 +97,18 @@ def blur_within(label: tf.Tensor, weights: tf.Tensor, blur: Blur) -> tf.Tensor:
     return x / (before + 1e-8) if blur.relative else x
 
 
+def check_window(blur: Blur) -> None:
+    """ValueError, one line, for windows that hold no pixel, which take the labels away, or no number."""
+    if blur.size < 1:
+        raise ValueError(f"--blur_size {blur.size} with --label_blur {blur.kind}; expected 1 or more pixels")
+    if blur.sigma <= 0 or not 2 * blur.sigma**2:
+        raise ValueError(
+            f"--blur_sigma {blur.sigma} with --label_blur {blur.kind}; expected more than 0 pixels"
+        )
+
+
 def gaussian_window(size: int, sigma: float) -> np.ndarray:
-    """float32 [size,size], 1 in the middle."""
+    """float32 [size,size], 1 in the middle. size: 1 or more; sigma: more than 0 (`check_window`)."""
     place = np.arange(size) - size // 2
     line = np.exp(-np.square(place) / (2 * sigma**2))
     return np.float32(np.outer(line, line))

@@ -1,9 +1,9 @@
 """The memory of SIMS: segments of photos with their masks, and the photos themselves (section 3.1).
 
 A bank folder holds photos/<n>.png (what the networks see, full size), parts/<n>.npz (the segments of each photo; what
-a resumed or later run of `prepare bank` adds), segments.npz (all of them, sorted by class: one shard per class) and
-index.json (sizes, classes, counts, sha256). Masks are runs of pixels along rows; intersections and pictures of masks
-come from the runs directly.
+a resumed or later run of `prepare bank` adds), made_of.json (what they were made of: `parts`), segments.npz (all of
+them, sorted by class: one shard per class) and index.json (sizes, classes, counts, sha256). Masks are runs of pixels
+along rows; intersections and pictures of masks come from the runs directly.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from absl import logging
 
 from semantic_synthesis import data, storage
 from semantic_synthesis.data.scanning import map_files
-from semantic_synthesis.files import write_json
+from semantic_synthesis.files import locked, write_json
 from semantic_synthesis.methods.sims.bank import INDEX, SEGMENTS, BankArrays, digest, read_index
 from semantic_synthesis.methods.sims.config import SIMSConfig
 from semantic_synthesis.methods.sims.features import grid_step
 from semantic_synthesis.methods.sims.groups import ClassGroups
+from semantic_synthesis.methods.sims.parts import check_same, missing_rows, part_path, rows_there
 from semantic_synthesis.methods.sims.segments import find_segments
 from semantic_synthesis.options import Command, option
 from semantic_synthesis.pictures import write_png
@@ -84,20 +86,28 @@ def description_of(config: Any) -> dict[str, Any]:
 
 
 def build_bank(config: SIMSConfig, folder: str | Path) -> dict[str, Any]:
-    """Makes or extends the bank of a resolved SIMS config from its training set; the index it wrote."""
+    """Makes or extends the bank of a resolved SIMS config from its training set; the index it wrote.
+
+    Errors: ValueError, one line, for a folder whose parts were made of other samples or with other options; OSError
+    while another process makes one there.
+    """
     wanted = description_of(config)
     if storage.is_file(os.path.join(folder, INDEX)):
-        _check_same(read_index(folder), wanted, folder)
-    with storage.returned(folder) as here:
-        return _build(config, here, wanted)
+        check_same(read_index(folder), wanted, folder)
+    # The workers of one training make the same files, whole ones, and none may end because another was first.
+    alone = config.distribute != "multi_worker"
+    with locked(folder, "another prepare bank") if alone else nullcontext(), storage.returned(folder) as here:
+        return _build(config, here, wanted, folder)
 
 
-def _build(config, folder, wanted):
+def _build(config, folder, wanted, shown):
     for name in ("photos", "parts"):
         os.makedirs(os.path.join(folder, name), exist_ok=True)
     dataset = data.open_dataset(config, "train", "regions")
     groups = ClassGroups.of(dataset.table, config.class_groups)
-    rows = [row for row in range(dataset.count) if not os.path.isfile(_part(folder, row))]
+    rows = missing_rows(
+        folder, {**wanted, **_options_of_parts(config, dataset, groups)}, dataset.source, shown
+    )
 
     def add(row):
         image, label, region, _ = _sample(dataset, row)
@@ -106,6 +116,20 @@ def _build(config, folder, wanted):
     for _ in map_files(add, rows, "bank"):
         pass
     return _finish(folder, wanted, groups)
+
+
+def _options_of_parts(config, dataset, groups):
+    """{name for messages: JSON value} of what a part depends on beyond `description_of` and its sample."""
+    has_instances = dataset.source.has_instances
+    return {
+        "thin classes": [groups.names[i] for i in np.flatnonzero(groups.members["thin"])],
+        "ids of the classes": config.class_table["raw_ids"],
+        "--preprocess_mode": config.preprocess_mode,
+        "loading sizes": [config.img_height, config.img_width],
+        "instance maps": "used" if has_instances else "none",
+        "--instance_none_id": config.instance_none_id if has_instances else None,
+        "--segment_area": config.segment_area,
+    }
 
 
 def _sample(dataset, row):
@@ -127,23 +151,19 @@ def part_of(
     return BankArrays.of_segments(kind[::step, ::step], segments, rows, 0)
 
 
-def _part(folder, row):
-    return os.path.join(folder, "parts", f"{row:08d}.npz")
-
-
 def _photo(row):
     return f"photos/{row:08d}.png"
 
 
 def _write_part(folder, row, image, part):
     write_png(Path(folder, _photo(row)), image)
-    part.save(_part(folder, row))  # last: what has a part is complete
+    part.save(part_path(folder, row))  # last: what has a part is complete
 
 
 def _finish(folder, wanted, groups):
     """Writes segments.npz and index.json from all parts."""
-    rows = sorted(int(path.stem) for path in Path(folder, "parts").glob("*.npz"))
-    parts = [BankArrays.load(_part(folder, row)) for row in rows]
+    rows = rows_there(folder)
+    parts = [BankArrays.load(part_path(folder, row)) for row in rows]
     kept = unlike(folder, rows, [part.grid[0] for part in parts])
     parts, photos = [parts[i] for i in kept], [_photo(rows[i]) for i in kept]
     whole = BankArrays.merged(parts)
@@ -183,21 +203,6 @@ def unlike(folder: str | Path, rows: Sequence[int], grids: Sequence[np.ndarray])
         thumbnails.append(small)
         layouts.append(grid)
     return kept
-
-
-def short(values: Sequence[Any]) -> str:
-    """A list as text for messages, long ones by their beginning and length."""
-    return str(values) if len(values) < 5 else f"{', '.join(values[:3])}, ... {len(values)} in all"
-
-
-def _check_same(index, wanted, folder):
-    for key, value in wanted.items():
-        if index[key] != value:
-            raise ValueError(
-                f"{folder}: made for other {key} ({short(index[key])}, asked for {short(value)}); choose another "
-                "folder or "
-                "the options it was made with"
-            )
 
 
 COMMAND = Command(

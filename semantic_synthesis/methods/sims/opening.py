@@ -17,8 +17,9 @@ from semantic_synthesis.methods.sims.bank import (
     empty_arrays,
     read_index,
 )
-from semantic_synthesis.methods.sims.building import build_bank, description_of, short
+from semantic_synthesis.methods.sims.building import build_bank, description_of
 from semantic_synthesis.methods.sims.config import NO_BANK, SIMSConfig
+from semantic_synthesis.methods.sims.parts import short
 
 RECORD = "bank.json"
 
