@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -296,6 +297,28 @@ def test_endings_of_maps_are_told(tmp_path, end, hint):
     assert hint in report_of(images, labels).problems[0]["message"]
 
 
+@pytest.mark.parametrize("inner", ["", "_000019"])
+def test_endings_of_photos_and_maps_are_told_and_pair(tmp_path, inner):
+    images, labels = write_folders(tmp_path)
+    for folder, end in (("images", "_leftImg8bit"), ("labels", "_gtFine_labelTrainIds")):
+        for path in list((tmp_path / folder).iterdir()):
+            path.rename(path.with_name(f"ulm_{path.stem}{inner}{end}{path.suffix}"))
+    said = report_of(images, labels).problems[0]["message"]
+    patterns = dict(re.findall(r'"(image|label)": "(\S+)"', said))
+    assert patterns == {"image": "{stem}_leftImg8bit.*", "label": "{stem}_gtFine_labelTrainIds.*"}
+    splits = {"train": {kind: f"{kind}s/{pattern}" for kind, pattern in patterns.items()}}
+    described = {"classes": [{"id": i} for i in range(3)], "dataroot": ".", "splits": splits}
+    config = make_config(dataset_mode=write_json(tmp_path / "mine.json", described), crop_size=16)
+    assert len(data.open_dataset(data.resolve(config)).source) == 3
+
+
+def test_endings_that_are_no_endings_are_not_told(tmp_path):
+    images, labels = write_folders(tmp_path)
+    for path in list((tmp_path / "labels").iterdir()):
+        path.rename(path.with_name(f"x{path.stem}_mask{path.suffix}"))
+    assert "{stem}" not in report_of(images, labels).problems[0]["message"]
+
+
 def test_more_photos_than_maps(tmp_path):
     images, labels = write_folders(tmp_path)
     (tmp_path / "labels" / "1.png").unlink()
@@ -427,7 +450,7 @@ def test_run_lengths_of_coco():
         run_length_mask({"size": [4, 3], "counts": [5]}, 4, 3)
 
 
-def test_celeba_of_five_pictures(tmp_path):
+def test_celeba_of_five_pictures(tmp_path, capsys):
     for number in range(5):
         mask = np.full((512, 512, 3), 255, np.uint8)
         write_picture(tmp_path / "CelebAMask-HQ-mask-anno" / "0" / f"{number:05d}_skin.png", mask)
@@ -436,5 +459,10 @@ def test_celeba_of_five_pictures(tmp_path):
     with pytest.raises(DataError, match=r"--test_count 2000: \S+ has 5 pictures; expected less"):
         command(options)
     assert not (tmp_path / "CelebAMaskHQ-mask").exists()
-    assert command(COMMANDS["celeba"].options(dataroot=str(tmp_path), test_count=2)) == 0
-    assert (tmp_path / "train_list.txt").read_text() == "0.jpg\n1.jpg\n2.jpg\n"
+    for count in (2, 3):  # the first list stays, and that is said
+        assert command(COMMANDS["celeba"].options(dataroot=str(tmp_path), test_count=count)) == 0
+        assert (tmp_path / "train_list.txt").read_text() == "0.jpg\n1.jpg\n2.jpg\n"
+        said = capsys.readouterr().out
+        assert ("train_list.txt is kept as it is; delete it to have it made by --test_count" in said) == (
+            count == 3
+        )

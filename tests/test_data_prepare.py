@@ -1,7 +1,9 @@
 """The prepare commands, each on a small folder."""
 
+import errno
 import itertools
 import json
+import os
 
 import cv2
 import numpy as np
@@ -193,6 +195,20 @@ def test_scenes_that_cannot_be_leave_nothing(tmp_path):
     with pytest.raises(ValueError, match="height is 8"):
         run("scenes", out=str(tmp_path / "out"), count=1, height=8)
     assert not (tmp_path / "out").exists()
+
+
+def test_scenes_on_a_full_disk(tmp_path, monkeypatch):
+    """One line with the file's name; no part of it stays."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("semantic_synthesis.files.os.replace", full)
+    with pytest.raises(
+        OSError, match=r"\d{7}\.png: cannot be written \(No space left on device\); free space"
+    ):
+        run("scenes", out=str(tmp_path / "out"), count=3, height=32, width=32)
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
 def test_instances_of_inade(tmp_path):

@@ -13,13 +13,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import REPOSITORY, tiny_config, tiny_flags, train_steps
+from helpers import REPOSITORY, read_events, tiny_config, tiny_flags, train_steps
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 from test_training import make_trainer
 
 from semantic_synthesis.methods import METHODS
-from semantic_synthesis.training.monitoring import compared_options, options_table
+from semantic_synthesis.training.monitoring import Monitor, compared_options, options_table
 from semantic_synthesis.training.progress import Progress, fitted
 
 SHORT = {"total_steps": 3, "print_info_freq": 1, "save_img_freq": 3, "save_model_freq": 2, "use_vae": True}
@@ -167,6 +167,15 @@ def test_tags_are_grouped_and_described(events):
         if metadata.plugin_data.plugin_name != "hparams":
             assert len(metadata.summary_description) > 20, tag
     assert "takes the generator's" not in events.SummaryMetadata("loss/generator/KLD").summary_description
+
+
+def test_scores_are_a_group_of_their_own(tmp_path):
+    places = {"results_folder": str(tmp_path / "samples"), "log_folder": str(tmp_path / "logs")}
+    monitor = Monitor(SimpleNamespace(**places, batch_size=1), 10, 0)
+    monitor.figures(4, {"fid": 12.5, "miou": 0.25})
+    monitor.close()
+    found = {tag: values for tag, values in read_events(tmp_path / "logs").items() if "/" in tag}
+    assert found == {"evaluation/fid": {4: 12.5}, "evaluation/miou": {4: 0.25}}
 
 
 def test_options_are_text_and_hparams(trained, events):

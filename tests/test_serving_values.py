@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import json
+import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import tensorflow as tf
 from semantic_synthesis.serving import json_values, rest_protocol
 from semantic_synthesis.serving.access import Access
 from semantic_synthesis.serving.rest_protocol import RequestError
-from semantic_synthesis.serving.server import ServeOptions, check
+from semantic_synthesis.serving.server import ServeOptions, check, make_app
 from semantic_synthesis.serving.turns import Turns
 
 TOKEN = "secret"
@@ -155,6 +157,49 @@ def test_tokens(tmp_path, monkeypatch):
         Access(ServeOptions(api_token_file=str(file)))
     with pytest.raises(ValueError, match="one of them"):
         Access(ServeOptions(api_token="a", api_token_file="b"))
+
+
+@pytest.mark.parametrize(("sent", "status"), [(None, 401), ("Bearer wrong", 401), (f"Bearer {TOKEN}", 200)])
+def test_every_request_shows_the_token(sent, status):
+    pytest.importorskip("fastapi")
+    asked, answered = [], []
+
+    async def answer(request):
+        asked.append(request.scope["path"])
+        return 200, b"{}"
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        answered.append(message)
+
+    headers = {"host": "localhost"} | ({"authorization": sent} if sent else {})
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/v1/models/m",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    app = make_app(
+        SimpleNamespace(answer=answer), Access(ServeOptions(api_token=TOKEN)), logging.getLogger("test")
+    )
+    asyncio.run(app(scope, receive, send))
+    assert answered[0]["status"] == status
+    assert asked == (["/v1/models/m"] if status == 200 else [])
+    assert ((b"www-authenticate", b"Bearer") in answered[0]["headers"]) == (status == 401)
+
+
+def test_connections_leave_the_process_files_to_open(monkeypatch):
+    """`ulimit -n 1024`: beyond it accepting would fail again and again."""
+    pytest.importorskip("uvicorn")
+    pytest.importorskip("httptools")
+    from semantic_synthesis.serving import connections
+
+    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (1024, 4096))
+    assert connections.most_connections(500) == 500
+    assert 800 < connections.most_connections(5000) <= 1024 - 100 - connections.ACCEPTED_AT_ONCE
 
 
 @pytest.mark.parametrize("origin", ["localhost:3000", "http://a/", "http://a/b", "http://", "http://u@a"])

@@ -1,5 +1,6 @@
 """The trainer in one process: what it writes, how it resumes, averages, and stops."""
 
+import os
 import shutil
 import signal
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from helpers import TINY, random_arrays, read_events, shallow_networks, state_ar
 from semantic_synthesis import runs
 from semantic_synthesis.checkpoint_files import newest_checkpoint
 from semantic_synthesis.data import ClassTable, open_dataset
+from semantic_synthesis.files import locked
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.pictures import contact_sheet, to_uint8
 from semantic_synthesis.training import Trainer, make_strategy
@@ -260,6 +262,18 @@ def test_a_finished_run_is_never_trained_again(finished, tmp_path, how):
     assert trainer.steps_done == 6
     assert trainer.fit() == 0
     assert {path.name: path.read_bytes() for path in run_dir.glob("ckpt-*")} == before
+
+
+def test_a_second_training_in_a_folder_is_refused(tmp_path):
+    from semantic_synthesis.train import train
+
+    run_dir = tmp_path / "run"
+    with (
+        locked(run_dir, "another training"),
+        pytest.raises(OSError, match=rf"run: another training is at work here \(process {os.getpid()} on "),
+    ):
+        train({**TINY, "checkpoint_dir": str(run_dir)})
+    assert not run_dir.exists()
 
 
 @pytest.mark.parametrize("method", ["inade", "spade", "clade", "scgan"])

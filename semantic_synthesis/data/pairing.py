@@ -213,14 +213,21 @@ def pair(
     return [Sample(stem, **dict(zip(ordered, row, strict=True))) for stem, *row in rows]
 
 
-def _pairing_hint(paths, others, other):
-    """How a description pairs files whose names differ in an ending, or only some of them; "" for other cases."""
+def _pairing_hint(paths, others, kind, other):
+    """How a description pairs files whose names differ in endings, or only some of them; "" for other cases."""
     ends = {stem[len(start) :] for stem in others if (start := _start_in(stem, paths)) is not None}
     if len(ends) == 1 and all(_start_in(stem, paths) is not None for stem in others) and ends != {""}:
         end = ends.pop()
         return (
             f"; all {NOUNS[other]}s are named like <name>{end}: a description (--dataset_mode FILE.json) with"
             f' "{other}": "{{stem}}{end}.*" pairs them'
+        )
+    both = _own_endings(paths, others)
+    if both:
+        return (
+            f"; all {NOUNS[kind]}s are named like <name>{both[0]} and all {NOUNS[other]}s like <name>{both[1]}: a"
+            f' description (--dataset_mode FILE.json) with "{kind}": "{{stem}}{both[0]}.*" and'
+            f' "{other}": "{{stem}}{both[1]}.*" pairs them'
         )
     if set(others) < set(paths):
         return (
@@ -234,6 +241,20 @@ def _start_in(stem, paths):
     return next((stem[:end] for end in range(len(stem), 0, -1) if stem[:end] in paths), None)
 
 
+def _own_endings(paths, others):
+    """The ending that all stems of one kind have and that of the other kind, as leftImg8bit and gtFine; None where the
+    beginnings are not the same."""
+    ends = [os.path.commonprefix([stem[::-1] for stem in stems])[::-1] for stems in (paths, others)]
+    starts = [
+        {stem[: len(stem) - len(end)] for stem in stems}
+        for stems, end in zip((paths, others), ends, strict=True)
+    ]
+    shared = os.path.commonprefix(ends).rstrip("_-. ")  # belongs to the stems, as a number that never changes
+    ends = [end[len(shared) :] for end in ends]
+    alike = starts[0] == starts[1] and len(starts[0]) > 1 and "" not in starts[0]
+    return ends if alike and all(end and not end[0].isalnum() for end in ends) else None
+
+
 def _check_stems(found, report):
     """Reports, for each kind, the files that lack a partner of another kind."""
     for kind, paths in found.items():
@@ -244,5 +265,5 @@ def _check_stems(found, report):
                     f"{paths[alone[0]]}: no {NOUNS[other]} has its stem '{alone[0]}' (they are like"
                     f" {next(iter(others.values()))}); {len(alone)} of {len(paths)} {NOUNS[kind]}s have no"
                     f" {NOUNS[other]}; add the missing files, remove the others, or check the folders"
-                    f"{_pairing_hint(paths, others, other)}"
+                    f"{_pairing_hint(paths, others, kind, other)}"
                 )
