@@ -87,7 +87,7 @@ def _sums(place, index, count, label):
     def summed(values):
         return tf.cast(tf.math.unsorted_segment_sum(values, index, count), tf.float32)
 
-    sides = label.shape[1:]
+    sides = tf.TensorShape(label.shape)[1:]  # of an array, too
     if sides.is_fully_defined() and sides[0] * sides[1] * max(sides) < _SUMMABLE:
         return summed(place)
     sides = tf.cast(tf.shape(label)[1:], tf.float32)
