@@ -37,7 +37,7 @@ def campaign(command, arguments, folder, options):
         return 0, 0, [f"the calm run ended with {code}: {text[-1500:]}"]
     calm = states(calm_out, command)
     used = sum(path.stat().st_size for path in Path(calm_out).rglob("*") if path.is_file()) // 1024
-    faults, failures, sizes = [], 0, list(range(4, 3 * used + 64, options.step))
+    faults, failures, sizes = [], 0, list(range(4, options.most or 3 * used + 64, options.step))
     rng = random.Random(options.seed)
     if options.trials and len(sizes) > options.trials:
         sizes = sorted(rng.sample(sizes, options.trials))
@@ -76,6 +76,9 @@ def main():
     )
     parser.add_argument("--commands", default="train,generate,export,prepare,convert")
     parser.add_argument("--step", type=int, default=8, help="kB by which the disk grows")
+    parser.add_argument(
+        "--most", type=int, default=0, help="kB of the largest disk; 0: where every command gets through"
+    )
     parser.add_argument("--trials", type=int, default=0, help="so many of the sizes, drawn at random; 0: all")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
