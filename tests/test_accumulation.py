@@ -10,7 +10,7 @@ from semantic_synthesis.data import open_dataset
 from semantic_synthesis.training import Trainer, make_strategy
 
 
-@pytest.mark.parametrize("parts", [2, 4])
+@pytest.mark.parametrize("parts", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_gradients_of_parts_are_those_of_the_batch(parts, tmp_path):
     """Norms that see one sample alone: losses, gradients (Adam's first moments) and their norms do not change."""
     found = {}

@@ -237,7 +237,7 @@ def ask(served, signature, **rows):
     return found
 
 
-@slow_for("inade", "clvae", "sims")
+@slow_for("inade", "clvae", "scgan", "oasis", "sims")
 def test_every_way_to_a_picture_gives_the_same_pixels(name, tmp_path):
     """Synthesizer = test_one.py = SavedModel through REST, and every style tensor there and back."""
     run, layout = opened(name), layout_of(opened(name), 5)

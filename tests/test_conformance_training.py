@@ -68,7 +68,7 @@ def test_a_batch_in_parts_trains(name, tmp_path):
     assert len(moved) > len([key for key in before if key.startswith("model/")]) / 2
 
 
-@some("spade")
+@some()
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real samples here (../shared/data)")
 def test_three_steps_on_real_samples(name, tmp_path):
     """Photos of COCO-Stuff in bfloat16: finite losses, everything trained stays finite."""

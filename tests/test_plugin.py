@@ -88,6 +88,7 @@ def test_is_restyled_by_class_and_by_layer(folder):
         picture(folder, "none", "class:grass/2=seed:1")
 
 
+@pytest.mark.slow
 def test_is_exported_and_served(folder):
     make("export.py", checkpoint_dir=folder / "run", export_dir=folder / "models")
     card = (folder / "models" / "run" / "1" / "assets.extra" / "MODEL_CARD.md").read_text()

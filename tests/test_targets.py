@@ -155,7 +155,7 @@ def served(name):
     return export(ExportOptions(checkpoint_dir=name, export_dir=str(conformance.folder() / "models")))
 
 
-@slow_but("spade")
+@slow_but()
 def test_keras_layer_and_jit_compile_on_the_default_export(name):
     """Its bare signature `picture`, as attribute and as signature."""
     inputs = {key: tf.constant(values) for key, values in case(name)[0].items()}

@@ -7,7 +7,6 @@ checksum of its sample's name and file sizes; null stands for parts from before 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +46,13 @@ def check_same(before: Mapping[str, Any], wanted: Mapping[str, Any], folder: str
             )
 
 
+def _as_read(value):
+    """The value as JSON gives it back: tuples are lists."""
+    if isinstance(value, dict):
+        return {name: _as_read(one) for name, one in value.items()}
+    return [_as_read(one) for one in value] if isinstance(value, list | tuple) else value
+
+
 def missing_rows(folder: str | Path, wanted: dict[str, Any], source: Any, shown: str | Path) -> list[int]:
     """The numbers of the samples that have no part yet, after a check that those there were made of the same.
 
@@ -54,7 +60,7 @@ def missing_rows(folder: str | Path, wanted: dict[str, Any], source: Any, shown:
     messages name it. What the new ones are made of is written down before the first of them is.
     Errors: ValueError, one line, for parts of other options or other samples.
     """
-    wanted = json.loads(json.dumps(wanted))  # as it will be read
+    wanted = _as_read(wanted)
     there, before = set(rows_there(folder)), _read(folder, shown)
     marks = _marks(source)
     known: list[str | None] = []
