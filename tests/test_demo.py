@@ -1,53 +1,54 @@
-"""What ships to try runs with: every layout twice, at 128 and at 256, each with its objects."""
+"""The shipped demo run: does what the README shows."""
 
-import os
+import subprocess
+import sys
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from semantic_synthesis import data
-from semantic_synthesis.data import catalogue
-from semantic_synthesis.demo import demo_layouts, demo_objects, demo_photos
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "checkpoints" / "demo_spade"
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+pytestmark = pytest.mark.skipif(not DEMO.exists(), reason="the shipped run is not in this checkout")
+
+
+def test_one_without_flags_makes_the_demo_picture(tmp_path):
+    command = [sys.executable, str(ROOT / "test_one.py"), "--results_dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=240)
+    assert done.returncode == 0, done.stderr
+    written = [Path(line) for line in done.stdout.split()]
+    assert [path.name for path in written] == ["lake_label_synthesized.png", "lake_label_sheet.png"]
+    picture = cv2.imread(str(written[0]))
+    assert picture.shape == (256, 256, 3)
+    assert picture.std() > 20  # a picture, not one colour
 
 
 @pytest.fixture(scope="module")
-def table():
-    return catalogue.describe("scenes").table
+def followed():
+    from styles import follow_styles
+
+    from semantic_synthesis.inference import load_run
+
+    return follow_styles(load_run(str(DEMO)), count=20)
 
 
-@pytest.mark.parametrize(
-    "size,side", [((128, 128), 128), ((255, 512), 128), ((256, 256), 256), ((512, 300), 256)]
-)
-def test_layouts_are_of_the_runs_size(table, size, side):
-    found = demo_layouts(size)
-    assert list(found) == sorted(found) and "lake" in found
-    for label, instance in found.values():
-        ids, objects = data.read_label(label, table), data.read_instance(instance)
-        assert ids.shape == objects.shape == (side, side)
-        for one in np.unique(objects):
-            if one:  # an object is of one class
-                assert len(np.unique(ids[objects == one])) == 1
+@pytest.mark.parametrize("look", ["day", "sunset", "night"])
+@pytest.mark.parametrize("region", ["sky", "ground"])
+def test_mean_colour_follows_the_style_picture(followed, look, region):
+    from styles import nearest
+
+    rows = followed[look][region]
+    right = sum(nearest(color, truths) == look for color, truths in rows)
+    assert right >= 0.8 * len(rows), f"{right} of {len(rows)}"
 
 
-def test_large_layouts_show_what_the_small_ones_show(table):
-    """Half of a large map is its small one but for pixels at edges."""
-    for name, (small, _) in demo_layouts((128, 128)).items():
-        large, _ = demo_layouts((256, 256))[name]
-        same = data.read_label(large, table)[::2, ::2] == data.read_label(small, table)
-        assert same.mean() > 0.95, large
-
-
-def test_objects_go_with_demo_layouts_alone(tmp_path, monkeypatch):
-    label, instance = demo_layouts((256, 256))["village"]
-    assert demo_objects(str(label)) == str(instance)
-    monkeypatch.chdir(label.parent)
-    assert os.path.samefile(demo_objects("village_label.png"), instance)  # however it is named
-    (tmp_path / "village_label.png").write_bytes(label.read_bytes())
-    assert demo_objects(str(tmp_path / "village_label.png")) == ""
-    assert demo_objects("village_instance.png") == ""
-
-
-def test_photos_have_label_maps(table):
-    assert list(demo_photos()) == ["day", "overcast", "sunset", "night", "winter"]
-    for photo, label in demo_photos().values():
-        assert data.read_image(photo).shape[:2] == data.read_label(label, table).shape
+def test_looks_differ_in_brightness_and_warmth(followed):
+    sky = {
+        look: np.mean([color for color, _ in followed[look]["sky"]], 0) for look in ("day", "sunset", "night")
+    }
+    assert sky["night"].mean() < 0.6 * sky["day"].mean()
+    warmth = {look: color[0] - color[2] for look, color in sky.items()}  # red minus blue
+    assert warmth["sunset"] > warmth["day"] + 40
