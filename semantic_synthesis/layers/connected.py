@@ -2,9 +2,8 @@
 
 import tensorflow as tf
 
-_SUMMABLE = (
-    2**34
-)  # cells of a map times its longer side: below, the places of half of it sum up to less than 2^31
+# Cells of a map times its longer side: below, the places of half of it sum up to less than 2^31.
+_SUMMABLE = 2**34
 
 
 def connected_regions(label: tf.Tensor) -> tf.Tensor:
