@@ -226,8 +226,10 @@ def test_synthesis(scale):
     near(semantic[0, ::step, ::step][:16, :32], found[f"{key}_semantic_sub"], 1e-3)
     np.testing.assert_allclose(figures, found[f"{key}_losses"], rtol=1e-4)
     if scale == 1:
+        # The gradients of sums of absolute differences jump with the signs of near-zero terms: inputs changed by 1e-7
+        # of themselves, a float32's last bit, move the two of layer normalisation by up to 1.2e-3, ours as the fixture.
         for (name, _), g in zip(
             gradients.items(), tape.gradient(total, [v.value for v in gradients.values()]), strict=True
         ):
             g = g.numpy()[..., ::-1] if name.startswith("g_256") else g
-            near(g, found[f"synth256_grad:{name}"], 1e-3)
+            near(g, found[f"synth256_grad:{name}"], 3e-3)
