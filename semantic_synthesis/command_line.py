@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging as stdlib_logging
 import os
 import signal
 import sys
@@ -58,9 +59,21 @@ def start(main: Callable[[], int], help_text: Callable[[], str] | None = None) -
         sys.stdout.reconfigure(errors="backslashreplace")
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(_not_a_librarys_chatter)
+    if sys.stderr.isatty():  # a file of log lines keeps their times
+        logging.get_absl_handler().setFormatter(_ScreenFormatter())
     if help_text is not None and {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(sys.argv[1:]):
         sys.exit(_print_help(help_text))
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+
+
+class _ScreenFormatter(stdlib_logging.Formatter):
+    """The message alone, without time, thread and line of code; warnings and errors say that they are ones."""
+
+    def format(self, record):
+        text = super().format(record)
+        if record.levelno < stdlib_logging.WARNING:
+            return text
+        return f"{'warning' if record.levelno < stdlib_logging.ERROR else 'error'}: {text}"
 
 
 def _not_a_librarys_chatter(record):
@@ -81,7 +94,8 @@ def _parse(argv):
     try:
         return flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
-        return _fail(_foreign_options(argv) or _elsewhere(error.flagname) or str(error).replace("\n", " "))
+        unknown = f"{error}; --help lists the flags there are".replace("\n", " ")
+        return _fail(_foreign_options(argv) or _elsewhere(error.flagname) or unknown)
     except flags.Error as error:
         return _fail(str(error).replace("\n", " "))
 

@@ -16,13 +16,13 @@ from semantic_synthesis.files import write_bytes
 if TYPE_CHECKING:
     import tensorflow as tf
 
-_HEAD, _FONT = 18, cv2.FONT_HERSHEY_SIMPLEX  # pixels of the line with the columns' names
+_LINE, _FONT = 14, cv2.FONT_HERSHEY_SIMPLEX  # pixels of a line of the columns' names
 
 
 def contact_sheet(columns: Sequence[np.ndarray], gap: int = 4, names: Sequence[str] = ()) -> np.ndarray:
     """uint8 sheet [h,w,3]: row i holds the i-th picture of every column (uint8 [B,H,W,3]), white gaps.
 
-    names: of the columns, written above them, in a line that is added at the top.
+    names: of the columns, written above them, in one or several lines that are added at the top.
     """
     rows = []
     for pictures in zip(*columns, strict=True):
@@ -33,16 +33,35 @@ def contact_sheet(columns: Sequence[np.ndarray], gap: int = 4, names: Sequence[s
 
 
 def _heads(names, columns, gap):
-    """White uint8 [_HEAD,w,3] with a name above each column, as large as fits there."""
+    """White uint8 [h,w,3] with a name above each column: one size for all, the largest whose words fit; in lines."""
+    texts = [name.encode("ascii", "replace").decode().replace("_", " ") for name in names]
+    room = min(pictures.shape[2] for pictures in columns)
+    size = min(0.45, *(room / _text_width(word, 1.0) for text in texts for word in text.split()))
+    lines = [_wrapped(text, pictures.shape[2], size) for text, pictures in zip(texts, columns, strict=True)]
+    height = _LINE * max(map(len, lines)) + 4
     found = []
-    for name, pictures in zip(names, columns, strict=True):
-        width = pictures.shape[2]
-        head = np.full((_HEAD, width + gap, 3), 255, np.uint8)
-        text = name.encode("ascii", "replace").decode().replace("_", " ")
-        (needed, _), _ = cv2.getTextSize(text, _FONT, 1.0, 1)
-        cv2.putText(head, text, (gap, _HEAD - 4), _FONT, min(0.45, width / needed), (0, 0, 0), 1, cv2.LINE_AA)
+    for column, pictures in zip(lines, columns, strict=True):
+        head = np.full((height, pictures.shape[2] + gap, 3), 255, np.uint8)
+        for i, text in enumerate(
+            column, max(map(len, lines)) - len(column)
+        ):  # the last line stands on the pictures
+            cv2.putText(head, text, (gap, _LINE * (i + 1)), _FONT, size, (0, 0, 0), 1, cv2.LINE_AA)
         found.append(head)
     return np.pad(np.concatenate(found, 1), ((0, 0), (0, gap), (0, 0)), constant_values=255)
+
+
+def _text_width(text, size):
+    """Pixels that a text takes at a font size, a float."""
+    return cv2.getTextSize(text, _FONT, 1.0, 1)[0][0] * size
+
+
+def _wrapped(text, width, size):
+    """The words of a text in lines that fit into width pixels."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        lines[-1:] = [longer] if not lines[-1] or _text_width(longer, size) <= width else [lines[-1], word]
+    return lines
 
 
 def to_uint8(image: np.ndarray | tf.Tensor) -> np.ndarray:

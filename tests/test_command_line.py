@@ -1,6 +1,8 @@
 """Commands as programs use them: several in one process, any encoding of standard output, help without TensorFlow."""
 
 import importlib
+import os
+import pty
 import re
 import runpy
 import signal
@@ -162,3 +164,24 @@ def test_a_folder_that_stays_empty_vanishes(tmp_path):
                 (folder / "config.json").write_text("{}")
             raise ZeroDivisionError
         assert folder.exists() == (name != "new")
+
+
+def test_a_terminal_shows_messages_without_times_and_threads():
+    code = """
+from semantic_synthesis import command_line
+from absl import logging
+
+def main():
+    logging.info("step %d", 3)
+    logging.warning("a file is missing")
+    return 0
+
+command_line.start(main)
+"""
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        process = subprocess.Popen([sys.executable, "-c", code], stderr=theirs, cwd=REPOSITORY)
+        os.close(theirs)
+        assert process.wait() == 0
+        lines = screen.read(10_000).decode().splitlines()
+    assert lines == ["step 3", "warning: a file is missing"]
