@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import difflib
 import importlib
 import os
 import signal
@@ -116,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             _print_list(group)
             sys.exit(0)
         asked = f"unknown command {' '.join(words)!r}; " if words else ""
+        near = difflib.get_close_matches(" ".join(words), group or COMMANDS, 1)
+        asked += f"did you mean {near[0]}? " if near else ""
         sys.stderr.write(f"error: {asked}expected one of: {', '.join(group or COMMANDS)}\n")
         sys.exit(2)
     run(name, arguments[len(name.split()) :])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging as stdlib_logging
 import os
 import signal
@@ -94,10 +95,16 @@ def _parse(argv):
     try:
         return flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
-        unknown = f"{error}; --help lists the flags there are".replace("\n", " ")
-        return _fail(_foreign_options(argv) or _elsewhere(error.flagname) or unknown)
+        return _fail(_foreign_options(argv) or _elsewhere(error.flagname) or _unknown(error))
     except flags.Error as error:
         return _fail(str(error).replace("\n", " "))
+
+
+def _unknown(error):
+    """The line for a flag that is nowhere."""
+    near = difflib.get_close_matches(error.flagname, list(flags.FLAGS), 1)
+    meant = f"; did you mean --{near[0]}?" if near else ";"
+    return f"--{error.flagname}: no such flag{meant} --help lists those there are"
 
 
 def _elsewhere(name):

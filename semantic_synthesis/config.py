@@ -221,9 +221,10 @@ class Config:
         """The Config class of a method's name; ValueError that lists the known ones."""
         classes = {c.method: c for c in config_classes()}
         if method not in classes:
+            names = ", ".join(sorted(classes))
             raise ValueError(
-                f"{source} {method}: unknown; expected one of {', '.join(classes)} (a method of another package: "
-                "is the package installed?)"
+                f"{source} {method}: unknown; expected one of {names} (a method of another package: is the package "
+                "installed?)"
             )
         return classes[method]
 

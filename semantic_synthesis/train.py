@@ -10,7 +10,7 @@ import tensorflow as tf
 from semantic_synthesis import data
 from semantic_synthesis.config import Config
 from semantic_synthesis.files import locked
-from semantic_synthesis.methods import METHODS, extra_maps, instance_maps
+from semantic_synthesis.methods import METHODS, extra_maps, instance_maps, method_class
 from semantic_synthesis.options import Command, asked_before_parsing, union
 from semantic_synthesis.runs import training_config
 from semantic_synthesis.training.strategy import is_chief, lost_worker, make_strategy
@@ -23,6 +23,7 @@ OPTIONS = union(method.config_class for method in METHODS.values())
 def train(given: Mapping[str, Any]) -> int:
     """Resolves the options, trains (or resumes), returns the exit code. given: {name: value} of the flags given."""
     config = training_config(given, data.resolve)
+    method_class(config).check_files(config)  # not after reading the data, or making a memory of them
     strategy = make_strategy(config.distribute)  # before any other use of TensorFlow
     with locked(config.checkpoint_dir, "another training") if is_chief(strategy) else nullcontext():
         try:

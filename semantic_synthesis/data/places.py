@@ -94,7 +94,7 @@ def root_of(config: Config, description: Description) -> str:
         root = storage.normal(os.path.join(os.path.dirname(description.path), description.dataroot))
     if not root:
         raise DataError(
-            f"dataset_mode {description.name} needs --dataroot, the folder that holds the dataset"
+            f"--dataset_mode {description.name} needs --dataroot, the folder that holds the dataset"
         )
     if not storage.is_folder(root):
         raise FileNotFoundError(f"--dataroot {root}: no such folder; check the path")

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from tqdm import tqdm
+
+from semantic_synthesis.bars import progress_bar
 
 from .decoding import decode_samples, read_bytes
 from .errors import DataError, first_of
@@ -88,7 +89,7 @@ def map_files(function: Callable, items: Sequence[Any], text: str) -> Iterator[A
     """Yields function(item) in order, computed by threads, with a progress bar."""
     threads = ThreadPoolExecutor(usable_cores() + 1)
     try:
-        yield from tqdm(threads.map(function, items), total=len(items), desc=text, unit="file")
+        yield from progress_bar(threads.map(function, items), total=len(items), desc=text, unit="file")
     finally:
         threads.shutdown(wait=True, cancel_futures=True)
 

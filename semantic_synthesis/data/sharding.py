@@ -17,6 +17,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from semantic_synthesis.bars import progress_bar
+
 from .. import storage
 from ..checkpoint_files import as_os_errors
 from ..config import Config
@@ -106,7 +108,7 @@ def _make_split(config, description, split, extra, options):
     parts = [samples[start : start + size] for start in range(0, len(samples), size)]
     files = [f"{split}-{i:05d}-of-{len(parts):05d}.tfrecord" for i in range(len(parts))]
     lock, made = threading.Lock(), []
-    with tqdm(total=len(samples), desc=f"shards of {split}", unit="sample", dynamic_ncols=True) as bar:
+    with progress_bar(total=len(samples), desc=f"shards of {split}", unit="sample") as bar:
 
         def advance(count):
             with lock:

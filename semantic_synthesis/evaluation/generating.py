@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from tqdm import tqdm
 
 from semantic_synthesis import data
+from semantic_synthesis.bars import progress_bar
 from semantic_synthesis.data.errors import first_of
 from semantic_synthesis.evaluation.jobs import (
     GenerateOptions,
@@ -68,7 +68,7 @@ def generate(options: GenerateOptions) -> int:
         write_elsewhere(options, settings(options, weights), pending, there)
         logging.info("%s: %d pictures, %d of them new", options.results_dir, total, len(pending))
         return 0
-    with tqdm(total=total, initial=total - len(pending), unit="picture", dynamic_ncols=True) as bar:
+    with progress_bar(total=total, initial=total - len(pending), unit="picture") as bar:
         bad = write_all(run, pending, options.batch_size, encoding_of(options), manifest, bar.update, size)
     missing = sum(len(job.outputs) for job in jobs if job.label in bad)
     logging.info(

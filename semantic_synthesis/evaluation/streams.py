@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import logging
-from tqdm import tqdm
 
 from semantic_synthesis import data
+from semantic_synthesis.bars import progress_bar
 from semantic_synthesis.data import catalogue
 from semantic_synthesis.evaluation import pictures
 from semantic_synthesis.evaluation.manifest import LINES, PIECES, RECORD
@@ -83,7 +83,7 @@ class FolderStream:
             stems = list(found)[self.index :: self.count]
             labels = self._labels_of(found, stems, side)
             paths = [found[stem] for stem in stems]
-            with tqdm(total=len(paths), desc=side, unit="picture", dynamic_ncols=True) as bar:
+            with progress_bar(total=len(paths), desc=side, unit="picture") as bar:
                 for start, batch in pictures.picture_batches(paths, self.options.batch_size, self.size):
                     self._seen = batch.shape[1:3]
                     maps = None
@@ -191,7 +191,7 @@ class RunStream:
         if diverse and not self.run.method.style_shapes:
             raise ValueError("this run takes no style, so its samples are all alike; leave lpips out")
         batches = self.dataset.batches(self.options.batch_size, training=False)
-        with tqdm(total=self.dataset.count, unit="picture", dynamic_ncols=True) as bar:
+        with progress_bar(total=self.dataset.count, unit="picture") as bar:
             for number, batch in enumerate(batches):
                 batch = {name: tensor.numpy() for name, tensor in batch.items()}
                 bar.update(len(batch["row"]))

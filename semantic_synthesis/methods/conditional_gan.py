@@ -21,7 +21,7 @@ from semantic_synthesis.methods.gan_options import ConditionalGANConfig
 from semantic_synthesis.methods.method import Method, Objective, decaying_rate
 from semantic_synthesis.methods.style_prior import make_prior
 from semantic_synthesis.networks import Generator, edge_map, spade_layout
-from semantic_synthesis.networks.vgg import VGG19Features
+from semantic_synthesis.networks.vgg import VGG19Features, weights_file
 from semantic_synthesis.normalization import parse_norm_G
 
 if TYPE_CHECKING:
@@ -94,6 +94,12 @@ class ConditionalGAN(Method):
             if not config.no_vgg_loss:
                 self.vgg = VGG19Features(config.vgg_weights)
         self.built = True
+
+    @classmethod
+    def check_files(cls, config: Any) -> None:
+        """VGG19's weights."""
+        if not config.no_vgg_loss:
+            weights_file(config.vgg_weights)
 
     @classmethod
     def without_features(cls, config: Any) -> Any:

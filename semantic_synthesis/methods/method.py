@@ -104,6 +104,10 @@ class Method(keras.Model):
         """The config with which the constructor loads no frozen features: all variables, nothing from outside."""
         return config
 
+    @classmethod
+    def check_files(cls, config: Any) -> None:
+        """Raises ValueError or OSError where a file is missing that training needs beside its data; asked first."""
+
     def published(self, config: Any) -> tuple[Any, dict[str, str]]:
         """(config of a copy of the run, {path within its folder: local file}): what pictures need besides weights."""
         return config, {}

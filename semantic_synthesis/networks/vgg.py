@@ -24,6 +24,12 @@ FIRST = (1, 1, 1, 1, 1)
 TAP_WEIGHTS = {"all": (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0), "deep": (0.0, 0.0, 0.0, 1 / 4, 1.0)}
 # Index of each convolution in torchvision's `features`.
 _TORCH_INDEX = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
+# What keras.applications.VGG19(include_top=False, weights="imagenet") reads.
+_KERAS_FILE, _KERAS_MD5 = (
+    "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "253f8cb515780f3b799900260a226db6",
+)
+_KERAS_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg19/{_KERAS_FILE}"
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
@@ -88,21 +94,43 @@ class VGG19Features(keras.layers.Layer):
         return tf.add_n(terms)
 
 
-def _load(weights, count):
-    """(whether of the Caffe kind, [(kernel HWIO, bias)] of the first `count` convolutions)."""
+def weights_file(weights: str) -> str:
+    """Path of the file that --vgg_weights means, "" for random; Keras downloads imagenet's 80 MB the first time.
+
+    Uses no TensorFlow, so that training asks before anything that takes time. Errors: FileNotFoundError, ValueError.
+    """
     if weights == "random":
-        rng = np.random.default_rng(0)
-        return False, [(_random(rng, shape), np.zeros(shape[-1], np.float32)) for shape in _shapes(count)]
+        return ""
     if weights == "imagenet":
-        return True, _from_keras(weights, count)
+        try:
+            return keras.utils.get_file(_KERAS_FILE, _KERAS_URL, cache_subdir="models", file_hash=_KERAS_MD5)
+        except Exception as error:
+            raise _unobtainable(weights, error) from None
     if not os.path.isfile(weights):
         raise FileNotFoundError(
             f"--vgg_weights {weights}: no such file; expected imagenet, random, a Keras .h5 or a torchvision .pth "
             "or .safetensors"
         )
+    return weights
+
+
+def _unobtainable(weights, error):
+    reason = str(error).splitlines()[0]
+    return ValueError(
+        f"VGG19 weights ({weights}) could not be had: {reason}; ways out: --no_vgg_loss, or --vgg_weights with a file "
+        "(Keras .h5 without top, torchvision vgg19 .pth), or --vgg_weights random"
+    )
+
+
+def _load(weights, count):
+    """(whether of the Caffe kind, [(kernel HWIO, bias)] of the first `count` convolutions)."""
+    if weights == "random":
+        rng = np.random.default_rng(0)
+        return False, [(_random(rng, shape), np.zeros(shape[-1], np.float32)) for shape in _shapes(count)]
+    path = weights_file(weights)
     if weights.endswith((".pth", ".pt", ".safetensors")):
         return False, _from_torchvision(weights, count)
-    return True, _from_keras(weights, count)
+    return True, _from_keras(weights, path, count)
 
 
 def _shapes(count=16):
@@ -115,14 +143,11 @@ def _random(rng, shape):
     return rng.standard_normal(shape, np.float32) * np.float32(deviation)
 
 
-def _from_keras(weights, count):
+def _from_keras(weights, path, count):
     try:
-        network = keras.applications.VGG19(include_top=False, weights=weights)
+        network = keras.applications.VGG19(include_top=False, weights=path)
     except Exception as error:
-        raise ValueError(
-            f"VGG19 weights ({weights}) could not be had: {str(error).splitlines()[0]}; ways out: --no_vgg_loss, "
-            "or --vgg_weights with a file (Keras .h5 without top, torchvision vgg19 .pth), or --vgg_weights random"
-        ) from None
+        raise _unobtainable(weights, error) from None
     layers = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
     return [tuple(layer.get_weights()) for layer in layers[:count]]
 

@@ -22,7 +22,7 @@ from semantic_synthesis.methods.sims.groups import ClassGroups
 from semantic_synthesis.methods.sims.networks import Order, Synthesis, Transformation
 from semantic_synthesis.methods.sims.practice import Practice
 from semantic_synthesis.methods.sims.warping import warp
-from semantic_synthesis.networks.vgg import VGG19Features
+from semantic_synthesis.networks.vgg import VGG19Features, weights_file
 from semantic_synthesis.styles import REGION, Encoded, StyleSpec
 
 
@@ -75,6 +75,12 @@ class SIMS(Method):
         from semantic_synthesis.methods.sims import conversion
 
         return conversion
+
+    @classmethod
+    def check_files(cls, config: Any) -> None:
+        """VGG19's weights."""
+        if not config.no_vgg_loss:
+            weights_file(config.vgg_weights)
 
     @classmethod
     def without_features(cls, config: Any) -> Any:
