@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from semantic_synthesis.layers import BatchNorm, Dense, InstanceNorm, LabelModulation, LabelPlan, add_array
 from semantic_synthesis.layers.cells import Cells
+from semantic_synthesis.layers.pairs import Pairs, pick
 from semantic_synthesis.layers.spreading import gather, spread
 
 if TYPE_CHECKING:
@@ -50,6 +51,24 @@ class LabelRows(NamedTuple):
 
     plan: LabelPlan
     rows: tf.Tensor
+
+    @property
+    def pairs(self) -> Pairs | None:
+        """Those of the plan."""
+        return self.plan.pairs
+
+    @property
+    def use_patches(self) -> tf.Tensor | None:
+        """The plan's question, if it is one."""
+        return self.plan.use_patches
+
+    def of_pairs(self) -> LabelRows:
+        """The condition of rows, one for each pair."""
+        return self._replace(plan=self.plan.of_pairs())
+
+    def dense(self) -> LabelRows:
+        """The condition for the dense form."""
+        return self._replace(plan=self.plan.dense())
 
 
 class SPADE(keras.layers.Layer):
@@ -110,7 +129,9 @@ def _modulate(x, statistics, training, scale, shift, cells):
         a, b = statistics.affine(x, training)
         scale, shift = scale * a, scale * b + shift
     values = tf.cast(tf.concat([scale, shift], -1), x.dtype)  # [Q,2F]
-    return spread(x, values, *cells)
+    if cells.picked is not None:
+        x = pick(x, cells.picked)
+    return spread(x, values, cells.index, cells.runs, cells.run_index)
 
 
 class LabelCells(NamedTuple):
@@ -123,6 +144,15 @@ class LabelCells(NamedTuple):
     cells: Cells
     edges: tf.Tensor | None = None
     offsets: tf.Tensor | None = None
+
+    @property
+    def pairs(self) -> Pairs | None:
+        """Those of the cells, where the class alone counts."""
+        return self.cells.pairs if self.edges is None and self.offsets is None else None
+
+    def of_pairs(self) -> LabelCells:
+        """The condition of rows, one for each pair."""
+        return self._replace(cells=self.cells.of_pairs())
 
 
 class CLADE(keras.layers.Layer):
@@ -201,6 +231,15 @@ class RegionCells(NamedTuple):
     instances: tf.Tensor
     cells: Cells
     noise: tf.Tensor
+
+    @property
+    def pairs(self) -> Pairs | None:
+        """Those of the cells."""
+        return self.cells.pairs
+
+    def of_pairs(self) -> RegionCells:
+        """The condition of rows, one for each pair of cell and value."""
+        return self._replace(cells=self.cells.of_pairs())
 
 
 class RegionMaps(NamedTuple):

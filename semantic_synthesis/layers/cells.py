@@ -10,21 +10,32 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from semantic_synthesis.layers.pairs import Pairs, Picked, find_pairs
 from semantic_synthesis.layers.spreading import find_runs
 
 
 class Cells(NamedTuple):
     """Which of Q values each pixel takes: index int32 [B,h,w] in [0,Q), and its runs (`find_runs`), None in graphs
-    for inference alone whose shapes follow from the map's."""
+    for inference alone whose shapes follow from the map's. pairs, picked: as in a LabelPlan."""
 
     index: tf.Tensor
     runs: tf.Tensor | None = None
     run_index: tf.Tensor | None = None
+    pairs: Pairs | None = None
+    picked: Picked | None = None
 
     @classmethod
-    def of(cls, index: tf.Tensor, static: bool = False) -> Cells:
-        """The Cells of an index map; static: without runs."""
-        return cls(index) if static else cls(index, *find_runs(index))
+    def of(cls, index: tf.Tensor, static: bool = False, paired: bool = False) -> Cells:
+        """The Cells of an index map; static: without runs and pairs; paired: whether an enlargement by two comes just
+        before (`pairs`)."""
+        if static:
+            return cls(index)
+        return cls(index, *find_runs(index), find_pairs(index) if paired else None)
+
+    def of_pairs(self) -> Cells:
+        """The Cells of rows, one for each of these pairs, in the place of pixels."""
+        assert self.pairs is not None
+        return Cells(self.pairs.index[None, :, None], picked=self.pairs.picked)
 
 
 def number_cells(*maps: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:

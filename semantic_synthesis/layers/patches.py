@@ -20,6 +20,7 @@ import tensorflow as tf
 from absl import logging
 
 from semantic_synthesis.layers.convolution import add_array
+from semantic_synthesis.layers.pairs import Pairs, Picked, find_pairs, pick
 from semantic_synthesis.layers.spreading import find_runs, gather, spread
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class LabelPlan(NamedTuple):
     the run of each pixel and the index of each run (gradients are summed by runs first).
     use_patches: scalar bool, whether the patch form is the faster one for this batch, and a possible one; None: no
     question.
+    pairs: of the cells before an enlargement that comes just before this resolution, and the index; None: no question.
+    picked: of a plan of such pairs, whose index is [1,U,1], the cells.
     A plan without patches is for the dense form. Only tensors and None, so that a plan may cross
     tf.function boundaries.
     """
@@ -57,6 +60,20 @@ class LabelPlan(NamedTuple):
     runs: tf.Tensor | None = None
     run_index: tf.Tensor | None = None
     use_patches: tf.Tensor | None = None
+    pairs: Pairs | None = None
+    picked: Picked | None = None
+
+    def of_pairs(self) -> LabelPlan:
+        """The plan of rows, one for each of this plan's pairs, in the place of pixels."""
+        assert self.pairs is not None
+        index = self.pairs.index[None, :, None]
+        return self._replace(
+            index=index, runs=None, run_index=None, use_patches=None, pairs=None, picked=self.pairs.picked
+        )
+
+    def dense(self) -> LabelPlan:
+        """The plan for the dense form."""
+        return LabelPlan(self.tokens)
 
     def repeated(self, count: int | tf.Tensor, num_tokens: int | tf.Tensor) -> LabelPlan:
         """The plan of `count` copies of this plan's layout whose tokens differ: those of copy i are
@@ -77,6 +94,7 @@ class LabelPlan(NamedTuple):
             tf.reshape(self.runs[None] + runs * copies[:, None], [-1]),
             tf.reshape(self.run_index[None] + columns * copies[:, None], [-1]),
             self.use_patches,
+            self.pairs and self.pairs.repeated(count, columns),
         )
 
 
@@ -121,12 +139,14 @@ def label_tokens(label: tf.Tensor, edges: tf.Tensor | None = None) -> tf.Tensor:
     return label if edges is None else 2 * label + tf.cast(edges, tf.int32)
 
 
-def plan_label(tokens: tf.Tensor, num_tokens: int | tf.Tensor, form: str = "auto") -> LabelPlan:
+def plan_label(
+    tokens: tf.Tensor, num_tokens: int | tf.Tensor, form: str = "auto", paired: bool = False
+) -> LabelPlan:
     """The LabelPlan of int32 tokens [B,h,w] in [0, num_tokens), a number or scalar tensor.
 
-    num_tokens: a number or an integer scalar tensor; form: patches, dense, or auto (patches where few
-    neighbourhoods are distinct, decided per batch). Batches of more patches than can be numbered are for the dense
-    form, whatever was asked for.
+    num_tokens: a number or an integer scalar tensor; form: patches, dense, or auto (patches where few neighbourhoods
+    are distinct, decided per batch); paired: whether an enlargement by two comes just before (layers/pairs.py). Batches
+    of more patches than can be numbered are for the dense form, whatever was asked for.
     """
     if form == "dense":
         return LabelPlan(tokens)
@@ -142,7 +162,8 @@ def plan_label(tokens: tf.Tensor, num_tokens: int | tf.Tensor, form: str = "auto
     if form == "auto":
         use_patches = exact & (tf.shape(columns)[0] / tf.size(tokens) <= MOST_DISTINCT)
     patches, triples, columns, index = (tf.cast(x, tf.int32) for x in (patches, triples, columns, index))
-    return LabelPlan(tokens, patches, triples, columns, index, *find_runs(index), use_patches)
+    pairs = find_pairs(index) if paired else None
+    return LabelPlan(tokens, patches, triples, columns, index, *find_runs(index), use_patches, pairs)
 
 
 def _surely_few(tokens, num_tokens):
@@ -238,6 +259,8 @@ class LabelModulation(keras.layers.Layer):
         # The values do not depend on x; without this all layers' would be made first and wait in memory.
         with tf.control_dependencies([x]):
             values = self._folded(self.patch_values(plan, rows), fold)  # [Q,2F]
+        if plan.picked is not None:
+            x = pick(x, plan.picked)
         return spread(x, values, plan.index, plan.runs, plan.run_index)
 
     def patch_values(self, plan: LabelPlan, rows: tf.Tensor | None = None) -> tf.Tensor:

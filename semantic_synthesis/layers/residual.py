@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from semantic_synthesis.layers.convolution import Conv
+from semantic_synthesis.layers.pairs import place
 
 if TYPE_CHECKING:
     from semantic_synthesis.layers.initialization import Initializer
@@ -28,14 +29,23 @@ def _from_result(x):
     return y, lambda dy: tf.raw_ops.LeakyReluGrad(gradients=dy, features=y, alpha=SLOPE)
 
 
+def double(x: tf.Tensor) -> tf.Tensor:
+    """Nearest-neighbour enlargement by two: [B,h,w,F] -> [B,2h,2w,F]."""
+    return tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)
+
+
 class ResidualBlock(keras.layers.Layer):
     """x -> shortcut(x) + conv_1(lrelu(norm_1(conv_0(lrelu(norm_0(x)))))).
 
     make_norm(channels, name=...) -> normaliser called as norm(x, condition, training), which says with
     `out_channels` how many it gives. The shortcut is conv_s(norm_s(x)), 1x1 without bias or activation,
     where the width changes, else the identity.
-    Call: x [B,h,w,in_channels], condition as the normaliser takes it -> [B,h,w,filters].
+    Call: x [B,h,w,in_channels], condition as the normaliser takes it -> [B,h,w,filters]. enlarge: x is [B,h/2,w/2,...],
+    and the nearest-neighbour enlargement comes first; in inference what is equal in several of the enlarged pixels is
+    computed once, where the condition knows its `pairs`.
     """
+
+    enlarges = True
 
     def __init__(
         self,
@@ -69,10 +79,32 @@ class ResidualBlock(keras.layers.Layer):
             )
         self.built = True
 
-    def call(self, x: tf.Tensor, condition: Any, training: bool = False) -> tf.Tensor:
+    def call(self, x: tf.Tensor, condition: Any, training: bool = False, enlarge: bool = False) -> tf.Tensor:
+        enter = self._enter_enlarged if enlarge else self._enter
+        shortcut, x = enter(x, condition, training)
+        x = self.conv_0(x)
+        x = self.conv_1(leaky_relu(self.norm_1(x, condition, training=training), training))
+        return shortcut + x
+
+    def _enter(self, x, condition, training):
+        """(shortcut, input of conv_0): all that looks at no neighbours."""
         shortcut = x
         if self.conv_s is not None:
             shortcut = self.conv_s(self.norm_s(x, condition, training=training))
-        x = self.conv_0(leaky_relu(self.norm_0(x, condition, training=training), training))
-        x = self.conv_1(leaky_relu(self.norm_1(x, condition, training=training), training))
-        return shortcut + x
+        return shortcut, leaky_relu(self.norm_0(x, condition, training=training), training)
+
+    def _enter_enlarged(self, x, condition, training):
+        pairs = None if training else getattr(condition, "pairs", None)
+        if pairs is None:
+            return self._enter(double(x), condition, training)
+
+        def by_pairs():
+            rows = self._enter(x, condition.of_pairs(), training)
+            shortcut = double(x) if self.conv_s is None else place(rows[0], pairs, x)
+            return shortcut, place(rows[1], pairs, x)
+
+        if getattr(condition, "use_patches", None) is None:
+            return by_pairs()
+        return tf.cond(
+            condition.use_patches, by_pairs, lambda: self._enter(double(x), condition.dense(), training)
+        )

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from semantic_synthesis.layers import Conv
-from semantic_synthesis.layers.residual import leaky_relu
+from semantic_synthesis.layers.residual import double, leaky_relu
 
 if TYPE_CHECKING:
     from semantic_synthesis.layers.initialization import Initializer
@@ -77,13 +77,14 @@ class Generator(keras.layers.Layer):
     def call(self, initial: tf.Tensor, conditions: Any, training: bool = False) -> tf.Tensor:
         x, stride = initial, self.strides[0]
         for block, block_stride, condition in zip(self.blocks, self.strides, conditions, strict=True):
-            while block_stride < stride:
+            while 2 * block_stride < stride:
                 x, stride = double(x), stride // 2
-            x = block(x, condition, training=training)
+            if block_stride == stride:
+                x = block(x, condition, training=training)
+            elif getattr(block, "enlarges", False):
+                x = block(x, condition, training=training, enlarge=True)
+            else:
+                x = block(double(x), condition, training=training)
+            stride = block_stride
         x = self.conv_img(leaky_relu(x, training))
         return self.finish(tf.cast(x, tf.float32))
-
-
-def double(x: tf.Tensor) -> tf.Tensor:
-    """Nearest-neighbour enlargement by two: [B,h,w,F] -> [B,2h,2w,F]."""
-    return tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)

@@ -19,6 +19,7 @@ from semantic_synthesis.config import Config
 from semantic_synthesis.layers import label_tokens
 from semantic_synthesis.layers.cells import Cells
 from semantic_synthesis.layers.connected import region_offsets
+from semantic_synthesis.layers.pairs import has_pairs
 from semantic_synthesis.methods.gan_options import ConditionalGANConfig
 from semantic_synthesis.methods.global_style import GlobalStyleGAN
 from semantic_synthesis.normalization import CLADE as CLADENorm
@@ -79,7 +80,11 @@ class CLADE(GlobalStyleGAN):
             edges = here % 2 if self.edges else None
             places = None if offsets is None else offsets[:, ::stride, ::stride]  # [B,h,w,2]
             return LabelCells(
-                Cells.of(here // 2 if self.edges else here, self.static_shapes),
+                Cells.of(
+                    here // 2 if self.edges else here,
+                    self.static_shapes,
+                    paired=has_pairs(stride, self.strides) and not self.edges and offsets is None,
+                ),
                 None if edges is None else tf.cast(edges, tf.float32)[..., None],
                 places,
             )

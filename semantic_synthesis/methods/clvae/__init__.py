@@ -29,6 +29,7 @@ from semantic_synthesis import losses
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers import ResidualBlock, add_array, modulation_form, plan_label
 from semantic_synthesis.layers.cells import class_cells, number_cells, sample_numbers
+from semantic_synthesis.layers.pairs import has_pairs
 from semantic_synthesis.layers.spreading import gather
 from semantic_synthesis.methods.clvae.encoder import LEVELS, ClassEncoder, PhotoStyle
 from semantic_synthesis.methods.conditional_gan import ConditionalGAN, random_rows
@@ -255,11 +256,15 @@ class CLVAE(ConditionalGAN):
             "classes": classes,
             "samples": samples,
             "cells": {
-                s: plan_label(index[:, ::s, ::s], tf.size(classes), self.plan_form)
+                s: plan_label(
+                    index[:, ::s, ::s], tf.size(classes), self.plan_form, paired=has_pairs(s, self.strides)
+                )
                 for s in sorted({stride for stride, level in places if level is not None})
             },
             "semantics": {
-                s: plan_label(tokens[:, ::s, ::s], self.num_tokens, self.plan_form)
+                s: plan_label(
+                    tokens[:, ::s, ::s], self.num_tokens, self.plan_form, paired=has_pairs(s, self.strides)
+                )
                 for s in sorted({stride for stride, level in places if level is None})
             },
         }

@@ -22,6 +22,7 @@ import tensorflow as tf
 from semantic_synthesis import losses
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers.cells import Cells, number_cells, sample_numbers
+from semantic_synthesis.layers.pairs import has_pairs
 from semantic_synthesis.methods.conditional_gan import ConditionalGAN, random_rows
 from semantic_synthesis.methods.gan_options import ConditionalGANConfig
 from semantic_synthesis.methods.inade.encoder import InstanceEncoder
@@ -214,7 +215,10 @@ class INADE(ConditionalGAN):
         index = plan["index"] + tf.size(plan["classes"]) * samples  # [N,H,W]
         return {
             stride: RegionCells(
-                plan["classes"], plan["instances"], Cells.of(index[:, ::stride, ::stride]), noise
+                plan["classes"],
+                plan["instances"],
+                Cells.of(index[:, ::stride, ::stride], paired=has_pairs(stride, self.strides)),
+                noise,
             )
             for stride in set(self.strides)
         }

@@ -24,6 +24,7 @@ import tensorflow as tf
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers import Conv, LabelPlan, modulation_form, plan_label
 from semantic_synthesis.layers.cells import number_cells, pixel_cells, sample_numbers
+from semantic_synthesis.layers.pairs import has_pairs
 from semantic_synthesis.layers.spreading import gather
 from semantic_synthesis.methods.conditional_gan import ConditionalGAN
 from semantic_synthesis.methods.gan_options import ConditionalGANConfig, ModulatedGANConfig
@@ -190,7 +191,12 @@ class OASIS(ConditionalGAN):
         number = pixel_cells if self.static_shapes else number_cells
         (samples, classes, regions), tokens = number(sample_numbers(label), label, region)
         plans = {
-            stride: plan_label(tokens[:, ::stride, ::stride], tf.size(classes), self.plan_form)
+            stride: plan_label(
+                tokens[:, ::stride, ::stride],
+                tf.size(classes),
+                self.plan_form,
+                paired=has_pairs(stride, self.strides),
+            )
             for stride in self.strides
         }
         return {"samples": samples, "classes": classes, "regions": regions, "plans": plans}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers import modulation_form, plan_label
+from semantic_synthesis.layers.pairs import has_pairs
 from semantic_synthesis.methods.gan_options import ModulatedGANConfig
 from semantic_synthesis.methods.global_style import GlobalStyleGAN
 from semantic_synthesis.normalization import SPADE as SPADENorm
@@ -73,7 +74,12 @@ class SPADE(GlobalStyleGAN):
         """What depends on the layout alone: {stride: LabelPlan}. Any number of styles can share it."""
         tokens = self.tokens(layout)
         return {
-            stride: plan_label(tokens[:, ::stride, ::stride], self.num_tokens, self.plan_form)
+            stride: plan_label(
+                tokens[:, ::stride, ::stride],
+                self.num_tokens,
+                self.plan_form,
+                paired=has_pairs(stride, self.strides),
+            )
             for stride in sorted(set(self.strides))
         }
 
