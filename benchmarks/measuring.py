@@ -12,18 +12,22 @@ import tensorflow as tf
 COCO = Path(__file__).resolve().parents[2] / "shared" / "data" / "coco_stuff" / "train_label"
 
 
-def interleaved_medians(functions, runs, warm_up=2):
-    """Median seconds per function, run in turn (A B C A B C ...) so that drifts of the machine hit all alike."""
+def interleaved_times(functions, runs, warm_up=2):
+    """Seconds of each function, [runs] per name, run in turn (A B C A B C ...) so that drifts of the machine hit all
+    alike."""
     for function in functions.values():
         for _ in range(warm_up):
             function()
     times = {name: [] for name in functions}
     for _ in range(runs):
         for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            times[name].append(time.perf_counter() - start)
-    return {name: float(np.median(values)) for name, values in times.items()}
+            times[name].append(_seconds(function))
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def interleaved_medians(functions, runs, warm_up=2):
+    """Median seconds per function of `interleaved_times`."""
+    return {name: float(np.median(t)) for name, t in interleaved_times(functions, runs, warm_up).items()}
 
 
 def matrix_peak(dtype, size=4096):
