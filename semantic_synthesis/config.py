@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantic_synthesis import storage
 from semantic_synthesis.files import read_json, write_json
-from semantic_synthesis.options import check_type, option, options_of
+from semantic_synthesis.options import Use, check_type, option, options_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -202,6 +202,24 @@ class Config:
     def num_classes(self) -> int:
         """C: classes, counting "unknown" where the dataset has it."""
         return len(self.class_table["names"])
+
+    def uses(self) -> list[Use]:
+        """When options of a complete config have an effect; a subclass adds those of its own."""
+        mode = self.preprocess_mode
+        loads = f"of no effect with --preprocess_mode {mode}"
+        return [
+            Use("img_width", mode not in ("fixed", "crop"), loads),
+            Use("img_height", mode not in ("fixed", "crop", "scale_width_and_crop"), loads),
+            Use(
+                "scenes_count",
+                self.dataset_mode == "scenes",
+                "counts rendered scenes; for others --max_dataset_size",
+            ),
+            Use("instance_dir", not self.no_instance, "of no effect with --no_instance"),
+            Use(
+                "recalibration_batches", self.ema_decay, "of no effect without averaged weights (--ema_decay)"
+            ),
+        ]
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some options changed."""

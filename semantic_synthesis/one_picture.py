@@ -73,6 +73,10 @@ def make_pictures(options: Any) -> Any:
     for text in options.restyle:
         parse_edit(text)  # before anything slow
     run = load_run(options.checkpoint_dir or _demo_run(options), options.precision)
+    if options.instance_filename and not run.instance_maps:
+        raise ValueError(
+            f"--instance_filename {options.instance_filename}: this run reads no instance maps; leave it out"
+        )
     edits = [parse_edit(text, run.table.names) for text in options.restyle]
     first = options.label_filename or str(demo_layouts(run.size)["lake"][0])
     options = dataclasses.replace(options, label_filename=first)

@@ -11,7 +11,7 @@ import dataclasses
 import math
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import field
 from typing import Any, NamedTuple, TypeVar
 
@@ -97,6 +97,48 @@ def check_seeds(first: int, count: int) -> None:
         raise ValueError(
             f"--seed {first}: expected integers of 64 bits, also for the {count} seeds from this one on"
         )
+
+
+class Use(NamedTuple):
+    """When options have an effect.
+
+    names: of options, separated by spaces; holds: a truth, whether they have one; why: what they are for and what to
+    do, the end of a message.
+    """
+
+    names: str
+    holds: Any
+    why: str
+
+
+def unused(
+    options: Any, uses: Iterable[Use], given: Iterable[str] | None = None
+) -> Iterator[tuple[list[str], str]]:
+    """(options as on the command line, why) of each Use that does not hold, for those of its options that were given.
+
+    given: their names; default: those that have other values than their defaults.
+    """
+    known = options_of(options)
+    for names, holds, why in uses:
+        found = [
+            _as_flag(name, getattr(options, name))
+            for name in ([] if holds else names.split())
+            if (getattr(options, name) != known[name].default if given is None else name in given)
+        ]
+        if found:
+            yield found, why
+
+
+def refuse_unused(options: Any, uses: Iterable[Use], given: Iterable[str] | None = None) -> None:
+    """ValueError for the first option that was given and has no effect beside the others."""
+    for found, why in unused(options, uses, given):
+        raise ValueError(f"{found[0]}: {why}")
+
+
+def _as_flag(name, value):
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--{name}=false"
+    return f"--{name} {value[0] if isinstance(value, tuple) and value else value}"
 
 
 class Command(NamedTuple):

@@ -18,7 +18,7 @@ from semantic_synthesis.config import Config, options_for
 from semantic_synthesis.data import catalogue
 from semantic_synthesis.data.resolving import fill_options
 from semantic_synthesis.files import shipped
-from semantic_synthesis.options import Command, option, options_of
+from semantic_synthesis.options import Command, Use, option, options_of, refuse_unused
 
 FOLDER = "recipes"
 _OF_TRAIN = ("conv_threads", "flagfile")  # flags that are no options of a run
@@ -141,6 +141,9 @@ def _typed(kind, text, off, source):
 
 def recipes(options: Any) -> int:
     """Prints all recipes, or one whole; exit code 0. ValueError for names that are none."""
+    refuse_unused(
+        options, [Use("method", not options.name, "lists recipes; leave it or the recipe's name out")]
+    )
     if options.name:
         print(whole(options.name))
         return 0

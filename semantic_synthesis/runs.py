@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from semantic_synthesis import storage
 from semantic_synthesis.checkpoint_files import data_file, newest_checkpoint, open_checkpoint
@@ -31,7 +32,7 @@ from semantic_synthesis.files import file_sha256, folder_beside, shipped, write_
 from semantic_synthesis.foreign_files import foreign_kind
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.methods import method_class
-from semantic_synthesis.options import check_type, options_of
+from semantic_synthesis.options import Use, check_type, options_of, refuse_unused, unused
 from semantic_synthesis.safetensors_files import read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
@@ -339,14 +340,37 @@ def training_config(given: Mapping[str, Any], resolve: Callable[[Config], Config
         mode = Path(given.get("dataset_mode") or ("custom" if custom else "scenes")).stem
         run_dir = os.path.join("checkpoints", f"{method}_{mode}")
     if not storage.exists(os.path.join(run_dir, CONFIG_FILE)):
-        config = resolve(options_for(method, given)(**given))
-        return config.replace(checkpoint_dir=run_dir)
+        config = options_for(method, given)(**given)
+        _check_scores(config, given)
+        return resolve(config).replace(checkpoint_dir=run_dir)
     stored = load_config(run_dir)
     if given.get("method", stored.method) == stored.method:
         options_for(stored.method, given)
     config = stored.replace(**_allowed_changes(stored, given, run_dir), checkpoint_dir=run_dir)
     check_sizes(config)
+    _check_scores(config, given)
     return config
+
+
+def _check_scores(config, given):
+    """Refuses options of scores that nobody computes: they are missed when the training is over.
+
+    Who says --train_eval=false beside them, as those of a flag file, means it.
+    """
+    scored = config.train_eval or "train_eval" in given
+    why = "is for scores during training; expected with --train_eval, or leave it out"
+    refuse_unused(config, [Use("eval_metrics eval_images eval_epoch_freq", scored, why)], given)
+
+
+def warn_unused(config: Config, given: Iterable[str]) -> None:
+    """A line for given options that others switch off: no errors, as flag files hold some for several runs."""
+    depth = "disparity" in method_class(config).extra_maps(config)
+    uses = [
+        *config.uses(),
+        Use("disparity_dir", depth, f"of no effect with these options of {config.method}"),
+    ]
+    for found, why in unused(config, uses, given):
+        logging.warning("%s: %s", ", ".join(found), why)
 
 
 def _allowed_changes(stored, given, run_dir):

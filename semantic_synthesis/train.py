@@ -12,7 +12,7 @@ from semantic_synthesis.config import Config
 from semantic_synthesis.files import locked
 from semantic_synthesis.methods import METHODS, extra_maps, instance_maps, method_class
 from semantic_synthesis.options import Command, asked_before_parsing, union
-from semantic_synthesis.runs import training_config
+from semantic_synthesis.runs import training_config, warn_unused
 from semantic_synthesis.training.strategy import is_chief, lost_worker, make_strategy
 from semantic_synthesis.training.trainer import Trainer
 
@@ -27,7 +27,7 @@ def train(given: Mapping[str, Any]) -> int:
     strategy = make_strategy(config.distribute)  # before any other use of TensorFlow
     with locked(config.checkpoint_dir, "another training") if is_chief(strategy) else nullcontext():
         try:
-            return _train(config, strategy)
+            return _train(config, strategy, given)
         except tf.errors.OpError as error:
             if config.distribute != "multi_worker" or not lost_worker(error):
                 raise
@@ -38,13 +38,14 @@ def train(given: Mapping[str, Any]) -> int:
             return WORKER_LOST
 
 
-def _train(config, strategy):
+def _train(config, strategy, given):
     dataset = data.open_dataset(config, instance_maps=instance_maps(config), extra_maps=extra_maps(config))
     trainer = Trainer(config, dataset, strategy, _evaluations(config))
     if trainer.steps_done == 0:
         trainer.check()
     if trainer.is_chief:
         config.save(config.checkpoint_dir)
+        warn_unused(config, given)
     return trainer.fit()
 
 

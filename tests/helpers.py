@@ -135,11 +135,11 @@ def beam_workers(parent):
 def assert_user_error(result, *parts):
     """A script ended with exit code 2 and one line on standard error that holds every part.
 
-    Lines of absl's log ("I1120 13:11:46 ...") do not count.
+    Lines of absl's log ("I1120 13:11:46 ...", or W for warnings) do not count.
     """
     code, _, err = result
     assert code == 2, (code, err)
-    lines = [line for line in err.splitlines() if not re.match(r"I\d{4} ", line)]
+    lines = [line for line in err.splitlines() if not re.match(r"[IW]\d{4} ", line)]
     assert len(lines) == 1 and lines[0].startswith("error: "), err
     for part in parts:
         assert part in lines[0], (part, lines[0])

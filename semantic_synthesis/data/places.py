@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .. import storage
 from ..files import check_regular
-from .catalogue import CUSTOM, EXTRA_MAPS, MAPS, NOUNS, SPLITS, Description, patterns_of
+from .catalogue import CUSTOM, EXTRA_MAPS, MAPS, NOUNS, SPLITS, Description, describe, patterns_of
 from .errors import DataError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def find_places(
     config: Config, description: Description, split: str
 ) -> tuple[dict[str, list[tuple[str, str]]], Listed | None]:
     """({kind: [(root folder, pattern)]}, Listed or None: what to keep) of a split."""
-    if config.image_dir or config.label_dir or description.name == CUSTOM:
+    if _is_custom(config, description):
         if split not in SPLITS:
             raise DataError(f"no split '{split}'; expected one of {', '.join(SPLITS)}")
         return _custom_places(config), None
@@ -40,6 +40,16 @@ def find_places(
         if folder:
             places[kind] = [(_folder(kind, folder), _ANY)]
     return places, _read_list(root, layout["list"]) if "list" in layout else None
+
+
+def _is_custom(config, description):
+    """Whether the folders of the options are the dataset, and no root folder is read."""
+    return bool(config.image_dir or config.label_dir or description.name == CUSTOM)
+
+
+def has_root(config: Config) -> bool:
+    """Whether --dataroot has an effect."""
+    return not _is_custom(config, describe(config.dataset_mode or CUSTOM))
 
 
 def present_extra_maps(config: Config, description: Description, split: str) -> list[str]:

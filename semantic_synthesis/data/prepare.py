@@ -16,7 +16,7 @@ from tqdm import tqdm
 from .. import storage
 from ..config import Config
 from ..files import read_json, write_text
-from ..options import Command, option, options_of
+from ..options import Command, Use, option, options_of, refuse_unused
 from ..pictures import write_png
 from . import catalogue, instances, layouts, resolving
 from .decoding import decode_instance, decode_samples, read_bytes
@@ -24,7 +24,8 @@ from .describing import DescribeOptions, describe, description_text
 from .errors import DataError
 from .geometry import fit_label
 from .pairing import find_samples, path_of
-from .places import find_places
+from .places import find_places, has_root
+from .resolving import NO_INSTANCES, NO_ROOT
 from .scanning import map_files
 from .scenes import CLASSES, COLORS, render_scene
 from .sharding import ShardsOptions, make_shards
@@ -70,6 +71,18 @@ def check(options: Any) -> int:
     mode = options.dataset_mode or catalogue.CUSTOM
     description = catalogue.describe(mode)
     config = resolving.fill_options(Config(**{**values, "dataset_mode": mode}), description)
+    refuse_unused(
+        options,
+        [
+            Use("dataroot", has_root(options), NO_ROOT),
+            Use("instance_dir", not config.no_instance, NO_INSTANCES),
+            Use(
+                "instance_none_id",
+                not config.no_instance,
+                "no instance maps are looked at; expected with --instance_dir or --no_instance=false",
+            ),
+        ],
+    )
     early = []
     table = _table_for_check(config, description, split, early.append)
     report = layouts.check_split(config, description, table, split)
@@ -120,6 +133,14 @@ class InstancesOptions:
 def make_instances(options: Any) -> int:
     """Writes an instance map for every label map of a split, by the dataset's rule; it replaces no other map."""
     description = catalogue.describe(options.dataset_mode or catalogue.CUSTOM)
+    of_shapes = description.instances == "coco_polygons"
+    refuse_unused(
+        options,
+        [
+            Use("dataroot", has_root(options), NO_ROOT),
+            Use("annotations", of_shapes, "is for coco, whose shapes it holds; leave it out"),
+        ],
+    )
     target = options.instance_dir
     if target:
         storage.make_folder(target)

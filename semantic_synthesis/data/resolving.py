@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config import Config, known_options
-from ..options import check_type, options_of
+from ..options import Use, check_type, options_of, refuse_unused
 from . import catalogue
 from .class_lists import read_class_list
 from .errors import DataError
 from .pairing import Sample, find_samples, stop
+from .places import has_root
 from .rarity import EPOCH
 from .scanning import scan_classes
 from .shards import ShardSamples, index_path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 MAX_SIZE = 16384
 LOAD_SHARE = 286 / 256
+NO_ROOT = "is for a named dataset (--dataset_mode), and this one is --image_dir and --label_dir; leave it out"
+NO_INSTANCES = "--no_instance leaves instance maps out; give one of the two"
 
 
 def resolve(config: AnyConfig) -> AnyConfig:
@@ -41,6 +44,7 @@ def resolve(config: AnyConfig) -> AnyConfig:
             "own rarity; leave one of them out"
         )
     description = catalogue.describe(mode)
+    _check_places(config, description)
     config = fill_options(config, description)
     if description.name == catalogue.SCENES:
         samples = []
@@ -51,6 +55,26 @@ def resolve(config: AnyConfig) -> AnyConfig:
         samples = find_samples(config, description, "train")
     table = class_table(config, description, samples)
     return config.replace(class_table=table.to_dict())
+
+
+def _check_places(config, description):
+    """Refuses what the dataset has no use for: most often another one is meant."""
+    scenes = description.name == catalogue.SCENES
+    rendered = (
+        "the scenes, which are the default, are rendered, not read; expected --dataset_mode of another dataset, or "
+        "--image_dir with --label_dir"
+    )
+    refuse_unused(
+        config,
+        [
+            Use(
+                "dataroot image_dir label_dir instance_dir disparity_dir semantic_label_path",
+                not scenes,
+                rendered,
+            ),
+            Use("dataroot", has_root(config), NO_ROOT),
+        ],
+    )
 
 
 def fill_options(config: AnyConfig, description: Description) -> AnyConfig:

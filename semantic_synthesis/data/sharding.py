@@ -23,7 +23,7 @@ from .. import storage
 from ..checkpoint_files import as_os_errors
 from ..config import Config
 from ..files import file_sha256, locked, read_json, write_json, written_beside
-from ..options import option
+from ..options import Use, option, refuse_unused
 from . import catalogue, resolving
 from .decoding import read_bytes
 from .errors import DataError
@@ -84,6 +84,7 @@ def make_shards(options: Any) -> int:
         raise DataError(
             "scenes are rendered, not read; prepare scenes writes files, of which shards can be made"
         )
+    refuse_unused(options, [Use("instance_dir", not options.no_instance, resolving.NO_INSTANCES)])
     given = {name: getattr(options, name) for name in names}
     config = resolving.fill_options(Config(**given, dataset_mode=mode), description)
     extra = ("disparity",) if options.disparity or options.disparity_dir else ()

@@ -23,7 +23,7 @@ from semantic_synthesis.evaluation.segmentation import SCENES, open_segmenter
 from semantic_synthesis.evaluation.streams import FolderStream, RunStream
 from semantic_synthesis.evaluation.tables import fitted_table, table
 from semantic_synthesis.files import write_json, write_text
-from semantic_synthesis.options import option
+from semantic_synthesis.options import Use, option, refuse_unused
 
 METRICS = ("fid", "kid", "lpips", "miou", "judge")
 _SHOWN = (
@@ -96,8 +96,10 @@ def evaluate(options: EvaluateOptions) -> int:
             f"--report {path}: there the table goes; expected a name for the JSON file, such as {path[:-3]}.json"
         )
     figures = score(options)
-    if not figures:
-        return 0  # statistics alone were asked for
+    if not figures:  # statistics alone were asked for
+        if options.report:
+            logging.warning("--report %s: not written, as one side has no figures", options.report)
+        return 0
     write_json(path, {"figures": figures})
     text = table([_row(figure) for figure in figures])
     write_text(beside, text + "\n")
@@ -111,6 +113,7 @@ def score(options: EvaluateOptions) -> list[dict[str, Any]]:
     if options.batch_size < 1:
         raise ValueError(f"--batch_size {options.batch_size}; expected 1 or more")
     _check_sides(options)
+    _check_sources(options)
     if options.checkpoint_dir:
         stream: RunStream | FolderStream = RunStream(options)
     elif options.fake_dir or options.fake_stats or options.save_real_stats:
@@ -119,6 +122,7 @@ def score(options: EvaluateOptions) -> list[dict[str, Any]]:
         raise ValueError(
             "nothing to score; give --checkpoint_dir, or --fake_dir with --real_dir or --real_stats"
         )
+    _check_metrics(options, stream.is_scenes)
     metrics = make_metrics(options, stream.is_scenes, stream.table)
     stream.feed(metrics)
     _save_statistics(options, metrics)
@@ -146,6 +150,70 @@ def _check_sides(options):
             )
 
 
+def _check_sources(options):
+    """Refuses what has no effect on pictures from there."""
+    run, own = options.checkpoint_dir, options.image_dir or options.label_dir
+    pictures = run or options.fake_dir or options.real_dir
+    of_runs = "expected with --checkpoint_dir, leave it out for folders"
+    refuse_unused(
+        options,
+        [
+            Use("max_images", run, f"counts a run's layouts; {of_runs}"),
+            Use("style num_samples precision", run, f"says how a run makes its pictures; {of_runs}"),
+            Use("split dataroot", run, f"is for a run's own dataset; {of_runs}"),
+            Use("image_dir instance_dir", run, f"holds what a run makes pictures of; {of_runs}"),
+            Use(
+                "dataset_mode",
+                not run,
+                "is for --fake_dir; a run knows its classes and dataset: leave it out",
+            ),
+            Use("split dataroot", not own, "is for the run's own dataset; leave it, or the folders, out"),
+            Use(
+                "eval_size shard",
+                pictures,
+                "is for pictures, and statistics files are all there is; leave it out",
+            ),
+        ],
+    )
+
+
+def _check_metrics(options, is_scenes):
+    """Refuses what has no effect on the metrics."""
+    names = _metric_names(options, is_scenes)
+    run, compared = options.checkpoint_dir, {"fid", "kid", "judge"} & set(names)
+
+    def use(flags, holds, metrics):
+        why = (
+            f"is for {metrics}, and the metrics are {', '.join(names)}; add it to --metrics, or leave it out"
+        )
+        return Use(flags, holds, why)
+
+    refuse_unused(
+        options,
+        [
+            use("inception_weights eval_dims", compared - {"judge"}, "fid or kid"),
+            use("real_stats fake_stats", compared, "fid or judge"),
+            Use(
+                "fake_stats",
+                not {"miou", "lpips"} & set(names),
+                "statistics hold no pictures, which miou and lpips need; expected --fake_dir, or other --metrics",
+            ),
+            use("save_real_stats save_fake_stats", compared, "fid, kid or judge"),
+            use("real_dir", compared or "miou" in names, "fid, kid, judge or miou"),
+            use("lpips_net lpips_weights lpips_linear num_samples", "lpips" in names, "lpips"),
+            use("segmenter miou_classes", "miou" in names, "miou"),
+            use("label_dir dataset_mode", run or "miou" in names, "miou of folders"),
+            Use(
+                "dataset_mode",
+                run or options.label_dir,
+                "says what the ids of label maps are; expected with --label_dir",
+            ),
+            use("seed", run or "kid" in names, "kid of folders, whose subsets it draws"),
+            Use("style", set(names) != {"lpips"}, "lpips compares random styles; leave it out"),
+        ],
+    )
+
+
 def _default_report(options):
     if options.checkpoint_dir and not storage.is_folder(options.checkpoint_dir):  # a shipped run's name
         return f"{options.checkpoint_dir}_evaluation.json"
@@ -164,11 +232,7 @@ def make_metrics(options: EvaluateOptions, is_scenes: bool, classes: ClassTable 
 
     fid and kid are one, with its figures in that order.
     """
-    names = [name for name in options.metrics.split(",") if name]
-    names = names or (["miou", "judge"] if is_scenes else ["fid", "kid"])
-    unknown = [name for name in names if name not in METRICS]
-    if unknown:
-        raise ValueError(f"--metrics {unknown[0]}: unknown; expected some of {', '.join(METRICS)}")
+    names = _metric_names(options, is_scenes)
     metrics: dict[str, Any] = {}
     if {"fid", "kid"} & set(names):
         network = InceptionFeatures(options.inception_weights, int(options.eval_dims))
@@ -198,6 +262,16 @@ def make_metrics(options: EvaluateOptions, is_scenes: bool, classes: ClassTable 
     return list(dict.fromkeys(metrics[name] for name in names))
 
 
+def _metric_names(options, is_scenes):
+    """Those of METRICS that are asked for, in their order."""
+    names = [name for name in options.metrics.split(",") if name]
+    names = names or (["miou", "judge"] if is_scenes else ["fid", "kid"])
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise ValueError(f"--metrics {unknown[0]}: unknown; expected some of {', '.join(METRICS)}")
+    return names
+
+
 def _given(options, network):
     """Statistics read instead of computed: {"real": Gaussian or None, "fake": ...}."""
     paths = {"real": options.real_stats, "fake": options.fake_stats}
@@ -210,7 +284,5 @@ def _save_statistics(options, metrics):
     wanted = {"real": options.save_real_stats, "fake": options.save_fake_stats}
     found = [metric for metric in metrics if isinstance(metric, FeatureMetric)]
     for side, path in wanted.items():
-        if path and not found:
-            raise ValueError(f"--save_{side}_stats needs one of the metrics fid, kid and judge")
         if path:
             statistics.save_statistics(path, found[0].moments[side], found[0].network.name)

@@ -60,6 +60,10 @@ def generate(options: GenerateOptions) -> int:
     size = asked_size(options, run.config)
     if not files.instances and run.instance_maps == "objects":
         raise ValueError("this run was trained with instance maps; give --instance_dir")
+    if options.instance_dir and not run.instance_maps:
+        raise ValueError(
+            f"--instance_dir {options.instance_dir}: this run reads no instance maps; leave it out"
+        )
     check_styles(run, jobs)
     pending, there = _sorted_out(jobs, manifest)
     manifest.begin()

@@ -8,6 +8,7 @@ from typing import Any
 
 from semantic_synthesis.data import catalogue
 from semantic_synthesis.data.pairing import find_samples
+from semantic_synthesis.data.places import has_root
 from semantic_synthesis.data.shards import index_path
 from semantic_synthesis.evaluation.pictures import files_beside, list_pictures, match_stems, say_left_out
 
@@ -43,6 +44,10 @@ def _of_split(options, config):
         raise ValueError(
             "--split: the scenes of this run are rendered; write some with prepare scenes and give their folder as "
             "--label_dir"
+        )
+    if options.dataroot and not has_root(config):
+        raise ValueError(
+            f"--dataroot {options.dataroot}: this run's dataset is folders; leave it out, or give --label_dir"
         )
     config = config.replace(max_dataset_size=0, dataroot=options.dataroot or config.dataroot)
     if index_path(config, description, options.split):

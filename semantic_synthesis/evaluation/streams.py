@@ -13,10 +13,12 @@ from absl import logging
 from semantic_synthesis import data
 from semantic_synthesis.bars import progress_bar
 from semantic_synthesis.data import catalogue
+from semantic_synthesis.data.places import has_root
 from semantic_synthesis.evaluation import pictures
 from semantic_synthesis.evaluation.manifest import LINES, PIECES, RECORD
 from semantic_synthesis.evaluation.metrics import DiversityMetric
 from semantic_synthesis.inference import load_run
+from semantic_synthesis.options import Use, refuse_unused
 from semantic_synthesis.runs import run_sha256
 
 if TYPE_CHECKING:
@@ -165,6 +167,7 @@ class RunStream:
             )
         if options.image_dir:
             changes["dataset_mode"] = catalogue.CUSTOM
+        self._check_folders(config.replace(**changes))
         changes |= {"max_dataset_size": options.max_images, "prob_dataset": 1.0}
         if self.is_scenes and options.max_images:
             changes["scenes_count"] = options.max_images
@@ -174,6 +177,21 @@ class RunStream:
         self.dataset = data.open_dataset(config, options.split, self.run.instance_maps)
         self._left_out = self._beyond(config) if options.max_images and not self.is_scenes else []
         self.index, self.count = pictures.parse_shard(options.shard)
+
+    def _check_folders(self, config):
+        """Refuses folders that the run does not look into."""
+        read = self.run.instance_maps and not config.no_instance
+        refuse_unused(
+            self.options,
+            [
+                Use(
+                    "dataroot",
+                    has_root(config),
+                    "this run's dataset is folders; expected --image_dir and --label_dir",
+                ),
+                Use("instance_dir", read, "this run was trained without instance maps; leave it out"),
+            ],
+        )
 
     def _beyond(self, config):
         """Names the layouts of the split that --max_images does not count."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import ClassVar
 
 from semantic_synthesis.config import Config
 from semantic_synthesis.discriminators import ADVERSARIES
 from semantic_synthesis.networks import DOUBLINGS
-from semantic_synthesis.options import option
+from semantic_synthesis.options import Use, option
 
 _networks = functools.partial(option, group="Generator, encoder, discriminator", role="network")
 _losses = functools.partial(option, group="Losses", role="training")
@@ -102,6 +103,30 @@ class ConditionalGANConfig(Config):
     beta1: float = _optimisation(None, "Adam beta1; default 0 (0.5 with no_TTUR).", kind=float)
     beta2: float = _optimisation(None, "Adam beta2; default 0.9 (0.999 with no_TTUR).", kind=float)
     D_steps_per_G: int = _optimisation(1, "Discriminator steps per generator step.", least=1)
+
+    z_needs_encoder: ClassVar[bool] = False  # whether there is a z with use_vae alone
+
+    def uses(self) -> list[Use]:
+        """When options have an effect."""
+        segmenting = self.netD == "segmentation"
+        encoder = "of no effect without an encoder (--use_vae)"
+        judge = f"of no effect with --netD {self.netD}"
+        return [
+            *super().uses(),
+            Use("norm_E num_encoder_filters encoder_size lambda_kld prior_share", self.use_vae, encoder),
+            Use("z_dim", self.use_vae or not self.z_needs_encoder, encoder),
+            Use("num_discriminators num_discriminator_layers", self.netD == "multiscale", judge),
+            Use("gan_mode lambda_features no_feature_loss feature_layers", not segmenting, judge),
+            Use("no_balancing_inloss ignored_class no_labelmix lambda_labelmix", segmenting, judge),
+            Use(
+                "lambda_features feature_layers",
+                not self.no_feature_loss,
+                "of no effect with --no_feature_loss",
+            ),
+            Use("ignored_class", not self.no_balancing_inloss, "of no effect with --no_balancing_inloss"),
+            Use("lambda_labelmix", not self.no_labelmix, "of no effect with --no_labelmix"),
+            Use("vgg_layers lambda_vgg vgg_weights", not self.no_vgg_loss, "of no effect with --no_vgg_loss"),
+        ]
 
 
 @dataclass(frozen=True)

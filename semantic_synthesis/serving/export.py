@@ -124,6 +124,11 @@ def _export(options):
     dtype = _label_dtype(options, config)
     changes = {name: getattr(options, name) for name, _, _ in _inference_fields()}
     config, method = open_run(run_dir, options.precision, **changes)
+    if options.image_dtype != "uint8" and method.why_not_static:
+        raise ValueError(
+            f"--image_dtype {options.image_dtype}: is for the signature picture, which this run has not "
+            f"({method.why_not_static}); leave it out"
+        )
     if options.target != "serving":
         return _export_target(options, config, method, size, dtype, run_dir, name, _version(folder, version))
     image_dtype = tf.as_dtype(options.image_dtype)

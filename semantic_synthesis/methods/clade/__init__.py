@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 class CLADEConfig(ConditionalGANConfig):
     """Options of CLADE."""
 
+    z_needs_encoder: ClassVar[bool] = True
     method: str = redeclared(Config, "method", "clade")
     class_positions: bool = option(
         False,

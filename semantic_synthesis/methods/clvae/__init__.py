@@ -38,7 +38,7 @@ from semantic_synthesis.methods.method import Objective, row_normal
 from semantic_synthesis.networks import parse_norm
 from semantic_synthesis.normalization import SPADE as SPADENorm
 from semantic_synthesis.normalization import LabelRows, parse_norm_G
-from semantic_synthesis.options import option, redeclared
+from semantic_synthesis.options import Use, option, redeclared
 from semantic_synthesis.styles import CLASS, LAYER, Encoded, StyleSpec
 
 if TYPE_CHECKING:
@@ -77,6 +77,11 @@ class CLVAEConfig(ModulatedGANConfig):
     )
     total_epochs: int = redeclared(Config, "total_epochs", 50)
     decay_epoch: int = redeclared(Config, "decay_epoch", 50)
+
+    def uses(self) -> list[Use]:
+        """When options have an effect."""
+        encoder = "of no effect without an encoder (--use_vae)"
+        return [*super().uses(), Use("lambda_kld_classes", self.use_vae, encoder)]
 
 
 class ClassEmbedding(keras.layers.Layer):

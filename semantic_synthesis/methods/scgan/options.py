@@ -2,12 +2,13 @@
 
 import functools
 from dataclasses import dataclass
+from typing import ClassVar
 
 from semantic_synthesis.config import Config
 from semantic_synthesis.methods.gan_options import ConditionalGANConfig, ModulatedGANConfig
 from semantic_synthesis.methods.scgan.composition import ACTIVATIONS
 from semantic_synthesis.methods.scgan.label_pyramid import KINDS
-from semantic_synthesis.options import option, redeclared
+from semantic_synthesis.options import Use, option, redeclared
 
 _networks = functools.partial(option, group="Generator, encoder, discriminator", role="network")
 _losses = functools.partial(option, group="Losses", role="training")
@@ -18,6 +19,7 @@ _base = functools.partial(redeclared, ConditionalGANConfig)
 class SCGANConfig(ModulatedGANConfig):
     """Options of SCGAN."""
 
+    z_needs_encoder: ClassVar[bool] = True
     method: str = redeclared(Config, "method", "scgan")
     num_generator_filters: int = _base("num_generator_filters", 32)
     norm_G: str = _networks(
@@ -56,3 +58,12 @@ class SCGANConfig(ModulatedGANConfig):
     blur_relative: bool = _networks(False, "Divide by the values before the last iteration.")
     lambda_reconstruction: float = _losses(2.0, "Weight of the L1 loss of the auxiliary picture.")
     netD: str = _base("netD", "fpse")
+
+    def uses(self) -> list[Use]:
+        """When options have an effect."""
+        why = f"of no effect with --label_blur {self.label_blur}"
+        return [
+            *super().uses(),
+            Use("blur_levels", self.label_blur == "pyramid", why),
+            Use("blur_size blur_sigma blur_iterations blur_relative", self.label_blur != "none", why),
+        ]

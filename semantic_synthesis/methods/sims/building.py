@@ -19,6 +19,7 @@ import tensorflow as tf
 from absl import logging
 
 from semantic_synthesis import data, storage
+from semantic_synthesis.data import catalogue
 from semantic_synthesis.data.scanning import map_files
 from semantic_synthesis.files import locked, write_json
 from semantic_synthesis.methods.sims.bank import INDEX, SEGMENTS, BankArrays, digest, read_index
@@ -27,7 +28,7 @@ from semantic_synthesis.methods.sims.features import grid_step
 from semantic_synthesis.methods.sims.groups import ClassGroups
 from semantic_synthesis.methods.sims.parts import check_same, missing_rows, part_path, rows_there
 from semantic_synthesis.methods.sims.segments import find_segments
-from semantic_synthesis.options import Command, option
+from semantic_synthesis.options import Command, Use, option, refuse_unused
 from semantic_synthesis.pictures import write_png
 
 THUMBNAIL = 16
@@ -62,6 +63,10 @@ def prepare_bank(options: BankOptions) -> int:
         raise ValueError("prepare bank needs --out FOLDER")
     given = {name: getattr(options, name) for name in BankOptions.__dataclass_fields__ if name != "out"}
     config = data.resolve(SIMSConfig(**given))
+    scenes = config.dataset_mode == catalogue.SCENES
+    refuse_unused(
+        options, [Use("scenes_count", scenes, "counts rendered scenes; expected --max_dataset_size")]
+    )
     index = build_bank(config, options.out)
     logging.info(
         "%s: %d segments of %d photos; train with --method sims --bank_dir %s",

@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass
 
 from semantic_synthesis.config import Config
-from semantic_synthesis.options import option, redeclared
+from semantic_synthesis.options import Use, option, redeclared
 
 NO_BANK = "none"
 
@@ -105,3 +105,14 @@ class SIMSConfig(Config):
     transformation_period: int = _losses(1, "Steps per step of the transformation network; 0 never.")
     order_period: int = _losses(1, "Steps per step of the order network; 0 never.")
     synthesis_period: int = _losses(1, "Steps per step of the synthesis network; 0 never.")
+
+    def uses(self) -> list[Use]:
+        """When options have an effect."""
+        moved, ordered = "of no effect with --use_transformation=false", "of no effect without --use_order"
+        return [
+            *super().uses(),
+            Use("decay_epoch", False, "of no effect with sims, whose rates have a course of their own"),
+            Use("transformation_view transformation_period", self.use_transformation, moved),
+            Use("order_pooling order_period", self.use_order, ordered),
+            Use("lambda_vgg vgg_weights", not self.no_vgg_loss, "of no effect with --no_vgg_loss"),
+        ]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 class SPADEConfig(ModulatedGANConfig):
     """Options of SPADE."""
 
+    z_needs_encoder: ClassVar[bool] = True
     method: str = redeclared(Config, "method", "spade")
 
 
