@@ -1,8 +1,8 @@
-"""Which operations a picture of SPADE's generator spends its time in, by TensorFlow's profiler.
+"""Which operations a picture of SPADE's generator, or a training step, spends its time in, by TensorFlow's profiler.
 
-    python benchmarks/operations.py [--labels FOLDER] [--precisions float32 bfloat16]
+    python benchmarks/operations.py [--labels FOLDER] [--precisions float32 bfloat16] [--batch 1] [--step] [--most 0]
 
-256x256, batch 1, full width, 183 classes, label patches, the plan at hand. Milliseconds of each kind of operation are
+256x256, full width, 183 classes, label patches, the plan at hand. Milliseconds of each kind of operation are
 summed over the threads that run operations side by side, so the sum may exceed the time of a picture.
 """
 
@@ -16,6 +16,7 @@ import tensorflow as tf
 from inference import calls, generator
 from measuring import COCO, label_maps, label_source
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
+from training import step_function
 
 PICTURES = 5
 KINDS = {
@@ -27,8 +28,25 @@ KINDS = {
         "Conv2D",
         "_FusedConv2D",
     ),
+    "convolutions' gradients": (
+        "_MklNativeConv2DBackpropInput",
+        "_MklNativeConv2DBackpropFilter",
+        "Conv2DBackpropInput",
+        "Conv2DBackpropFilter",
+    ),
     "gathers": ("GatherV2",),
-    "elementwise": ("Mul", "AddV2", "AddN", "BiasAdd", "LeakyRelu", "Relu", "Tanh", "Cast", "Sub"),
+    "sums over equal pixels": ("SegmentSum", "SegmentSumV2", "UnsortedSegmentSum"),
+    "elementwise": (
+        *("Mul", "AddV2", "AddN", "BiasAdd", "LeakyRelu", "Relu", "Tanh", "Cast", "Sub"),
+        *("LeakyReluGrad", "ReluGrad", "BiasAddGrad", "RealDiv", "Neg", "Square"),
+    ),
+    "variables": (
+        "ResourceApplyAdam",
+        "AssignVariableOp",
+        "AssignAddVariableOp",
+        "AssignSubVariableOp",
+        "Sqrt",
+    ),
 }
 
 
@@ -66,11 +84,21 @@ def main():
     )
     parser.add_argument("--labels", default=str(COCO))
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--step", action="store_true", help="a training step, without VGG")
+    parser.add_argument("--most", type=int, default=0, help="name so many of the longest operations, too")
     options = parser.parse_args()
-    label = label_maps(options.labels, 256, 256, 1)
-    times = {
-        p: by_kind(profiled(calls(generator("patches", p, 256, 256), label)[0])) for p in options.precisions
-    }
+    label, times = label_maps(options.labels, 256, 256, options.batch), {}
+    for p in options.precisions:
+        call = (
+            step_function("patches", p, label)
+            if options.step
+            else calls(generator("patches", p, 256, 256), label)[0]
+        )
+        operations = profiled(call)
+        for name, milliseconds in operations.most_common(options.most):
+            sys.stderr.write(f"{p} {name} {milliseconds:.0f} ms\n")
+        times[p] = by_kind(operations)
     print(f"Label maps: {label_source(options.labels)}.\n")
     print("| operations | " + " | ".join(options.precisions) + " |")
     print("|---" * (1 + len(times)) + "|")

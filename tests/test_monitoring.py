@@ -227,7 +227,7 @@ def test_every_loss_of_a_gan_is_explained():
 
 
 def test_options_of_any_text(tmp_path):
-    config = tiny_config(tmp_path, dataroot="a|b")
+    config = tiny_config(tmp_path).replace(dataroot="a|b")
     assert "| **dataroot** | a\\|b |  |" in options_table(config)
     assert all(isinstance(value, (bool, int, float, str)) for value in compared_options(config).values())
 

@@ -15,6 +15,7 @@ from semantic_synthesis.files import write_text
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.publishing import PublishOptions, publish
+from semantic_synthesis.runs import load_config
 
 
 def plain_reader(path):
@@ -89,7 +90,8 @@ def test_the_published_run_paints_the_same(tmp_path):
 def test_published_runs_make_the_same_pictures(tmp_path):
     with shallow_networks():
         places = {"image_dir": "/home/me/photos", "label_dir": "/home/me/labels", "dataroot": "/home/me"}
-        run_dir = write_run(tmp_path / "run", **places)
+        run_dir = write_run(tmp_path / "run")
+        load_config(run_dir).replace(**places).save(run_dir)
         small = str(tmp_path / "small")
         assert publish(PublishOptions(str(run_dir), small)) == 0
         assert "/home/me" not in (tmp_path / "small" / "config.json").read_text()

@@ -8,7 +8,7 @@ from test_names import PACKAGE, imports
 
 # Floors from the ground up; a room imports lower floors only, its own files, and what is listed behind it.
 FLOORS = (
-    {"options", "storage", "foreign_files", "arrays"},
+    {"options", "storage", "foreign_files", "arrays", "bars"},
     {"files"},
     {"safetensors_files", "demo"},
     {"checkpoint_files", "config", "pictures", "pth"},
