@@ -96,10 +96,11 @@ def keeps(shape: tf.TensorShape, kernel_shape: tf.TensorShape, dtype: tf.DType) 
     return pays(shape, kernel_shape, dtype) and min(shape[1:3]) >= KEPT_SIZE
 
 
-def transform_kernel(kernel: tf.Tensor) -> tf.Tensor:
-    """[3,3,I,O] -> [36,I,O], what `convolve_transformed` takes: four times as large."""
+def transform_kernel(kernel: tf.Tensor, turned: bool = False) -> tf.Tensor:
+    """[3,3,I,O] -> [36,I,O], what `convolve_transformed` takes: four times as large; turned: of the kernel turned by
+    180 degrees."""
     _, _, inputs, outputs = kernel.shape
-    rows = tf.matmul(_KERNEL, tf.reshape(kernel, [9, -1]))
+    rows = tf.matmul(_KERNEL[:, ::-1] if turned else _KERNEL, tf.reshape(kernel, [9, -1]))
     return tf.reshape(rows, [WINDOW**2, inputs, outputs])
 
 
@@ -121,7 +122,8 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     [y] = convolve_transformed(x, _transformed_after(x, kernel))
 
     def backward(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        [dx] = convolve_transformed(dy, _transformed_after(dy, kernel, turned=True))
+        turned = _transformed_after(dy, kernel, turned=True)
+        dx = _assembled(tf.matmul(_windows(dy), turned, transpose_b=True), dy)
         with tf.control_dependencies([dy]):
             windows = _windows(x)
         products = tf.matmul(windows, _spread(dy), transpose_a=True)  # [36,I,O]
@@ -135,9 +137,7 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
 def _transformed_after(x, kernel, turned=False):
     """The transformed kernel, made when x is there: else those of all layers would be made first and wait in memory."""
     with tf.control_dependencies([x]):
-        if turned:
-            kernel = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
-        return transform_kernel(kernel)
+        return transform_kernel(kernel, turned)
 
 
 def _tiles(size):
