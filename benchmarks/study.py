@@ -144,6 +144,8 @@ def chart(rows, path):
             axes.scatter(x, y, areas, c=color, alpha=0.6, linewidths=0, label=netD)
         for number, (method, row) in enumerate(sorted(mine.items(), key=lambda item: item[1]["diversity"])):
             side = {"ha": "left", "xytext": (9, -3)} if number % 2 else {"ha": "right", "xytext": (-9, -3)}
+            if netD == "fpse":
+                side = {"ha": "center", "xytext": (0, 9)}
             at = (row["diversity"], row["mIoU ratio"])
             axes.annotate(method, at, textcoords="offset points", fontsize=8, color=color, **side)
     axes.set_xlabel("diversity of random styles")
