@@ -33,6 +33,7 @@ KINDS = {
         "_MklNativeConv2DBackpropFilter",
         "Conv2DBackpropInput",
         "Conv2DBackpropFilter",
+        "_MklNativeConv2DBackpropFilterWithBias",
     ),
     "gathers": ("GatherV2",),
     "sums over equal pixels": ("SegmentSum", "SegmentSumV2", "UnsortedSegmentSum"),

@@ -147,8 +147,8 @@ class LabelCells(NamedTuple):
 
     @property
     def pairs(self) -> Pairs | None:
-        """Those of the cells, where the class alone counts."""
-        return self.cells.pairs if self.edges is None and self.offsets is None else None
+        """Those of the cells: cells with edges or offsets have none, as pixels differ within a class."""
+        return self.cells.pairs
 
     def of_pairs(self) -> LabelCells:
         """The condition of rows, one for each pair."""

@@ -36,16 +36,13 @@ def _heads(names, columns, gap):
     """White uint8 [h,w,3] with a name above each column: one size for all, the largest whose words fit; in lines."""
     texts = [name.encode("ascii", "replace").decode().replace("_", " ") for name in names]
     room = min(pictures.shape[2] for pictures in columns)
-    size = min(0.45, *(room / _text_width(word, 1.0) for text in texts for word in text.split()))
+    size = min([0.45, *(room / _text_width(word, 1.0) for text in texts for word in text.split())])
     lines = [_wrapped(text, pictures.shape[2], size) for text, pictures in zip(texts, columns, strict=True)]
-    height = _LINE * max(map(len, lines)) + 4
-    found = []
+    most, found = max(map(len, lines)), []
     for column, pictures in zip(lines, columns, strict=True):
-        head = np.full((height, pictures.shape[2] + gap, 3), 255, np.uint8)
-        for i, text in enumerate(
-            column, max(map(len, lines)) - len(column)
-        ):  # the last line stands on the pictures
-            cv2.putText(head, text, (gap, _LINE * (i + 1)), _FONT, size, (0, 0, 0), 1, cv2.LINE_AA)
+        head = np.full((_LINE * most + 4, pictures.shape[2] + gap, 3), 255, np.uint8)
+        for line, text in enumerate(column, most - len(column) + 1):  # the last one stands on the pictures
+            cv2.putText(head, text, (gap, _LINE * line), _FONT, size, (0, 0, 0), 1, cv2.LINE_AA)
         found.append(head)
     return np.pad(np.concatenate(found, 1), ((0, 0), (0, gap), (0, 0)), constant_values=255)
 

@@ -54,7 +54,8 @@ class Generator(keras.layers.Layer):
     """Blocks from coarse to fine, each under its own condition.
 
     layout: list of Block; make_block(channels_in, channels_out, name) -> layer called as
-    block(x, condition, training); finish: from the last convolution to [-1,1].
+    block(x, condition, training), and with enlarge=True for x at half the size where it says `enlarges`; finish: from
+    the last convolution to [-1,1].
     Call: initial [B,h,w,in of the first block] (the features the method starts from), conditions: one per block, at
     the blocks' strides -> [B,h*s,w*s,3] float32 in [-1,1], s the first stride over the last.
     """
