@@ -21,7 +21,6 @@ ms per image: a new layout and a new style, batch 1, median of 20.
 """
 
 import argparse
-import itertools
 import os
 import sys
 import time
@@ -173,7 +172,7 @@ def mean_figures(rows):
 
 def picture_figures(judge, pictures, label, instance):
     """{column: figure} of uint8 [S,H,W,3] pictures of one layout."""
-    field = feature_difference(judge, pictures, label.shape)
+    field = judge.field(pictures)
     return {
         "diversity": field.mean(),
         "diversity in instances": by_region(field, data.regions(label, instance)).mean(),
@@ -197,19 +196,9 @@ def style_figures(run, judge, layout, seeds, label, instance):
             if REGION in spec.axes
         }
         edited = run.synthesize(layout, mix_style(one, Encoded(style), masks))
-        field = feature_difference(judge, edited, label.shape)
+        field = judge.field(edited)
         found |= {"edit inside": field[chosen].mean(), "edit outside": field[~chosen].mean()}
     return found
-
-
-def feature_difference(judge, samples, size):
-    """Mean over pairs of uint8 [S,H,W,3] of the difference of the judge's features: float [H,W]."""
-    maps = [m / (np.linalg.norm(m, axis=-1, keepdims=True) + 1e-6) for m in judge.maps(samples)]
-    fields = []
-    for i, j in itertools.combinations(range(len(samples)), 2):
-        differences = [((m[i] - m[j]) ** 2).sum(-1) for m in maps]
-        fields.append(np.mean([data.fit_label(d, *size) for d in differences], 0))
-    return np.mean(fields, 0)
 
 
 def by_region(field, regions):

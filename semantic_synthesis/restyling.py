@@ -126,10 +126,13 @@ class Region(NamedTuple):
 
 def list_regions(run: Any, label: np.ndarray, instance: np.ndarray | None = None) -> list[Region]:
     """The Regions of one layout: label int [h,w] and, where known, instance int [h,w] as read from files."""
-    return _regions_of(run, run.layout(label, instance), instance)
+    return regions_of_layout(run, run.layout(label, instance), instance)
 
 
-def _regions_of(run, layout, instance=None):
+def regions_of_layout(
+    run: Any, layout: dict[str, np.ndarray], instance: np.ndarray | None = None
+) -> list[Region]:
+    """`list_regions` of a layout as `run.layout` gives it."""
     classes, rows = layout["label"][0], layout["instance"][0]
     objects = np.zeros_like(rows) if instance is None else run.fit_map(np.asarray(instance))
     found = []
@@ -221,7 +224,9 @@ def _rows(run, edit, layout, instance):
         return {}
     rows, classes = {}, np.unique(layout["label"][0])
     if needs_regions(run.style_specs):
-        rows[REGION] = [region.row for region in select(edit, _regions_of(run, layout, instance), run.table)]
+        rows[REGION] = [
+            region.row for region in select(edit, regions_of_layout(run, layout, instance), run.table)
+        ]
     if edit.kind == "all":
         rows[CLASS] = list(range(run.table.num_classes))
     elif edit.kind == "class":
@@ -231,12 +236,21 @@ def _rows(run, edit, layout, instance):
     return rows
 
 
+def style_masks(
+    run: Any, layout: dict[str, np.ndarray], rows: Mapping[str, Sequence[int]]
+) -> dict[str, np.ndarray]:
+    """{style tensor: bool mask, for `mix_style`} of chosen rows, {REGION or CLASS: indices}; whole tensors for {}."""
+    specs = {n: s for n, s in run.style_specs.items() if set(rows) & set(s.axes) or not rows}
+    return {name: _mask(None, spec, rows, layout) for name, spec in specs.items()}
+
+
 def _mask(edit, spec, rows, layout):
+    """edit: an Edit, for its layers, or None."""
     sizes = [layout["instance"].max() + 1 if size is None else size for size in spec.shape]
     mask = np.ones([1] * len(sizes), bool)
     for axis, (name, size) in enumerate(zip(spec.axes, sizes, strict=True)):
         indices = rows.get(name)
-        if name == LAYER and edit.layers:
+        if name == LAYER and edit and edit.layers:
             if edit.layers[1] >= size:
                 raise ValueError(
                     f"--restyle {edit.text}: layer {edit.layers[1]}; this run has 0 to {size - 1}"
@@ -307,7 +321,7 @@ def apply_edits(
 def _source(run, edit, layout, instance, style):
     """The Encoded, of batch 1 or, of an object, of the style's, that an edit takes from."""
     if edit.like is not None:
-        regions = _regions_of(run, layout, instance)
+        regions = regions_of_layout(run, layout, instance)
         (row,) = (region.row for region in select(replace(edit, name=str(edit.like)), regions, run.table))
         local = {name: spec for name, spec in run.style_specs.items() if REGION in spec.axes}
         taken = {

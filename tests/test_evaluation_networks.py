@@ -122,6 +122,11 @@ def test_lpips_equals_the_lpips_package(net, tmp_path):
     assert ours(first, first).max() == 0
     pairs = [ours(first[i : i + 1], first[j : j + 1])[0] for i, j in ((0, 1), (0, 2), (1, 2))]
     assert ours.diversity(first) == pytest.approx(np.mean(pairs), rel=1e-5)
+    spatial = package.LPIPS(net=net, pnet_rand=True, spatial=True, verbose=False)
+    spatial.load_state_dict(theirs.state_dict())
+    with torch.no_grad():
+        field = spatial(a[:1], a[1:2]).numpy()[0, 0]
+    np.testing.assert_allclose(ours.field(first[:2]), field, atol=1e-4, rtol=1e-4)
 
 
 def test_missing_weights_name_file_flag_and_ways_out(monkeypatch, tmp_path):

@@ -18,7 +18,7 @@ from absl import logging
 
 from semantic_synthesis import data, runs, storage
 from semantic_synthesis.data import catalogue
-from semantic_synthesis.evaluation.evaluating import EvaluateOptions, make_metrics
+from semantic_synthesis.evaluation.evaluating import VARYING, EvaluateOptions, make_metrics
 from semantic_synthesis.evaluation.metrics import FeatureMetric
 from semantic_synthesis.evaluation.streams import float_to_uint8, say_if_training
 from semantic_synthesis.files import file_sha256, read_json, write_json
@@ -54,7 +54,9 @@ class TrainEval:
         self._best_is_whole = False  # looked at once: after that, this process alone writes it
         self.metrics, self._real_seen = make_metrics(self.options, is_scenes, table), False
         if not all(hasattr(metric, "add_fake") for metric in self.metrics):
-            raise ValueError("lpips is not scored during training; choose from fid, kid, miou and judge")
+            raise ValueError(
+                f"--eval_metrics: {', '.join(VARYING)} are not scored during training; expected fid, kid, miou, judge"
+            )
         changes = {"prob_dataset": 1.0, "max_dataset_size": self.options.max_images}
         if is_scenes and self.options.max_images:
             changes["scenes_count"] = self.options.max_images

@@ -19,13 +19,16 @@ from semantic_synthesis.evaluation.inception import DIMS, InceptionFeatures
 from semantic_synthesis.evaluation.judge import load_judge
 from semantic_synthesis.evaluation.lpips import LPIPS
 from semantic_synthesis.evaluation.metrics import DiversityMetric, FeatureMetric, SegmentationMetric
+from semantic_synthesis.evaluation.parts import PartDiversity
 from semantic_synthesis.evaluation.segmentation import SCENES, open_segmenter
 from semantic_synthesis.evaluation.streams import FolderStream, RunStream
 from semantic_synthesis.evaluation.tables import fitted_table, table
 from semantic_synthesis.files import write_json, write_text
 from semantic_synthesis.options import Use, option, refuse_unused
 
-METRICS = ("fid", "kid", "lpips", "miou", "judge")
+VARYING = ("lpips", "class_diversity", "region_diversity")  # these compare random styles of one layout
+_VARYING = "lpips, class_diversity or region_diversity"
+METRICS = ("fid", "kid", *VARYING, "miou", "judge")
 _SHOWN = (
     "metric", "value", "deviation", "images", "real images", "size", "split", "network", "sha256", "seed",
 )  # fmt: skip
@@ -37,8 +40,9 @@ class EvaluateOptions:
 
     metrics: str = option(
         "",
-        "Comma-separated: fid, kid, lpips (diversity), miou (and pixel accuracy), judge (Frechet "
-        "distance in features of the judge for scenes). Default: miou,judge for scenes runs, else fid,kid.",
+        "Comma-separated: fid, kid, lpips (diversity), class_diversity and region_diversity (of a run: one class "
+        "or region varied alone), miou (and pixel accuracy), judge (Frechet distance in features of the judge for "
+        "scenes). Default: miou,judge for scenes runs, else fid,kid.",
     )
     fake_dir: str = option("", "Folder of synthesised pictures.")
     fake_stats: str = option("", "Statistics (.npz) instead of --fake_dir; several, with commas, are merged.")
@@ -59,7 +63,9 @@ class EvaluateOptions:
     style: str = option(
         "random", "Styles of a run's pictures: random, or of the real photo.", choices=("random", "real")
     )
-    num_samples: int = option(4, "Samples per layout for lpips.")
+    num_samples: int = option(
+        4, "Samples per layout for lpips, per part of it for class_diversity and region_diversity."
+    )
     max_images: int = option(500, "Use at most this many of a run's layouts; 0: all.", least=0)
     eval_size: str = option("", "WxH: resize all pictures first; empty: as they are, which must be one size.")
     eval_dims: str = option("2048", "Features of the Inception network.", choices=tuple(map(str, DIMS)))
@@ -194,13 +200,24 @@ def _check_metrics(options, is_scenes):
             use("inception_weights eval_dims", compared - {"judge"}, "fid or kid"),
             use("real_stats fake_stats", compared, "fid or judge"),
             Use(
+                "metrics",
+                run or not set(names) - {"lpips"} & set(VARYING),
+                "single classes or regions are varied by a run; expected --checkpoint_dir",
+            ),
+            Use(
+                "eval_size",
+                not set(names) - {"lpips"} & set(VARYING),
+                "single classes and regions are compared at the run's own size; leave it out",
+            ),
+            Use(
                 "fake_stats",
                 not {"miou", "lpips"} & set(names),
                 "statistics hold no pictures, which miou and lpips need; expected --fake_dir, or other --metrics",
             ),
             use("save_real_stats save_fake_stats", compared, "fid, kid or judge"),
             use("real_dir", compared or "miou" in names, "fid, kid, judge or miou"),
-            use("lpips_net lpips_weights lpips_linear num_samples", "lpips" in names, "lpips"),
+            use("num_samples", set(VARYING) & set(names), _VARYING),
+            use("lpips_net lpips_weights lpips_linear", set(VARYING) & set(names), _VARYING),
             use("segmenter miou_classes", "miou" in names, "miou"),
             use("label_dir dataset_mode", run or "miou" in names, "miou of folders"),
             Use(
@@ -209,7 +226,7 @@ def _check_metrics(options, is_scenes):
                 "says what the ids of label maps are; expected with --label_dir",
             ),
             use("seed", run or "kid" in names, "kid of folders, whose subsets it draws"),
-            Use("style", set(names) != {"lpips"}, "lpips compares random styles; leave it out"),
+            Use("style", set(names) - set(VARYING), f"{names[0]} compares random styles; leave it out"),
         ],
     )
 
@@ -244,10 +261,7 @@ def make_metrics(options: EvaluateOptions, is_scenes: bool, classes: ClassTable 
         judge = load_judge()
         given = _given(options, judge)
         metrics["judge"] = FeatureMetric(judge, name="frechet distance (judge)", **given)
-    if "lpips" in names:
-        metrics["lpips"] = DiversityMetric(
-            LPIPS(options.lpips_net, options.lpips_weights, options.lpips_linear)
-        )
+    metrics |= _varying(options, names, is_scenes)
     if "miou" in names:
         segmenter = options.segmenter or (SCENES if is_scenes else "")
         if not segmenter or classes is None:
@@ -260,6 +274,19 @@ def make_metrics(options: EvaluateOptions, is_scenes: bool, classes: ClassTable 
         counted = [name.strip() for name in options.miou_classes.split(",") if name.strip()]
         metrics["miou"] = SegmentationMetric(open_segmenter(segmenter, classes.num_classes), classes, counted)
     return list(dict.fromkeys(metrics[name] for name in names))
+
+
+def _varying(options, names, is_scenes):
+    """{name: metric} of VARYING. Single classes and regions of scenes are compared by their judge, unless files of
+    LPIPS are given."""
+    lpips, found = (options.lpips_net, options.lpips_weights, options.lpips_linear), {}
+    network = LPIPS(*lpips) if "lpips" in names or (set(VARYING) & set(names) and not is_scenes) else None
+    if "lpips" in names:
+        found["lpips"] = DiversityMetric(network)
+    for name in set(names) & {"class_diversity", "region_diversity"}:
+        network = network or (LPIPS(*lpips) if any(lpips[1:]) else load_judge())
+        found[name] = PartDiversity(network, name.partition("_")[0])
+    return found
 
 
 def _metric_names(options, is_scenes):

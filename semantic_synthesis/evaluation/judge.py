@@ -10,6 +10,7 @@ scenes alone, none of which any generator trains or is scored on (`TRAINING_SEED
 
 from __future__ import annotations
 
+import itertools
 import os
 import zipfile
 from collections.abc import Callable
@@ -20,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from semantic_synthesis.data import fit_image
+from semantic_synthesis.data import fit_image, fit_label
 from semantic_synthesis.data.scenes import CLASSES, render_scene
 from semantic_synthesis.files import file_sha256, shipped, write_arrays
 
@@ -61,6 +62,16 @@ class Judge:
     def maps(self, pictures: np.ndarray) -> list[np.ndarray]:
         """float32 [N,h,w,F] for 64x64x24, 32x32x48, 16x16x80, 8x8x112."""
         return self._outputs(pictures)[1:]
+
+    def field(self, samples: np.ndarray) -> np.ndarray:
+        """float32 [H,W]: at every pixel the squared difference of unit-length features, mean over the four maps and
+        over all pairs of uint8 [S,H,W,3], S at least 2."""
+        maps = [m / (np.linalg.norm(m, axis=-1, keepdims=True) + 1e-6) for m in self.maps(samples)]
+        fields = []
+        for i, j in itertools.combinations(range(len(samples)), 2):
+            differences = [((m[i] - m[j]) ** 2).sum(-1) for m in maps]
+            fields.append(np.mean([fit_label(d, *samples.shape[1:3]) for d in differences], 0))
+        return np.mean(fields, 0)
 
     def _outputs(self, pictures):
         fitted = np.stack([fit_image(picture, SIZE, SIZE) for picture in pictures])

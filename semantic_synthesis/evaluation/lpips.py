@@ -67,6 +67,7 @@ class LPIPS:
         self._heads = [tf.constant(head) for head in heads]
         self._features = tf.function(self._compute_features, reduce_retracing=True)
         self._compare = tf.function(self._compute_distance, reduce_retracing=True)
+        self._spread = tf.function(self._compute_field, reduce_retracing=True)
 
     def __call__(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """float32 [N]."""
@@ -88,6 +89,13 @@ class LPIPS:
         distances = [self._compare(first, second) for first, second in itertools.combinations(one, 2)]
         return float(np.mean(distances))
 
+    def field(self, samples: np.ndarray) -> np.ndarray:
+        """float32 [H,W]: the distance at every pixel, mean over all pairs of uint8 [S,H,W,3], S at least 2; each
+        layer's enlarged bilinearly, as the package's `spatial` does."""
+        features = self.features(samples)
+        pairs = np.array(list(itertools.combinations(range(len(samples)), 2)), np.int32)
+        return self._spread(features, tf.constant(pairs), tf.constant(samples.shape[1:3])).numpy()
+
     def _compute_features(self, pictures):
         x, found = (pictures - _SHIFT) / _SCALE, []
         for layer, (kernel, bias) in zip(self._layers, self._convs, strict=True):
@@ -100,6 +108,16 @@ class LPIPS:
                 length = tf.sqrt(tf.reduce_sum(x**2, -1, keepdims=True))
                 found.append(x / (length + _EPSILON))
         return found
+
+    def _compute_field(self, features, pairs, size):
+        def distance(pair):
+            maps = [
+                tf.reduce_sum((f[pair[0]] - f[pair[1]]) ** 2 * head, -1, keepdims=True)
+                for f, head in zip(features, self._heads, strict=True)
+            ]
+            return tf.add_n([tf.image.resize(m, size)[..., 0] for m in maps])
+
+        return tf.reduce_mean(tf.map_fn(distance, pairs, fn_output_signature=tf.float32), 0)
 
     def _compute_distance(self, first, second):
         terms = [

@@ -17,6 +17,7 @@ from semantic_synthesis.data.places import has_root
 from semantic_synthesis.evaluation import pictures
 from semantic_synthesis.evaluation.manifest import LINES, PIECES, RECORD
 from semantic_synthesis.evaluation.metrics import DiversityMetric
+from semantic_synthesis.evaluation.parts import PartDiversity
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.options import Use, refuse_unused
 from semantic_synthesis.runs import run_sha256
@@ -80,7 +81,7 @@ class FolderStream:
 
     def feed(self, metrics: Sequence[Any]) -> None:
         """Runs all pictures through the metrics."""
-        diverse, paired = split_kinds(metrics)
+        diverse, _, paired = split_kinds(metrics)
         for side, found in (("real", self.reals), ("fake", self.fakes)):
             stems = list(found)[self.index :: self.count]
             labels = self._labels_of(found, stems, side)
@@ -205,9 +206,13 @@ class RunStream:
 
     def feed(self, metrics: Sequence[Any]) -> None:
         """Runs all layouts through the metrics."""
-        diverse, paired = split_kinds(metrics)
-        if diverse and not self.run.method.style_shapes:
-            raise ValueError("this run takes no style, so its samples are all alike; leave lpips out")
+        diverse, parts, paired = split_kinds(metrics)
+        if (diverse or parts) and not self.run.method.style_shapes:
+            raise ValueError(
+                "this run takes no style, so its samples are all alike; leave lpips and diversities out"
+            )
+        for metric in parts:
+            metric.check(self.run)
         batches = self.dataset.batches(self.options.batch_size, training=False)
         with progress_bar(total=self.dataset.count, unit="picture") as bar:
             for number, batch in enumerate(batches):
@@ -216,24 +221,37 @@ class RunStream:
                 if number % self.count != self.index:
                     continue
                 layout = {name: batch[name] for name in ("label", "instance") if name in batch}
-                first, real = int(batch["row"][0]), float_to_uint8(batch["image"])
-                fake = self.run.synthesize(layout, self._style(batch, real, layout))
-                for metric in paired:
-                    metric.add_real(self._sized(real), first, batch["label"])
-                    metric.add_fake(self._sized(fake), first, batch["label"])
+                if paired:
+                    self._feed_pairs(paired, layout, batch)
                 for metric in diverse:
                     self._feed_samples(metric, layout, batch["row"])
+                for metric in parts:
+                    self._feed_parts(metric, layout, batch["row"])
+
+    def _feed_pairs(self, metrics, layout, batch):
+        first, real = int(batch["row"][0]), float_to_uint8(batch["image"])
+        fake = self.run.synthesize(layout, self._style(batch, real, layout))
+        for metric in metrics:
+            metric.add_real(self._sized(real), first, batch["label"])
+            metric.add_fake(self._sized(fake), first, batch["label"])
 
     def _style(self, batch, real, layout):
         if self.options.style == "real":
             return self.run.encode_style(real, layout)
         return self.run.sample_style(self.run.method.seeds_of(batch["row"], self.options.seed), layout)
 
-    def _feed_samples(self, metric, layout, rows):
-        count = self.options.num_samples
+    def _layouts(self, layout, rows, count):
+        """Of each layout of a batch: itself, and the seeds of its samples."""
         for i, row in enumerate(rows):
             one = {name: values[i : i + 1] for name, values in layout.items()}
-            seeds = self.options.seed + int(row) * count + np.arange(count)
+            yield one, self.options.seed + int(row) * count + np.arange(count)
+
+    def _feed_parts(self, metric, layout, rows):
+        for one, seeds in self._layouts(layout, rows, self.options.num_samples + 1):
+            metric.add_layout(self.run, one, seeds)
+
+    def _feed_samples(self, metric, layout, rows):
+        for one, seeds in self._layouts(layout, rows, self.options.num_samples):
             samples = self.run.synthesize(one, self.run.sample_style(seeds, one))
             metric.add_samples(self._sized(samples))
 
@@ -290,10 +308,11 @@ def float_to_uint8(images: np.ndarray | tf.Tensor) -> np.ndarray:
     return np.rint((np.asarray(images) + 1) * 127.5).astype(np.uint8)
 
 
-def split_kinds(metrics: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """(metrics of several samples per layout, metrics of real and synthesised pictures)."""
+def split_kinds(metrics: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    """(metrics of several samples per layout, of parts varied alone, of real and synthesised pictures)."""
     diverse = [metric for metric in metrics if isinstance(metric, DiversityMetric)]
-    return diverse, [metric for metric in metrics if metric not in diverse]
+    parts = [metric for metric in metrics if isinstance(metric, PartDiversity)]
+    return diverse, parts, [metric for metric in metrics if metric not in diverse and metric not in parts]
 
 
 def _resize_text(size):
