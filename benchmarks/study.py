@@ -7,7 +7,8 @@ many steps as fit into its minutes at that time, however long other work makes i
 something, be interrupted and go on where it stood, and one with more --minutes goes on training.
 The judge of benchmarks/scenes.py scores every cell; at the end the time per picture is measured for all, one after the
 other, the table is printed and kept in FOLDER/study.json, the chart in FOLDER/study.png.
-Without --cells: every method that reads scenes by every discriminator.
+Without --cells: every method that reads scenes by every discriminator, and SIMS, which has none. Its memory of 200
+photos is made first and does not count as training.
 """
 
 import argparse
@@ -73,8 +74,24 @@ METHODS = {
     "scgan": ENCODER | {"num_hidden_filters": 32, "num_routing_filters": 8, "num_entry_filters": 12},
     "oasis": {"num_hidden_filters": 32, "z_dim": 32, "init_variance": 1.0, "lr": 0.0004},
 }
+SIMS = {
+    "dataset_mode": "scenes",
+    "scenes_count": 2000,
+    "use_transformation": False,
+    "use_order": True,
+    "num_filters": 10,
+    "no_vgg_loss": True,
+    "batch_size": 4,
+    "total_epochs": 1,  # the paper's rates rise with the epoch, from a hundredth
+    "lr": 0.1,
+    **{
+        n: COMMON[n]
+        for n in ("ema_decay", "precision", "print_info_freq", "save_img_freq", "save_model_freq")
+    },
+}
+BANK = "bank"
 DISCRIMINATORS = ("multiscale", "fpse", "segmentation")
-CELLS = [f"{method}:{netD}" for netD in DISCRIMINATORS for method in METHODS]
+CELLS = [f"{method}:{netD}" for netD in DISCRIMINATORS for method in METHODS] + ["sims:none"]
 SHOWN = (
     "mIoU ratio",
     "distance",
@@ -87,17 +104,32 @@ SHOWN = (
 
 
 def options_of(cell, size, seed, folder, steps):
-    """{option of train.py: value} for one cell."""
+    """{option of train.py: value} for one cell; SIMS' memory lies beside its folder."""
     method, netD = cell.split(":")
+    if method == "sims":
+        own = {"method": method, "seed": seed, "checkpoint_dir": str(folder), "total_steps": steps}
+        return SIMS | {"crop_size": size, "bank_dir": str(Path(folder).parent / BANK)} | own
     # Nothing ties a picture to its photo without feature matching, so an encoder would learn nothing.
     unpaired = {"prior_share": 1.0} if netD == "segmentation" and method != "oasis" else {}
     own = {"method": method, "netD": netD, "seed": seed, "checkpoint_dir": str(folder), "total_steps": steps}
     return COMMON | METHODS[method] | unpaired | {"crop_size": size} | own
 
 
-def step_of(cell, size):
+def make_bank(folder, size):
+    """SIMS' memory, once."""
+    if not folder.exists():
+        flags = ["--dataset_mode=scenes", "--scenes_count=200", f"--crop_size={size}", f"--out={folder}"]
+        subprocess.run(
+            [sys.executable, "-m", "semantic_synthesis", "prepare", "bank", *flags],
+            cwd=REPOSITORY,
+            check=True,
+        )
+
+
+def step_of(cell, size, whole):
     """One training step on a fixed batch of the dataset, as a function without arguments."""
-    config = training_config(options_of(cell, size, 0, tempfile.mkdtemp(), 1), data.resolve)
+    folder = tempfile.mkdtemp(dir=whole)
+    config = training_config(options_of(cell, size, 0, folder, 1), data.resolve)
     dataset = data.open_dataset(config, instance_maps=instance_maps(config), extra_maps=extra_maps(config))
     trainer = Trainer(config, dataset, tf.distribute.get_strategy())
     batch = next(iter(trainer.batches()))
@@ -134,7 +166,9 @@ def chart(rows, path):
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4.2), dpi=110)
-    for netD, color in zip(DISCRIMINATORS, ("#1f77b4", "#2ca02c", "#d62728"), strict=True):
+    for netD, color in zip(
+        (*DISCRIMINATORS, "none"), ("#1f77b4", "#2ca02c", "#d62728", "#7f7f7f"), strict=True
+    ):
         mine = {name.split("_")[0]: row for name, row in rows.items() if name.split("_")[1] == netD}
         if mine:
             x, y, time = (
@@ -173,9 +207,11 @@ def main():
     whole.mkdir(parents=True, exist_ok=True)
     path = whole / "study.json"
     state = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"seconds": {}, "rows": {}}
+    if "sims:none" in options.cells:
+        make_bank(whole / BANK, options.size)
     if set(options.cells) - set(state["seconds"]):
         state["seconds"] = interleaved_medians(
-            {cell: step_of(cell, options.size) for cell in options.cells}, runs=9
+            {cell: step_of(cell, options.size, whole) for cell in options.cells}, runs=9
         )
         write_json(path, state)
         tf.keras.backend.clear_session()
