@@ -250,6 +250,20 @@ def test_messages_stay_one_line(tmp_path):
     assert r"a\nb.jpg: no label map has its stem 'a\nb'" in problem["message"]
 
 
+@pytest.mark.parametrize("folder", ["", "more/"])
+def test_a_partner_in_a_format_that_is_not_read_is_named(tmp_path, folder):
+    write_folders(tmp_path)
+    write_picture(tmp_path / "labels" / folder / "x.png", label_map([0, 1, 2]))
+    (tmp_path / "images" / folder).mkdir(exist_ok=True)
+    heic = tmp_path / "images" / folder / "x.heic"
+    heic.write_bytes(b"photo")
+    (problem,) = report_of(tmp_path / "images", tmp_path / "labels").problems
+    assert (
+        f"no photo has its stem '{folder}x', but {heic} is there, whose format is not read"
+        in problem["message"]
+    )
+
+
 def test_hidden_folders_are_passed_over(tmp_path):
     images, labels = write_folders(tmp_path)
     for folder in (".ipynb_checkpoints", ".git"):
