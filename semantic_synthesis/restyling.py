@@ -195,6 +195,11 @@ def _masks(run, edit, layout, instance):
         chosen = {name: spec for name, spec in chosen.items() if LAYER in spec.axes}
         if not chosen:
             raise ValueError(f"--restyle {edit.text}: this run has no style per layer; leave the / out")
+    if 0 < edit.share < 1 and not all(spec.graded for spec in chosen.values()):
+        raise ValueError(
+            f"--restyle {edit.text}: share {edit.share:g}; this run's styles ({', '.join(chosen)}) choose one of "
+            "several things and cannot be mixed; leave the @ out"
+        )
     rows = _rows(run, edit, layout, instance)
     return {name: _mask(edit, spec, rows, layout) for name, spec in chosen.items()}
 
@@ -316,6 +321,10 @@ def _source(run, edit, layout, instance, style):
         return Encoded({name: np.broadcast_to(new, style[name].shape) for name, new in taken.items()})
     if edit.seed is not None:
         return Encoded(run.sample_style([edit.seed], layout))
+    if not run.encoded:
+        raise ValueError(
+            f"--restyle {edit.text}: this run has no encoder of photos; it takes no style image, expected seed:N"
+        )
     photo = data.read_image(edit.photo)
     if not edit.label:
         return run.read_photos(photo, layout)

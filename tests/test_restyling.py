@@ -120,6 +120,23 @@ def test_class(run, scene):
     np.testing.assert_array_equal(after[:, rows], other[:, rows])
 
 
+def test_shares_are_refused_where_a_style_is_a_number_of_something(run, scene, monkeypatch):
+    specs = {name: spec._replace(graded=False) for name, spec in run.style_specs.items()}
+    style = run.sample_style([0], run.layout(scene.label, scene.instance))
+    monkeypatch.setattr(run, "style_specs", specs)
+    with pytest.raises(ValueError, match=r"all=seed:9@0.5: share 0.5; .*; leave the @ out"):
+        apply_edits(run, [parse_edit("all=seed:9@0.5")], scene.label, scene.instance, style)
+    for whole in ("all=seed:9", "all=seed:9@0", "all=seed:9@1"):
+        apply_edits(run, [parse_edit(whole)], scene.label, scene.instance, style)
+
+
+def test_photos_are_refused_by_the_edit_where_nothing_reads_them(run, scene, monkeypatch):
+    style = run.sample_style([0], run.layout(scene.label, scene.instance))
+    monkeypatch.setattr(run, "encoded", ())
+    with pytest.raises(ValueError, match=r"--restyle all=missing.png: this run has no encoder .* seed:N"):
+        apply_edits(run, [parse_edit("all=missing.png")], scene.label, scene.instance, style)
+
+
 def test_instance_and_share(run, scene):
     regions, _, _, _ = edited_rows(run, scene)
     chosen = next(r for r in regions if r.instance)
