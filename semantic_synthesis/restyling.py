@@ -83,11 +83,12 @@ def parse_edit(text: str, names: Sequence[str] = ()) -> Edit:
 
 
 def split_photo(source: str) -> tuple[str, str]:
-    """(photo, label map or "") of PHOTO[,LABELMAP]; a file whose name holds a comma is one photo."""
+    """(photo, label map or "") of PHOTO[,LABELMAP]; names may hold commas: the first file there is the photo."""
     if storage.exists(source):
         return source, ""
-    photo, _, label = (piece.strip() for piece in source.partition(","))
-    return photo, label
+    commas = [match.start() for match in re.finditer(",", source)]
+    pairs = [(source[:at].strip(), source[at + 1 :].strip()) for at in commas] or [(source, "")]
+    return next((pair for pair in pairs if storage.exists(pair[0])), pairs[0])
 
 
 def _split_layers(part, names, text):

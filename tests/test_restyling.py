@@ -17,6 +17,7 @@ from semantic_synthesis.restyling import (
     mix_style,
     parse_edit,
     select,
+    split_photo,
 )
 from semantic_synthesis.styles import Encoded
 
@@ -239,6 +240,13 @@ def test_maps_and_options_that_contradict_each_other(folder, tmp_path):
         with pytest.raises(ValueError, match=message):
             make_pictures(OneOptions(str(folder / "run"), **options, **change))
     assert not (tmp_path / "out").exists()
+
+
+def test_photos_and_maps_with_commas_in_their_names(tmp_path):
+    photo, label = tmp_path / "a,b.jpg", tmp_path / "a,b, map.png"
+    photo.write_bytes(b"")
+    assert split_photo(f"{photo},{label}") == (str(photo), str(label))
+    assert split_photo("missing,1.jpg, map.png") == ("missing", "1.jpg, map.png")
 
 
 def test_mixing_leaves_other_tensors_alone():
