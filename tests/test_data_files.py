@@ -243,6 +243,14 @@ def test_any_legal_name_pairs(tmp_path, name):
     assert set(find_files(str(tmp_path / "images"), "{stem}.*")) == {name, "1"}
 
 
+def test_a_missing_description_says_where_relative_paths_count_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=rf"^x/a\.json: no such .*, {re.escape(os.getcwd())}\)$"):
+        catalogue.describe("x/a.json")
+    with pytest.raises(FileNotFoundError, match=r"a\.json: no such dataset description; check the path$"):
+        catalogue.describe(str(tmp_path / "a.json"))
+
+
 def test_messages_stay_one_line(tmp_path):
     write_folders(tmp_path)
     (tmp_path / "images" / "a\nb.jpg").write_bytes(b"")
