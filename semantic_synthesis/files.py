@@ -134,7 +134,19 @@ def cannot_write(path: str | Path, error: OSError) -> OSError:
         errno.ENAMETOOLONG: "choose a shorter name",
     }
     remedy = remedies.get(error.errno, "free space or choose another folder")
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        above = next((part for part in (Path(path), *Path(path).parents) if part.exists()), Path(path))
+        if not above.is_dir():
+            remedy = f"{above} is no folder; choose another one"
     return OSError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
+
+
+def make_folder(folder: str | Path) -> None:
+    """`storage.make_folder`; OSError, one line, where that is impossible."""
+    try:
+        storage.make_folder(folder)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
 
 
 # Parts: what is being written. Who writes one holds its lock, which ends with the process, however it ends.
@@ -216,10 +228,7 @@ def locked(folder: str | Path, doing: str) -> Iterator[None]:
     Paths with a scheme have no locks: there it only makes the folder.
     """
     if storage.is_remote(folder):
-        try:
-            storage.make_folder(folder)
-        except OSError as error:
-            raise cannot_write(folder, error) from None
+        make_folder(folder)
         yield
         return
     path, made = os.path.join(folder, LOCK_FILE), not os.path.isdir(folder)

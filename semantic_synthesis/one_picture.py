@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from semantic_synthesis import data, storage
+from semantic_synthesis import data
 from semantic_synthesis.arrays import MOST_PIXELS_WRITTEN
 from semantic_synthesis.demo import demo_layouts, demo_objects
-from semantic_synthesis.files import write_json
+from semantic_synthesis.files import make_folder, write_json
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.options import Command, check_seeds, option
 from semantic_synthesis.pictures import contact_sheet, write_png
@@ -157,7 +157,7 @@ def _styles(options, run, layout):
 
 
 def _write(options, pictures, seeds, sheet):
-    storage.make_folder(options.results_dir)
+    make_folder(options.results_dir)
     stem = Path(options.label_filename).stem
     paths = []
     for picture, seed in zip(pictures, seeds, strict=True):

@@ -6,6 +6,7 @@ import pickle
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from semantic_synthesis.foreign_files import foreign_kind
 from semantic_synthesis.safetensors_files import is_safetensors, read_safetensors
 
 _PICKLE = b"\x80"  # first byte of files in the older format
+_CHUNK = 1 << 20
 # What torch.load raises on damaged files, depending on where the damage is.
 _DAMAGE = (RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, AttributeError)
 
@@ -122,6 +124,8 @@ def _load(torch, path):
             f"{path}: no PyTorch checkpoint, it starts with {start[:8]}; expected a file written "
             "by torch.save"
         )
+    if is_zip:
+        _check_sums(path)
     try:
         with warnings.catch_warnings(), _allowed(torch):
             warnings.simplefilter("ignore", UserWarning)  # about pickles that are refused below
@@ -134,6 +138,23 @@ def _load(torch, path):
             f"{path}: truncated, damaged or no PyTorch checkpoint "
             f"({text[0] if text else type(error).__name__}); get the file again"
         ) from None
+
+
+def _check_sums(path):
+    """ValueError where a record of a zip file does not have its checksum, at which torch.load does not look.
+
+    Files that were written without checksums have zeros there.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for record in filter(lambda one: one.CRC, archive.infolist()):
+            try:
+                with archive.open(record) as content:
+                    while content.read(_CHUNK):
+                        pass
+            except (zipfile.BadZipFile, zlib.error, *_DAMAGE):
+                raise ValueError(
+                    f"{path}: damaged, {record.filename} in it does not match its checksum; get the file again"
+                ) from None
 
 
 def _allowed(torch):

@@ -83,11 +83,12 @@ def parse_edit(text: str, names: Sequence[str] = ()) -> Edit:
 
 
 def split_photo(source: str) -> tuple[str, str]:
-    """(photo, label map or "") of PHOTO[,LABELMAP]; a file whose name holds a comma is one photo."""
+    """(photo, label map or "") of PHOTO[,LABELMAP]; names may hold commas: the first file there is the photo."""
     if storage.exists(source):
         return source, ""
-    photo, _, label = (piece.strip() for piece in source.partition(","))
-    return photo, label
+    commas = [match.start() for match in re.finditer(",", source)]
+    pairs = [(source[:at].strip(), source[at + 1 :].strip()) for at in commas] or [(source, "")]
+    return next((pair for pair in pairs if storage.exists(pair[0])), pairs[0])
 
 
 def _split_layers(part, names, text):
@@ -198,6 +199,11 @@ def _masks(run, edit, layout, instance):
         chosen = {name: spec for name, spec in chosen.items() if LAYER in spec.axes}
         if not chosen:
             raise ValueError(f"--restyle {edit.text}: this run has no style per layer; leave the / out")
+    if 0 < edit.share < 1 and not all(spec.graded for spec in chosen.values()):
+        raise ValueError(
+            f"--restyle {edit.text}: share {edit.share:g}; this run's styles ({', '.join(chosen)}) choose one of "
+            "several things and cannot be mixed; leave the @ out"
+        )
     rows = _rows(run, edit, layout, instance)
     return {name: _mask(edit, spec, rows, layout) for name, spec in chosen.items()}
 
@@ -330,6 +336,10 @@ def _source(run, edit, layout, instance, style):
         return Encoded({name: np.broadcast_to(new, style[name].shape) for name, new in taken.items()})
     if edit.seed is not None:
         return Encoded(run.sample_style([edit.seed], layout))
+    if not run.encoded:
+        raise ValueError(
+            f"--restyle {edit.text}: this run has no encoder of photos; it takes no style image, expected seed:N"
+        )
     photo = data.read_image(edit.photo)
     if not edit.label:
         return run.read_photos(photo, layout)

@@ -22,13 +22,15 @@ class StyleSpec(NamedTuple):
     """One tensor of a method's style.
 
     shape: of one sample's, None along the region axis; axes: a name for each of its dimensions; encoded: whether
-    photos decide it; present: along how many leading axes a photo may leave rows undecided.
+    photos decide it; present: along how many leading axes a photo may leave rows undecided; graded: whether what
+    lies between two styles is one, too (False: values are numbers of things, of which there is no half).
     """
 
     shape: tuple
     axes: tuple
     encoded: bool = False
     present: int = 0
+    graded: bool = True
 
     @property
     def is_local(self) -> bool:

@@ -181,6 +181,32 @@ def test_lock_and_parts_of_other_processes(tmp_path):
     assert names(tmp_path) == [".lock", "a.txt", "b"]
 
 
+def test_a_file_where_a_folder_is_needed(tmp_path):
+    """Said of every way to write, with the file's name."""
+    (tmp_path / "a").write_text("x")
+    inside = tmp_path / "a" / "b" / "c"
+
+    def locked():
+        with files.locked(inside, "another training"):
+            pass
+
+    def beside():
+        with files.folder_beside(inside):
+            pass
+
+    for write in (
+        lambda: files.make_folder(tmp_path / "a"),
+        lambda: files.make_folder(inside),
+        lambda: files.write_text(inside, "x"),
+        lambda: files.write_text(tmp_path / "a" / "b", "x"),
+        locked,
+        beside,
+    ):
+        with pytest.raises(OSError, match=r"cannot be written .*/a is no folder; choose another one$"):
+            write()
+    assert names(tmp_path) == ["a"]
+
+
 def test_two_who_make_one_folder(tmp_path):
     with (
         pytest.raises(

@@ -75,6 +75,27 @@ def test_networks_in_each_others_place(files, refused):
     refused("given as --encoder", source=files["source"], encoder=files["discriminator"])
 
 
+@pytest.mark.parametrize("sums", [True, False])
+def test_changed_bytes_within_a_file(files, tmp_path, refused, sums):
+    """torch.load takes them. Files that were written without checksums are no damaged ones."""
+    if not hasattr(torch.serialization, "set_crc32_options"):
+        pytest.skip("this PyTorch always writes checksums")
+    torch.serialization.set_crc32_options(sums)
+    try:
+        path = altered(files["source"], tmp_path / "changed.pth", lambda _: None)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    before = read_pth(path)
+    content = bytearray((tmp_path / "changed.pth").read_bytes())
+    start = bytes(content).index(before["conv_img.weight"].tobytes())
+    content[start + 5] ^= 1
+    (tmp_path / "changed.pth").write_bytes(bytes(content))
+    if sums:
+        refused("changed.pth: damaged, ", "does not match its checksum", source=path)
+    else:
+        assert read_pth(path).keys() == before.keys()
+
+
 def test_vgg_given_as_generator(tmp_path, refused):
     path = save(tmp_path / "vgg19.pth", {"features.0.weight": np.zeros((64, 3, 3, 3), np.float32)})
     refused("vgg19.pth", "no network this method knows", "features.0.weight", source=path)

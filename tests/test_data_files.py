@@ -243,11 +243,33 @@ def test_any_legal_name_pairs(tmp_path, name):
     assert set(find_files(str(tmp_path / "images"), "{stem}.*")) == {name, "1"}
 
 
+def test_a_missing_description_says_where_relative_paths_count_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=rf"^x/a\.json: no such .*, {re.escape(os.getcwd())}\)$"):
+        catalogue.describe("x/a.json")
+    with pytest.raises(FileNotFoundError, match=r"a\.json: no such dataset description; check the path$"):
+        catalogue.describe(str(tmp_path / "a.json"))
+
+
 def test_messages_stay_one_line(tmp_path):
     write_folders(tmp_path)
     (tmp_path / "images" / "a\nb.jpg").write_bytes(b"")
     (problem,) = report_of(tmp_path / "images", tmp_path / "labels").problems
     assert r"a\nb.jpg: no label map has its stem 'a\nb'" in problem["message"]
+
+
+@pytest.mark.parametrize("folder", ["", "more/"])
+def test_a_partner_in_a_format_that_is_not_read_is_named(tmp_path, folder):
+    write_folders(tmp_path)
+    write_picture(tmp_path / "labels" / folder / "x.png", label_map([0, 1, 2]))
+    (tmp_path / "images" / folder).mkdir(exist_ok=True)
+    heic = tmp_path / "images" / folder / "x.heic"
+    heic.write_bytes(b"photo")
+    (problem,) = report_of(tmp_path / "images", tmp_path / "labels").problems
+    assert (
+        f"no photo has its stem '{folder}x', but {heic} is there, whose format is not read"
+        in problem["message"]
+    )
 
 
 def test_hidden_folders_are_passed_over(tmp_path):

@@ -146,6 +146,10 @@ def test_missing_weights_name_file_flag_and_ways_out(monkeypatch, tmp_path):
         LPIPS("vgg", str(tmp_path / "no.pth"))
 
 
+def test_random_lpips_needs_no_file():
+    assert "RANDOM" in LPIPS("alex", "random", "random").name
+
+
 def test_downloads_are_kept_and_their_hash_is_checked(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     good, bad = tmp_path / "good-2cf24dba.pth", tmp_path / "bad-00000000.pth"  # SHA-256 of b"hello"

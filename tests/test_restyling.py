@@ -17,6 +17,7 @@ from semantic_synthesis.restyling import (
     mix_style,
     parse_edit,
     select,
+    split_photo,
 )
 from semantic_synthesis.styles import Encoded
 
@@ -118,6 +119,23 @@ def test_class(run, scene):
     other = run.sample_style([9], run.layout(scene.label, scene.instance))["noise"].numpy()
     rows = sorted(changed)
     np.testing.assert_array_equal(after[:, rows], other[:, rows])
+
+
+def test_shares_are_refused_where_a_style_is_a_number_of_something(run, scene, monkeypatch):
+    specs = {name: spec._replace(graded=False) for name, spec in run.style_specs.items()}
+    style = run.sample_style([0], run.layout(scene.label, scene.instance))
+    monkeypatch.setattr(run, "style_specs", specs)
+    with pytest.raises(ValueError, match=r"all=seed:9@0.5: share 0.5; .*; leave the @ out"):
+        apply_edits(run, [parse_edit("all=seed:9@0.5")], scene.label, scene.instance, style)
+    for whole in ("all=seed:9", "all=seed:9@0", "all=seed:9@1"):
+        apply_edits(run, [parse_edit(whole)], scene.label, scene.instance, style)
+
+
+def test_photos_are_refused_by_the_edit_where_nothing_reads_them(run, scene, monkeypatch):
+    style = run.sample_style([0], run.layout(scene.label, scene.instance))
+    monkeypatch.setattr(run, "encoded", ())
+    with pytest.raises(ValueError, match=r"--restyle all=missing.png: this run has no encoder .* seed:N"):
+        apply_edits(run, [parse_edit("all=missing.png")], scene.label, scene.instance, style)
 
 
 def test_instance_and_share(run, scene):
@@ -222,6 +240,13 @@ def test_maps_and_options_that_contradict_each_other(folder, tmp_path):
         with pytest.raises(ValueError, match=message):
             make_pictures(OneOptions(str(folder / "run"), **options, **change))
     assert not (tmp_path / "out").exists()
+
+
+def test_photos_and_maps_with_commas_in_their_names(tmp_path):
+    photo, label = tmp_path / "a,b.jpg", tmp_path / "a,b, map.png"
+    photo.write_bytes(b"")
+    assert split_photo(f"{photo},{label}") == (str(photo), str(label))
+    assert split_photo("missing,1.jpg, map.png") == ("missing", "1.jpg, map.png")
 
 
 def test_mixing_leaves_other_tensors_alone():

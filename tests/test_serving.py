@@ -176,6 +176,10 @@ _BAD = {
     "fractions": (json.dumps({"instances": [{**_IDS, "seed": 0.5}]}), "numbers of type int64"),
     "text": (json.dumps({"instances": [{**_IDS, "seed": "1"}]}), "numbers of type int64"),
     "no PNG": (png_request(png_row(b"no picture", 0)), "label_png_bytes: not a PNG"),
+    "cut off": (
+        png_request(png_row(exports.png(np.zeros((32, 32), np.uint8))[:60], 0)),
+        "label_png_bytes: damaged or cut off PNG; send it whole",
+    ),
     "b64": (json.dumps({**_PNG, "instances": [{"label_png_bytes": {"b64": "?"}, "seed": 1}]}), "not base64"),
     "bytes": (json.dumps({**_PNG, "instances": [{"label_png_bytes": 3, "seed": 1}]}), 'expected {"b64"'),
     "row of ids": (

@@ -30,6 +30,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from .. import storage
 from ..files import read_json, shipped
 from .errors import DataError
 from .tables import ClassTable
@@ -128,7 +129,10 @@ def read_description(path: str | Path) -> Description:
     try:
         values = read_json(path, "correct the file", DataError)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such dataset description; check the path") from None
+        hint = ""
+        if not storage.is_remote(path) and not os.path.isabs(path):
+            hint = f" (relative ones, a run's too, count from the folder where the command starts, {os.getcwd()})"
+        raise FileNotFoundError(f"{path}: no such dataset description; check the path{hint}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); expected a JSON file") from None
     return parse_description(values, path)

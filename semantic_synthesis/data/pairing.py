@@ -255,14 +255,29 @@ def _own_endings(paths, others):
     return ends if alike and all(end and not end[0].isalnum() for end in ends) else None
 
 
+def _unread(stem, others):
+    """What a message says of a file with that stem among {stem: path} whose format is not read; "" without one."""
+    known, path = next(iter(others.items()))
+    if known not in path:  # written in another way (accents)
+        return ""
+    folder, name = os.path.split(path[: path.rindex(known)] + stem)
+    there = storage.names_in(folder) if storage.is_folder(folder) else []
+    same = [one for one in sorted(there) if os.path.splitext(one)[0] == name]
+    same = [one for one in same if os.path.splitext(one)[1].lower() not in PICTURE_SUFFIXES]
+    if not same:
+        return ""
+    return f", but {os.path.join(folder, same[0])} is there, whose format is not read"
+
+
 def _check_stems(found, report):
     """Reports, for each kind, the files that lack a partner of another kind."""
     for kind, paths in found.items():
         for other, others in found.items():
             alone = sorted(set(paths) - set(others), key=natural_order)
             if alone:
+                unread = _unread(alone[0], others)
                 report(
-                    f"{paths[alone[0]]}: no {NOUNS[other]} has its stem '{alone[0]}' (they are like"
+                    f"{paths[alone[0]]}: no {NOUNS[other]} has its stem '{alone[0]}'{unread} (they are like"
                     f" {next(iter(others.values()))}); {len(alone)} of {len(paths)} {NOUNS[kind]}s have no"
                     f" {NOUNS[other]}; add the missing files, remove the others, or check the folders"
                     f"{_pairing_hint(paths, others, kind, other)}"

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from .. import storage
 from ..config import Config
-from ..files import read_json, write_text
+from ..files import make_folder, read_json, write_text
 from ..options import Command, Use, option, options_of, refuse_unused
 from ..pictures import write_png
 from . import catalogue, instances, layouts, resolving
@@ -143,7 +143,7 @@ def make_instances(options: Any) -> int:
     )
     target = options.instance_dir
     if target:
-        storage.make_folder(target)
+        make_folder(target)
     config = Config(
         dataroot=options.dataroot,
         image_dir=options.image_dir,
@@ -259,7 +259,7 @@ def celeba(options: Any) -> int:
             "are left to train with"
         )
     masks = os.path.join(root, "CelebAMaskHQ-mask")
-    storage.make_folder(masks)
+    make_folder(masks)
 
     def write(number):
         write_png(os.path.join(masks, f"{number}.png"), merge_parts(parts[number]))

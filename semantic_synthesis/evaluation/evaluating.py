@@ -74,7 +74,9 @@ class EvaluateOptions:
     )
     lpips_net: str = option("alex", "Network of LPIPS.", choices=("alex", "vgg"))
     lpips_weights: str = option("", "torchvision's alexnet or vgg16 .pth; empty: cache, download; or random.")
-    lpips_linear: str = option("", "LPIPS' linear weights v0.1; empty: the lpips package's, or download.")
+    lpips_linear: str = option(
+        "", "LPIPS' linear weights v0.1; empty: the lpips package's, or download; or random."
+    )
     miou_classes: str = option(
         "", "For miou: comma list of the classes that count, by name; empty: all but the unknown one."
     )

@@ -50,7 +50,7 @@ class LPIPS:
     """Call: two uint8 [N,H,W,3] -> float32 [N] distances. No resize: compare pictures of equal size.
 
     net: vgg or alex; weights: the backbone's file, empty (found or downloaded) or random; linear: the file
-    of linear weights, empty (the installed lpips package's, or downloaded).
+    of linear weights, empty (the installed lpips package's, or downloaded) or random (1 / F).
     """
 
     resize = "none"
@@ -62,6 +62,8 @@ class LPIPS:
         kernels, self.sha256, origin = _load_backbone(weights, url, self._layers)
         heads, head_sha256 = _load_linear(net, weights, linear, [la[1] for la in self._layers if la[-1]])
         self.sha256 += f" linear {head_sha256}"
+        if linear == weight_files.RANDOM != weights:
+            origin += ", linear weights 1 / F (comparable with nothing published)"
         self.name = f"LPIPS 0.1 {net}, {origin}"
         self._convs = [tuple(tf.constant(a) for a in pair) for pair in kernels]
         self._heads = [tf.constant(head) for head in heads]
@@ -155,9 +157,9 @@ def _random(rng, shape):
 
 
 def _load_linear(net, weights, linear, widths):
-    """([float32 [F] per layer], sha256); with a random backbone and no file all weights are 1 / F."""
+    """([float32 [F] per layer], sha256); all weights are 1 / F for random, and for a random backbone without a file."""
     found = linear or weight_files.file_in_package("lpips", f"weights/v0.1/{net}.pth")
-    if not found and weights == weight_files.RANDOM:
+    if linear == weight_files.RANDOM or (not found and weights == weight_files.RANDOM):
         return [np.full(width, 1 / width, np.float32) for width in widths], "none (1 / F)"
     from semantic_synthesis.pth import read_pth
 

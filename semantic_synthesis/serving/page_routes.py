@@ -179,6 +179,7 @@ def describe(run: LiveRun) -> bytes:
             "axes": list(spec.axes),
             "encoded": spec.encoded,
             "present": spec.present,
+            "graded": spec.graded,
         }
         for name, spec in graph.specs.items()
     ]

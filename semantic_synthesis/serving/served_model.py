@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -94,12 +95,23 @@ class ServedModel:
             outputs = function(**{name: tf.constant(x) for name, x in inputs.items()})
         except tf.errors.OpError as error:
             lines = [line.strip() for line in error.message.splitlines()]
-            line = (
-                data.user_error(error) or [line for line in lines if line and not line.startswith("[[")][-1]
-            )
+            said = data.user_error(error)
+            line = said or _named([one for one in lines if one and not one.startswith("[[")][-1], inputs)
             status = rest_protocol.HTTP_STATUS.get(error.error_code, 500)
             raise RequestError(status, where + line) from None
         return {name: x.numpy() for name, x in outputs.items()}
+
+
+def _named(line, inputs):
+    """What TensorFlow says of a file that it cannot decode, which it calls by its size, with the input's name."""
+    found = re.match(r"Invalid (PNG|JPEG) data.* size (\d+)", line)
+    if not found:
+        return line
+    size = int(found[2])
+    names = [
+        name for name, rows in inputs.items() if any(isinstance(x, bytes) and len(x) == size for x in rows)
+    ]
+    return f"{' or '.join(names)}: damaged or cut off {found[1]}; send it whole" if names else line
 
 
 def load_models(

@@ -16,6 +16,7 @@ from tensorboard.plugins.hparams import api as hparams
 
 from semantic_synthesis import storage
 from semantic_synthesis.checkpoint_files import as_os_errors
+from semantic_synthesis.files import make_folder
 from semantic_synthesis.options import options_of
 from semantic_synthesis.pictures import contact_sheet, write_png
 from semantic_synthesis.training.progress import Progress
@@ -58,7 +59,7 @@ class Monitor:
         self.writer = None
         if active:
             for folder in (config.results_folder, config.log_folder):
-                storage.make_folder(folder)
+                make_folder(folder)
             with as_os_errors(config.log_folder):
                 self.writer = tf.summary.create_file_writer(config.log_folder)
                 _start_session(self.writer, first + 1)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from absl import logging
 
-from semantic_synthesis import storage
 from semantic_synthesis.checkpoint_files import (
     CheckpointWriter,
     checkpoint_number,
@@ -17,6 +16,7 @@ from semantic_synthesis.checkpoint_files import (
     newest_checkpoint,
     remove_leftovers,
 )
+from semantic_synthesis.files import make_folder
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.runs import (
     build_method,
@@ -92,7 +92,7 @@ class RunState:
             self._scratch = tempfile.TemporaryDirectory(prefix="worker-checkpoints-")
             folder = self._scratch.name
         else:
-            storage.make_folder(folder)
+            make_folder(folder)
             remove_leftovers(folder)
         self.checkpoints = CheckpointWriter(
             tf.train.Checkpoint(**state, ema=self.ema), folder, KEPT_CHECKPOINTS

@@ -3,21 +3,23 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { choices, commandLine, edited, regions, samePart } from "../../semantic_synthesis/serving/page/styles.js";
 
-const spec = (name, shape, axes, encoded = true) => ({ name, shape, axes, encoded, present: 0 });
+const spec = (name, shape, axes, encoded = true) => ({ name, shape, axes, encoded, present: 0, graded: true });
 const OF_REGIONS = [spec("rows", [null, 2], ["region", "latent"]), spec("all", [2], ["latent"], false)];
 const OF_LAYERS = [spec("deep", [3, 2, 1], ["class", "layer", "latent"])];
 const part = (kind, more = {}) => ({ kind, ...more });
 
 test("what can be chosen follows from the axes", () => {
-  assert.deepEqual(choices(OF_REGIONS), { whole: true, classes: true, objects: true, layers: 0, photos: true });
-  assert.deepEqual(choices(OF_LAYERS), { whole: true, classes: true, objects: false, layers: 2, photos: true });
+  assert.deepEqual(choices(OF_REGIONS), { whole: true, classes: true, objects: true, layers: 0, photos: true, shares: true });
+  assert.deepEqual(choices(OF_LAYERS), { whole: true, classes: true, objects: false, layers: 2, photos: true, shares: true });
   assert.deepEqual(choices([spec("z", [4], ["latent"], false)]), {
     whole: true,
     classes: false,
     objects: false,
     layers: 0,
     photos: false,
+    shares: true,
   });
+  assert.equal(choices([{ ...spec("photo", [null], ["region"], false), graded: false }]).shares, false);
   assert.equal(choices([]).whole, false);
 });
 

@@ -122,7 +122,7 @@ class SIMS(Method):
     @property
     def style_shapes(self) -> dict[str, StyleSpec]:
         """{name: StyleSpec}."""
-        return {"choice": StyleSpec((None,), (REGION,))}
+        return {"choice": StyleSpec((None,), (REGION,), graded=False)}
 
     def sample_style(self, layout: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Candidates drawn evenly for each region; seed 0 takes the best everywhere. seed int64 [N] -> {"choice"}."""

@@ -150,6 +150,7 @@ export class Session {
   editFits({ styles, regions, instances }, edit, from, to) {
     const local = styles.some((spec) => spec.axes.includes("region") || spec.axes.includes("class"));
     if (edit.source.photo && !styles.some((spec) => spec.encoded)) return false;
+    if (!styles.every((spec) => spec.graded)) edit.share = 1;
     if (edit.layers && !styles.some((spec) => spec.axes.includes("layer"))) return false;
     if (edit.part.kind === "object") return regions && instances;
     if (edit.part.kind !== "class") return styles.length > 0;

@@ -228,8 +228,7 @@ export class StylePanel {
       "li",
       {},
       make("span", { className: "what", title: what }, ...this.thumbnail(edit), what),
-      share,
-      shown,
+      ...(choices(app.model.styles).shares ? [share, shown] : []),
       gone,
     );
     if (edit.source.photo && this.needsMap() && !edit.source.map) item.append(this.mapButton(() => edit));

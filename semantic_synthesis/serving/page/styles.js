@@ -10,7 +10,8 @@ const isLocal = (spec) => spec.axes.includes(REGION) || spec.axes.includes(CLASS
 
 /**
  * What a run lets people choose.
- * {whole, classes, objects: booleans; layers: number of levels or 0; photos: whether photos decide anything}
+ * {whole, classes, objects: booleans; layers: number of levels or 0; photos: whether photos decide anything; shares:
+ * whether a style can be taken over in part}
  */
 export function choices(specs) {
   const local = specs.filter(isLocal);
@@ -21,6 +22,7 @@ export function choices(specs) {
     objects: specs.some((spec) => spec.axes.includes(REGION)),
     layers: layered ? layered.shape[layered.axes.indexOf(LAYER)] : 0,
     photos: specs.some((spec) => spec.encoded),
+    shares: specs.every((spec) => spec.graded),
   };
 }
 
