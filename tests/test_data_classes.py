@@ -246,4 +246,4 @@ def test_transparent_photos(tmp_path, ending, monkeypatch, caplog):
         config, catalogue.describe("custom"), ClassTable.create("t", [0, 1, 2]), "train"
     )
     assert not report.problems
-    assert f"1 photos are transparent; {path}: photo with 768 transparent pixels" in report.notes[0]
+    assert f"1 photo with transparency; {path}: photo with 768 transparent pixels" in report.notes[0]

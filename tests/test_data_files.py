@@ -287,7 +287,7 @@ def test_the_command_itself_checks(tmp_path):
     arguments = ["prepare", "check", "--image_dir", images, "--label_dir", labels]
     code, out, err = run_script("semantic_synthesis/__main__.py", arguments, PYTHONIOENCODING="utf-8:strict")
     assert code == 1, err
-    assert "split 'train': 3 samples, 1 problems" in out and r"\udcff.jpg: no label map" in out
+    assert "split 'train': 3 samples, 1 problem\n" in out and r"\udcff.jpg: no label map" in out
 
 
 def test_composed_and_decomposed_letters_pair(tmp_path):

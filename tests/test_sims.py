@@ -307,6 +307,9 @@ def test_seed_0_takes_the_best_and_others_draw():
     rows = run().method.placed(plan, style)[1].row.numpy()
     np.testing.assert_array_equal(rows[0], plan["row"].numpy()[:, 0])
     assert (rows[1] != rows[0]).any() and ((rows > 0) == (rows[0] > 0)).all()
+    far = {"choice": tf.constant([[2.0**30] * regions, [1e30] * regions])}  # more than an int32 holds
+    beyond, further = run().method.placed(plan, far)[1].row.numpy()
+    np.testing.assert_array_equal(beyond, further)
     scores = plan["score"].numpy()
     assert (np.diff(scores, axis=1) <= 0).all()
 

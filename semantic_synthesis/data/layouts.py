@@ -39,6 +39,11 @@ PHOTO_LIKE = 0.3
 MIN_SHARE = 0.8
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 photo", "2 photos"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 @dataclass
 class Report:
     """What was found in one split.
@@ -87,7 +92,7 @@ class Report:
 
     def lines(self, shown: int = 20) -> Iterator[str]:
         """The report as text for a terminal, at most `shown` problems."""
-        yield f"split '{self.split}': {self.samples} samples, {len(self.problems)} problems"
+        yield f"split '{self.split}': {self.samples} samples, {counted(len(self.problems), 'problem')}"
         for problem in self.problems[:shown]:
             yield f"  problem: {problem['message']}"
         if len(self.problems) > shown:
@@ -149,7 +154,7 @@ def _add_notes(report, photo_like, transparent):
     if transparent:
         path, count = next(iter(transparent.items()))
         report.notes.append(
-            f"{len(transparent)} photos are transparent; {path}: {transparency_message(count)}"
+            f"{counted(len(transparent), 'photo')} with transparency; {path}: {transparency_message(count)}"
         )
     if photo_like:
         report.notes.append(

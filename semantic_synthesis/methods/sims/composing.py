@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PAIRS_AT_ONCE = 10
 DARKEST = 1 / 255  # photos are black nowhere: black means nothing
+_MOST = 2.0**30  # of a choice
 
 
 class Placed(NamedTuple):
@@ -178,7 +179,8 @@ class Composer:
         """int32 [R]: the candidate of each segment, by the choice of its region."""
         offered = tf.gather(plan["row"], rows)  # [R,k]
         count = tf.reduce_sum(tf.cast(offered > 0, tf.int32), 1)
-        wanted = tf.cast(tf.gather(choice, tf.gather(segments.region, rows)), tf.int32)
+        wanted = tf.gather(choice, tf.gather(segments.region, rows))
+        wanted = tf.cast(tf.clip_by_value(wanted, -_MOST, _MOST), tf.int32)  # larger ones have no int32
         wanted = tf.math.floormod(wanted, tf.maximum(count, 1))
         return tf.gather(offered, wanted, batch_dims=1)
 
