@@ -15,29 +15,25 @@ from pathlib import Path
 import numpy as np
 
 from semantic_synthesis import data
+from semantic_synthesis.demo import demo_layouts, demo_photos
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.restyling import apply_edits, parse_edit
 
-SCENES = Path(__file__).resolve().parent.parent / "datasets" / "scenes"
-LAYOUTS = ("lake", "village", "river", "coast", "fields", "mountains")
-LOOKS = ("day", "sunset", "night", "winter", "overcast")
-EDITS = ("class:sky=seed:7", "all=seed:9@0.5", f"class:sky={SCENES}/style_night.png")
+PHOTOS = {look: photo for look, (photo, _) in demo_photos().items()}
+EDITS = ("class:sky=seed:7", "all=seed:9@0.5", f"class:sky={PHOTOS['night']}")
 
 
-def pictures(run, name):
-    """(what, uint8 [N,h,w,3]) of one demo layout."""
-    label, instance = data.read_layout(
-        SCENES / f"{name}_label.png", run.table, SCENES / f"{name}_instance.png"
-    )
+def pictures(run, label_path, instance_path):
+    """(what, uint8 [N,h,w,3]) of one layout."""
+    label, instance = data.read_layout(label_path, run.table, instance_path)
     layout = run.layout(label, instance)
     yield "random", run.synthesize(layout, run.sample_style([0, 1, 7], layout))
-    for look in LOOKS:
-        photo = data.read_image(SCENES / f"style_{look}.png")
-        yield look, run.synthesize(layout, run.encode_style(photo, layout, 3))
+    for look, photo in PHOTOS.items():
+        yield look, run.synthesize(layout, run.encode_style(data.read_image(photo), layout, 3))
     if any(spec.is_local for spec in run.style_specs.values()):
         for edit in EDITS:
             style = apply_edits(run, [parse_edit(edit)], label, instance, run.sample_style([5], layout))
-            yield edit.replace(str(SCENES), ""), run.synthesize(layout, style)
+            yield edit.replace(str(PHOTOS["night"].parent), ""), run.synthesize(layout, style)
 
 
 def checksums():
@@ -46,8 +42,8 @@ def checksums():
     for name in ("demo_spade", "demo_inade"):
         for precision in ("float32", "bfloat16"):
             run = load_run(name, precision)
-            for layout in LAYOUTS:
-                for what, made in pictures(run, layout):
+            for layout, files in demo_layouts(run.size).items():
+                for what, made in pictures(run, *files):
                     for i, picture in enumerate(made):
                         digest = hashlib.sha256(np.ascontiguousarray(picture).tobytes()).hexdigest()
                         found[f"{name}/{precision}/{layout}/{what}/{i}"] = digest

@@ -1,6 +1,6 @@
 """Does the style photo decide the look? python benchmarks/styles.py [--checkpoint_dir RUN]
 
-20 held-out layouts, each in the styles of the day, sunset and night pictures of datasets/scenes. For sky and
+20 held-out layouts, each in the styles of the day, sunset and night demo photos. For sky and
 ground the mean colour of the synthesised region is compared with the same layout rendered in each look;
 "right" counts layouts whose synthesised colour is nearest to the look that was asked for.
 """
@@ -12,6 +12,7 @@ import numpy as np
 
 from semantic_synthesis import data
 from semantic_synthesis.data.scenes import CLASSES, render_scene
+from semantic_synthesis.demo import demo_photos
 from semantic_synthesis.inference import load_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,9 +30,8 @@ def region_colors(image, label):
 def follow_styles(run, count=20):
     """{look: {region: [(synthesised RGB, {look: rendered RGB})]}} over held-out layouts."""
     found = {look: {region: [] for region in REGIONS} for look in LOOKS}
-    styles = {
-        k: run.encode_style(data.read_image(ROOT / "datasets" / "scenes" / f"style_{k}.png")) for k in LOOKS
-    }
+    photos = demo_photos()
+    styles = {look: run.encode_style(data.read_image(photos[look][0])) for look in LOOKS}
     for seed in range(HELD_OUT, HELD_OUT + count):
         scenes = {look: render_scene(seed, *run.size, look=look) for look in LOOKS}
         label = scenes["day"].label

@@ -210,11 +210,6 @@ class Config:
         return [
             Use("img_width", mode not in ("fixed", "crop"), loads),
             Use("img_height", mode not in ("fixed", "crop", "scale_width_and_crop"), loads),
-            Use(
-                "scenes_count",
-                self.dataset_mode == "scenes",
-                "counts rendered scenes; for others --max_dataset_size",
-            ),
             Use("instance_dir", not self.no_instance, "of no effect with --no_instance"),
             Use(
                 "recalibration_batches", self.ema_decay, "of no effect without averaged weights (--ema_decay)"

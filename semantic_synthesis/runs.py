@@ -26,6 +26,7 @@ from semantic_synthesis import storage
 from semantic_synthesis.checkpoint_files import data_file, newest_checkpoint, open_checkpoint
 from semantic_synthesis.config import CONFIG_FILE, Config, method_options, options_for, without_folder
 from semantic_synthesis.data import ClassTable
+from semantic_synthesis.data.catalogue import SCENES, describe
 from semantic_synthesis.data.geometry import MOST_PIXELS
 from semantic_synthesis.data.resolving import check_sizes
 from semantic_synthesis.files import file_sha256, folder_beside, shipped, write_arrays
@@ -365,8 +366,10 @@ def _check_scores(config, given):
 def warn_unused(config: Config, given: Iterable[str]) -> None:
     """A line for given options that others switch off: no errors, as flag files hold some for several runs."""
     depth = "disparity" in method_class(config).extra_maps(config)
+    scenes = describe(config.dataset_mode).name == SCENES
     uses = [
         *config.uses(),
+        Use("scenes_count", scenes, "counts rendered scenes; for others --max_dataset_size"),
         Use("disparity_dir", depth, f"of no effect with these options of {config.method}"),
     ]
     for found, why in unused(config, uses, given):

@@ -13,7 +13,7 @@ from fixtures_data import encode_png, label_map, photo, write_folders, write_jso
 from helpers import run_script
 
 from semantic_synthesis import data
-from semantic_synthesis.data import DataError, catalogue, instances, layouts, resolving
+from semantic_synthesis.data import DataError, catalogue, instances, layouts, prepare, resolving
 from semantic_synthesis.data.class_lists import read_class_list
 from semantic_synthesis.data.decoding import MAX_PIXELS, decode_image, read_image, read_label
 from semantic_synthesis.data.describing import DescribeOptions, describe
@@ -470,6 +470,17 @@ def test_run_lengths_of_coco():
     np.testing.assert_array_equal(instances.coco_polygons(label, shapes), expected)
     with pytest.raises(ValueError, match=r"run lengths of size \[4, 3\]"):
         run_length_mask({"size": [4, 3], "counts": [5]}, 4, 3)
+
+
+def test_more_objects_than_a_png_holds(monkeypatch):
+    """65,280 objects from 256 on are the most; the next one is refused, not another object's number."""
+    monkeypatch.setattr(instances, "run_length_mask", lambda *_: True)
+    shapes = [{"segmentation": {"size": [1, 1], "counts": [0, 1]}}] * 65281
+    made = instances.coco_polygons(np.zeros((1, 1), np.uint8), shapes)
+    with pytest.raises(
+        DataError, match=r"^a\.png: ids up to 65536 for its instances; expected at most 65535"
+    ):
+        prepare._smallest(made, "a.png")
 
 
 def test_celeba_of_five_pictures(tmp_path, capsys):

@@ -150,9 +150,12 @@ def layout_of(arrays):
     return {key: tf.constant(arrays[key]) for key in ("label", "instance")}
 
 
-def test_fixture_without_encoder(tmp_path):
-    run_dir, arrays = fixture_run("inade_plain", tmp_path / "run")
-    _, method = runs.open_run(run_dir)
+@pytest.mark.parametrize("norm", [None, "spectralspadesyncbatch5x5", "spectralspadebatch3x3"])
+def test_fixture_without_encoder(norm, tmp_path):
+    """The original has no use for norm_G's kernel size: any one is taken and changes nothing."""
+    run_dir, arrays = fixture_run("inade_plain", tmp_path / "run", norm_G=norm)
+    config, method = runs.open_run(run_dir)
+    assert config.norm_G == (norm or "spectralspadesyncbatch3x3")
     style = {"noise": tf.constant(arrays["noise"]), "z": tf.constant(arrays["noise_ins"])}
     close(method.synthesize(layout_of(arrays), style), arrays["image"], atol=1e-5)
 

@@ -222,6 +222,24 @@ def test_weights_that_float16_does_not_hold_stay_as_they_are(largest):
     assert (sizes["float16"] < 0.8 * sizes["float32"]) == (largest < 65504)
 
 
+@pytest.mark.parametrize("largest", [-6e4, -1e6])
+def test_lite_refuses_weights_that_float16_does_not_hold(largest, tmp_path):
+    """Its converter would store the largest number that there is in their place."""
+    kernel = tf.Variable(np.full((64, 64), 0.5, np.float32))
+    kernel[3, 5].assign(largest)
+    specs = {"x": tf.TensorSpec([1, 64], tf.float32)}
+    function = tf.function(lambda inputs: {"image": inputs["x"] @ kernel})
+    targets.write("lite", tmp_path, "whole", function, specs)  # float32 holds them
+    if largest > -65504:
+        targets.write("lite", tmp_path, "half", function, specs, "float16")
+        return
+    with pytest.raises(
+        ValueError, match=r"^--weights float16: 1 of .* beyond 65504, .*; expected --weights float32"
+    ):
+        targets.write("lite", tmp_path, "half", function, specs, "float16")
+    assert [path.stem for path in tmp_path.iterdir()] == ["whole"]
+
+
 @pytest.mark.slow
 def test_plain_tf2onnx_on_the_default_export(tmp_path):
     """`python -m tf2onnx.convert --saved-model EXPORT --signature_def picture`."""

@@ -125,9 +125,9 @@ def coco_polygons(label: np.ndarray, annotations: Sequence[Mapping[str, Any]]) -
 
     label: raw ids [H, W]. annotations: the picture's COCO annotations, in their order. Coordinates are
     taken minus 1 as in SPADE's script. There the counter starts at 0 and collides with stuff ids; here
-    objects count from 256, so uint16 [H, W] keeps every edge.
+    objects count from 256, so int32 [H, W] keeps every edge.
     """
-    instance = label.astype(np.uint16)
+    instance = label.astype(np.int32)
     shapes = (a.get("segmentation") for a in annotations if not (a.get("iscrowd") and not _is_polygons(a)))
     for number, shape in enumerate(filter(None, shapes), start=256):
         if isinstance(shape, dict):

@@ -49,7 +49,7 @@ class TrainEval:
             raise ValueError(f"--eval_epoch_freq {every}; expected 1 or more")
         table, is_scenes = (
             data.ClassTable.from_dict(config.class_table),
-            config.dataset_mode == catalogue.SCENES,
+            catalogue.describe(config.dataset_mode).name == catalogue.SCENES,
         )
         self._best_is_whole = False  # looked at once: after that, this process alone writes it
         self.metrics, self._real_seen = make_metrics(self.options, is_scenes, table), False

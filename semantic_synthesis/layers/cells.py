@@ -1,7 +1,7 @@
 """Cells: the distinct combinations of ids that occur in maps, and which of them each pixel is.
 
 What depends on a pixel's ids alone (class, pair of class and region, class in one sample) is computed once per
-cell and spread over the pixels (layers/spreading.py, layers/patches.py).
+cell and spread over the pixels (layers/spreading.py, layers/modulation.py).
 """
 
 from __future__ import annotations

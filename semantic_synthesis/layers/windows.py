@@ -11,7 +11,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from semantic_synthesis.layers.convolution import convolve
-from semantic_synthesis.layers.patches import MOST_DISTINCT, one_hot_semantics, tap_table
+from semantic_synthesis.layers.modulation import one_hot_semantics, tap_table
+from semantic_synthesis.layers.patches import MOST_DISTINCT
 from semantic_synthesis.layers.spreading import gather
 
 SIZE, STRIDE, PADDING = 4, 2, 2

@@ -18,10 +18,11 @@ from semantic_synthesis.layers import (
 )
 from semantic_synthesis.layers.windows import find_windows
 from semantic_synthesis.methods.gan_options import ConditionalGANConfig
-from semantic_synthesis.methods.method import Method, Objective, decaying_rate
+from semantic_synthesis.methods.method import Objective, decaying_rate
 from semantic_synthesis.methods.style_prior import make_prior
+from semantic_synthesis.methods.vgg_method import VGGMethod
 from semantic_synthesis.networks import Generator, edge_map, spade_layout
-from semantic_synthesis.networks.vgg import VGG19Features, weights_file
+from semantic_synthesis.networks.vgg import VGG19Features
 from semantic_synthesis.normalization import parse_norm_G
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from semantic_synthesis.networks.generator import Block
 
 
-class ConditionalGAN(Method):
+class ConditionalGAN(VGGMethod):
     """A generator under conditions of the layout, trained against what --netD names.
 
     A subclass gives make_norm(channels, name) or make_block, make_entry() and make_encoder(), called by the
@@ -95,17 +96,6 @@ class ConditionalGAN(Method):
                 self.vgg = VGG19Features(config.vgg_weights)
         self.built = True
 
-    @classmethod
-    def check_files(cls, config: Any) -> None:
-        """VGG19's weights."""
-        if not config.no_vgg_loss:
-            weights_file(config.vgg_weights)
-
-    @classmethod
-    def without_features(cls, config: Any) -> Any:
-        """The same networks without VGG19."""
-        return config.replace(no_vgg_loss=True)
-
     # What the constructor asks for
 
     @classmethod
@@ -131,11 +121,9 @@ class ConditionalGAN(Method):
 
     @classmethod
     def sources(cls, config: Any) -> list[str]:
-        """The VGG loss brings weights of its own, and rarity files decide what is drawn."""
-        found = [] if config.no_vgg_loss else [f"VGG19 weights ({config.vgg_weights}) in the loss"]
-        return found + (
-            [f"rarity of the samples' colours ({config.rarity_dir})"] if config.rarity_dir else []
-        )
+        """Beside those of the loss, rarity files decide what is drawn."""
+        rarity = [f"rarity of the samples' colours ({config.rarity_dir})"] if config.rarity_dir else []
+        return super().sources(config) + rarity
 
     @classmethod
     def instance_maps(cls, config: Any) -> str | None:

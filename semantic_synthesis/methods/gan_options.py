@@ -25,7 +25,8 @@ class ConditionalGANConfig(Config):
         None, "Depth: 5, 6 or 7 doublings.", choices=tuple(DOUBLINGS), kind=str, fallback="normal"
     )
     norm_G: str = _networks(
-        "spectralspadesyncbatch3x3", "Generator normalisation: [spectral]spade<type><k>x<k>."
+        "spectralspadesyncbatch3x3",
+        "Generator normalisation: [spectral]spade<type><k>x<k>; k: of label convolutions, of no effect without.",
     )
     norm_E: str = _networks(
         "spectralinstance", "Encoder normalisation: spectral<none|batch|sync_batch|instance>."

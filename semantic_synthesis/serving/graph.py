@@ -13,34 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from semantic_synthesis import data
-from semantic_synthesis.data.geometry import MOST_PIXELS
-from semantic_synthesis.data.graph_decoding import (
-    decode_instance_png,
-    decode_label_png,
-    decode_photo,
-    fit_map,
-    fit_photo,
-    number_regions,
-    pad_maps,
-    require,
-)
+from semantic_synthesis.data.graph_decoding import require
 from semantic_synthesis.serving.bare import picture_function
-from semantic_synthesis.serving.graph_checks import (
-    check_exact,
-    check_files_alike,
-    check_like,
-    check_shape,
-    finite,
-    same_rows,
-)
+from semantic_synthesis.serving.graph_checks import check_exact, check_shape, finite, same_rows
+from semantic_synthesis.serving.graph_inputs import InputReader
 from semantic_synthesis.styles import REGION, encoded_names, merge_style, needs_regions, transfer
 
 if TYPE_CHECKING:
     from semantic_synthesis.methods.method import Method
-
-_MAP_SIZES, _PHOTO_SIZES = 64, 1024  # of the model's own picture: the largest files that are unpacked
-_SHOWN_IDS = 20
 
 
 class ServingGraph:
@@ -63,15 +43,11 @@ class ServingGraph:
     ) -> None:
         self.config, self.method, self.label_dtype = config, method, label_dtype
         self.batch_rows, self.image_dtype = batch_rows, image_dtype
-        self.table = data.ClassTable.from_dict(config.class_table)
-        self.native = (config.crop_height, config.crop_size)
+        self.reader = reader = InputReader(config, method, size)
+        self.table, self.native, self.most_map = reader.table, reader.native, reader.most_map
+        self.takes_instances = reader.takes_instances
         self.height, self.width = size
-        self.most_map = _MAP_SIZES * self.height * self.width if self.height and self.width else MOST_PIXELS
-        self.most_photo = _PHOTO_SIZES * self.native[0] * self.native[1]
         self.stride = method.stride
-        maps = method.instance_maps(config)
-        self.takes_instances = maps is not None and not config.no_instance
-        self.numbers_regions = maps == "regions"
         self.specs = method.style_shapes
         self.by_region = needs_regions(self.specs)
         self.style = {
@@ -124,16 +100,9 @@ class ServingGraph:
 
     def _from_ids(self, inputs):
         """{label, (instance), seed or style} -> {image: uint8 [N,H,W,3]}."""
-        inputs = self._checked_maps(self._checked_styles(dict(same_rows(inputs))))
+        inputs = self.reader.checked_maps(self._checked_styles(dict(same_rows(inputs))))
         output = tf.TensorSpec([self.height, self.width, 3], tf.uint8)
         return {"image": self._map_rows(self._synthesize, inputs, output)}
-
-    def _checked_maps(self, inputs):
-        """The inputs with label and instance maps of a right size and known class ids."""
-        for name in ("label", "instance"):
-            if name in inputs:
-                inputs[name] = self._check_size(inputs[name], name)
-        return inputs | ({"label": self._check_ids(inputs["label"])} if "label" in inputs else {})
 
     def _checked_styles(self, inputs):
         """The inputs with style tensors of the right shape."""
@@ -146,15 +115,15 @@ class ServingGraph:
 
     def _sample(self, inputs):
         """{seed, (label, instance: where rows are of regions)} -> {style name: float32 [N,...]}."""
-        return self._styles(self._checked_maps(dict(same_rows(inputs))))
+        return self._styles(self.reader.checked_maps(dict(same_rows(inputs))))
 
     def _number_regions(self, inputs):
         """{label, (instance)} -> {region: int32 [N,H,W]}: which row of the style paints each pixel."""
-        inputs = self._checked_maps(dict(same_rows(inputs)))
+        inputs = self.reader.checked_maps(dict(same_rows(inputs)))
         output = tf.TensorSpec([self.height, self.width], tf.int32)
 
         def numbered(rows):
-            return _cropped(self._layout(rows)["instance"], rows["label"])
+            return _cropped(self.reader.layout(rows)["instance"], rows["label"])
 
         return {"region": self._map_rows(numbered, inputs, output)}
 
@@ -175,14 +144,14 @@ class ServingGraph:
     def _styles_from_png(self, inputs):
         """As `_sample` and `_encode_images`, of files: {(label_png_bytes, instance_png_bytes), seed or
         style_image_bytes, (style_label_png_bytes)} -> {style name: float32 [N,...], <name>_present: bool}."""
-        return self._styles(self._decoded(dict(same_rows(inputs))))
+        return self._styles(self.reader.decoded(dict(same_rows(inputs))))
 
     def _encode_images(self, inputs):
         """{image: uint8 [N,H,W,3] of the run's size, (label, instance)} -> {style name: float32 [N,...]}, and
         <name>_present: bool, the rows that the photo decides, for tensors of which it may leave some open."""
         inputs = dict(same_rows(inputs))
         image = check_exact(inputs["image"], "image", *self.native)
-        return self._styles(self._checked_maps(inputs) | {"image": image})
+        return self._styles(self.reader.checked_maps(inputs) | {"image": image})
 
     def _styles(self, inputs):
         """Styles of seeds or photos; rows with fewer regions than others are filled up with zeros."""
@@ -200,7 +169,7 @@ class ServingGraph:
         spec = tf.TensorSpec([], tf.int32)
         counts = tf.map_fn(
             lambda row: tf.reduce_max(
-                self._layout(tf.nest.map_structure(lambda x: x[None], row))["instance"]
+                self.reader.layout(tf.nest.map_structure(lambda x: x[None], row))["instance"]
             ),
             {name: inputs[name] for name in ("label", "instance") if name in inputs},
             fn_output_signature=spec,
@@ -214,7 +183,7 @@ class ServingGraph:
 
     def _tensors_of(self, rows):
         """{style name: [N,...], <name>_present: bool [N,...]}: of seeds all, of photos what these decide."""
-        layout = self._layout(rows) if "label" in rows else None
+        layout = self.reader.layout(rows) if "label" in rows else None
         if "image" not in rows:
             return self.method.sample_style(layout, rows["seed"])
         values, present = self._encoded(rows, layout)
@@ -225,7 +194,7 @@ class ServingGraph:
         image = tf.cast(rows["image"], tf.float32) / 127.5 - 1.0
         if "style_label" not in rows:
             return self.method.encode_style(image, layout)
-        theirs = self._photo_layout(rows["style_label"])
+        theirs = self.reader.photo_layout(rows["style_label"])
         encoded = self.method.encode_style(image, theirs)
         if not self.by_region:
             return encoded
@@ -245,12 +214,12 @@ class ServingGraph:
         return tf.map_fn(one, rows, fn_output_signature=output, parallel_iterations=1)
 
     def _png_rows(self, rows):
-        pictures = self._synthesize(self._decoded(rows))
+        pictures = self._synthesize(self.reader.decoded(rows))
         return tf.map_fn(tf.io.encode_png, pictures, fn_output_signature=tf.string)
 
     def _region_rows(self, rows):
-        rows = self._decoded(rows)
-        regions = _cropped(self._layout(rows)["instance"], rows["label"])[..., None]
+        rows = self.reader.decoded(rows)
+        regions = _cropped(self.reader.layout(rows)["instance"], rows["label"])[..., None]
         most = tf.reduce_max(regions) + 1
         check = require(
             most <= 1 << 16, "instance_png_bytes: ", most, " regions; a PNG of 16 bits tells 65536 apart"
@@ -258,53 +227,6 @@ class ServingGraph:
         with tf.control_dependencies([check]):
             regions = tf.cast(regions, tf.uint16)
         return tf.map_fn(tf.io.encode_png, regions, fn_output_signature=tf.string)
-
-    def _decoded(self, rows):
-        """Rows of files -> rows of maps and photos of the model's sizes; seeds and styles as they are."""
-        rows = check_files_alike(rows, "label_png_bytes", "instance_png_bytes")
-        own = "the label map of that photo"
-        rows = check_files_alike(rows, "style_image_bytes", "style_label_png_bytes", own)
-
-        def decode(name, reader):
-            spec = tf.TensorSpec([self.height, self.width], tf.int32)
-            return tf.map_fn(
-                lambda png: self._fit_map(reader(png, name, self.most_map), name),
-                rows[name],
-                fn_output_signature=spec,
-            )
-
-        def classes(png, name, most_pixels):
-            return decode_label_png(png, self.table, name, most_pixels)
-
-        def objects(png, name, most_pixels):
-            return decode_instance_png(png, name, most_pixels, self.config.instance_none_id)
-
-        known = {name: rows[name] for name in ("seed", *self.style) if name in rows}
-        if "label_png_bytes" in rows:
-            known["label"] = decode("label_png_bytes", classes)
-        if "instance_png_bytes" in rows:
-            known["instance"] = decode("instance_png_bytes", objects)
-        if "style_image_bytes" in rows:
-            spec = tf.TensorSpec([*self.native, 3], tf.uint8)
-            known["image"] = tf.map_fn(self._style_photo, rows["style_image_bytes"], fn_output_signature=spec)
-        if "style_label_png_bytes" in rows:
-            known["style_label"] = decode("style_label_png_bytes", classes)
-        return known
-
-    def _layout(self, rows):
-        """The method's layout of checked maps."""
-        layout = {"label": rows["label"]}
-        if self.takes_instances:
-            objects, none = check_like(rows["instance"], rows["label"]), self.config.instance_none_id
-            layout["instance"] = tf.where(objects == none, 0, objects) if none else objects
-        layout = {name: pad_maps(x, self.stride) for name, x in layout.items()}
-        if self.numbers_regions:
-            objects = layout.get("instance", tf.zeros_like(layout["label"]))
-            spec = tf.TensorSpec(layout["label"].shape[1:], tf.int32)
-            layout["instance"] = tf.map_fn(
-                lambda maps: number_regions(*maps), (layout["label"], objects), fn_output_signature=spec
-            )
-        return layout
 
     def _style_of(self, rows, layout):
         """The style of seeds or photos (what these leave open: of seed 0), or the one that was fed."""
@@ -315,13 +237,8 @@ class ServingGraph:
         seed = tf.zeros(tf.shape(layout["label"])[:1], tf.int64)
         return merge_style(self.method.sample_style(layout, seed), self._encoded(rows, layout))
 
-    def _photo_layout(self, label):
-        """The layout that a photo of a label map [N,H,W] shows, without objects."""
-        objects = {"instance": tf.zeros_like(label)} if self.takes_instances else {}
-        return self._layout({"label": label} | objects)
-
     def _synthesize(self, rows):
-        layout = self._layout(rows)
+        layout = self.reader.layout(rows)
         style = self._style_of(rows, layout)
         # Equal shapes everywhere, so that all signatures share one trace of the generator.
         count = None if self.batch_rows else 1
@@ -350,52 +267,6 @@ class ServingGraph:
         picture = finite(self.method.synthesize(layout, style), "the picture, of a style with huge numbers")
         picture = tf.clip_by_value(picture, -1.0, 1.0)
         return tf.cast((picture + 1.0) * 127.5, tf.uint8)
-
-    def _style_photo(self, photo):
-        return fit_photo(decode_photo(photo, "style_image_bytes", self.most_photo), *self.native)
-
-    # Checks
-
-    def _check_size(self, ids, name):
-        """Integer [N,h,w] -> the same with the size checked and, where fixed, known."""
-        if self.height:
-            return check_exact(ids, name, self.height, self.width)
-        with tf.control_dependencies([_require_pixels(tf.shape(ids)[1:], name)]):
-            return tf.identity(ids)
-
-    def _check_ids(self, label):
-        """Integer [N,H,W] -> int32, all in [0,C)."""
-        label = tf.cast(label, tf.int32)
-        wrong = (label < 0) | (label >= self.table.num_classes)
-        found = tf.sort(tf.unique(tf.boolean_mask(label, wrong))[0])[:_SHOWN_IDS]
-        listed = tf.strings.reduce_join(tf.strings.as_string(found), separator=", ")
-        check = require(
-            tf.size(found) == 0,
-            "label: class ids ",
-            listed,
-            f" unknown; allowed are 0 to {self.table.num_classes - 1} (class_table.json lists them)",
-        )
-        with tf.control_dependencies([check]):
-            return tf.identity(label)
-
-    def _fit_map(self, ids, name):
-        """int32 [h,w] -> the model's size: by nearest as data.fit_label where fixed, else checked."""
-        if self.height:
-            return tf.ensure_shape(fit_map(ids, self.height, self.width), [self.height, self.width])
-        with tf.control_dependencies([_require_pixels(tf.shape(ids), name)]):
-            return tf.identity(ids)
-
-
-def _require_pixels(size, name):
-    fits = tf.reduce_all(size > 0) & (tf.reduce_prod(tf.cast(size, tf.int64)) <= MOST_PIXELS)
-    return require(
-        fits,
-        f"{name}: ",
-        size[1],
-        "x",
-        size[0],
-        f" pixels; expected at least 1 and at most {MOST_PIXELS} pixels",
-    )
 
 
 def _cropped(x, maps):

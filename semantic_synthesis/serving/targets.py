@@ -70,7 +70,10 @@ def save_graph(folder: str | Path, function: Any, specs: dict[str, tf.TensorSpec
 
 
 def _lite(function, specs, weights):
-    """Bytes of a .tflite that built-in operations run; float16: stored so; int8: kernels, computed in float32."""
+    """Bytes of a .tflite that built-in operations run; float16: stored so; int8: kernels, computed in float32.
+
+    ValueError for weights that float16 does not hold.
+    """
     with tempfile.TemporaryDirectory() as folder, errors_only():
         save_graph(folder, function, specs)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
@@ -79,7 +82,28 @@ def _lite(function, specs, weights):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if weights == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        return converter.convert()
+        model = converter.convert()
+    if weights == "float16":
+        _check_half(model)
+    return model
+
+
+def _check_half(model):
+    """ValueError where a weight is beyond float16's range: the converter stores the largest number of it instead.
+
+    What is looked at are the stored weights, as the converter has multiplied some by each other.
+    """
+    largest = np.finfo(np.float16).max
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        interpreter = _lite_interpreter()(model_content=model)
+    halves = [one["index"] for one in interpreter.get_tensor_details() if one["dtype"] == np.float16]
+    count = sum(int((np.abs(interpreter.get_tensor(index)) >= largest).sum()) for index in halves)
+    if count:
+        raise ValueError(
+            f"--weights float16: {count} of the model's weights are beyond {largest:.0f}, the most that float16 holds; "
+            "expected --weights float32, or --target onnx, which keeps those in float32"
+        )
 
 
 def _onnx(function, specs, weights):

@@ -63,7 +63,7 @@ def prepare_bank(options: BankOptions) -> int:
         raise ValueError("prepare bank needs --out FOLDER")
     given = {name: getattr(options, name) for name in BankOptions.__dataclass_fields__ if name != "out"}
     config = data.resolve(SIMSConfig(**given))
-    scenes = config.dataset_mode == catalogue.SCENES
+    scenes = catalogue.describe(config.dataset_mode).name == catalogue.SCENES
     refuse_unused(
         options, [Use("scenes_count", scenes, "counts rendered scenes; expected --max_dataset_size")]
     )

@@ -12,7 +12,7 @@ import tensorflow as tf
 from semantic_synthesis import data
 from semantic_synthesis.config import Config
 from semantic_synthesis.layers import Initializer
-from semantic_synthesis.methods.method import Method, Objective, Provenance
+from semantic_synthesis.methods.method import Objective, Provenance
 from semantic_synthesis.methods.sims import losses, opening, provenance
 from semantic_synthesis.methods.sims.canvas import Canvas
 from semantic_synthesis.methods.sims.close_up import corner_loss
@@ -22,11 +22,12 @@ from semantic_synthesis.methods.sims.groups import ClassGroups
 from semantic_synthesis.methods.sims.networks import Order, Synthesis, Transformation
 from semantic_synthesis.methods.sims.practice import Practice
 from semantic_synthesis.methods.sims.warping import warp
-from semantic_synthesis.networks.vgg import VGG19Features, weights_file
+from semantic_synthesis.methods.vgg_method import VGGMethod
+from semantic_synthesis.networks.vgg import VGG19Features
 from semantic_synthesis.styles import REGION, Encoded, StyleSpec
 
 
-class SIMS(Method):
+class SIMS(VGGMethod):
     """Layout -> canvas of segments of other photos -> picture.
 
     Layout: label int32 [B,H,W] in [0,C), instance int32 [B,H,W] in [0,I), crop_height x crop_size. Style: {"choice":
@@ -77,21 +78,14 @@ class SIMS(Method):
         return conversion
 
     @classmethod
-    def check_files(cls, config: Any) -> None:
-        """VGG19's weights."""
-        if not config.no_vgg_loss:
-            weights_file(config.vgg_weights)
-
-    @classmethod
     def without_features(cls, config: Any) -> Any:
         """No VGG19 and no memory."""
-        return config.replace(no_vgg_loss=True, bank_dir=NO_BANK)
+        return super().without_features(config).replace(bank_dir=NO_BANK)
 
     @classmethod
     def sources(cls, config: Any) -> list[str]:
-        """The memory is a part of every picture; the VGG loss brings weights of its own."""
-        found = ["photos of the memory, parts of which are in every picture"]
-        return found + ([] if config.no_vgg_loss else [f"VGG19 weights ({config.vgg_weights}) in the loss"])
+        """The memory is a part of every picture."""
+        return ["photos of the memory, parts of which are in every picture", *super().sources(config)]
 
     @classmethod
     def instance_maps(cls, config: Any) -> str:

@@ -203,9 +203,9 @@ def infer_backbone(
     path: str,
     tensors: Mapping[str, np.ndarray],
     asked: Callable[[str], Any],
-    kernel_size: int = 3,
+    kernel_size: int | None = None,
 ) -> None:
-    """Width, normalisation and depth of the generator."""
+    """Width, normalisation and depth of the generator; kernel_size: of its label convolutions, None if it has none."""
     width = shape_of(tensors, "head_0.conv_0.bias", path)[0]
     evidence.add("num_generator_filters", width // 16, path, "a sixteenth of head_0's")
     norm = _norm_G(tensors, kernel_size, asked("norm_G"))
@@ -216,13 +216,15 @@ def infer_backbone(
 
 
 def _norm_G(tensors, size, wanted):
-    """The norm_G string; batch and syncbatch have the same tensors, so that is as wanted."""
+    """The norm_G string; what no tensor tells is as wanted: batch or syncbatch, and the kernel size if it is None."""
     spectral = "head_0.conv_0.weight_orig" in tensors
     batch = "head_0.norm_0.param_free_norm.running_mean" in tensors
     if wanted:
         grammar = parse_norm_G(wanted)
-        if grammar == (spectral, grammar.statistics, size) and batch == (grammar.statistics != "instance"):
+        seen = (spectral, grammar.statistics, size or grammar.kernel_size)
+        if grammar == seen and batch == (grammar.statistics != "instance"):
             return wanted
+    size = size or 3
     return f"{'spectral' if spectral else ''}spade{'syncbatch' if batch else 'instance'}{size}x{size}"
 
 
