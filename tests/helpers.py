@@ -299,7 +299,7 @@ DISTRIBUTION_CASES = {
     "whole": _WHOLE,
     "whole bfloat16": {**_WHOLE, "precision": "bfloat16"},
 }
-QUICK_CASES = ("auto", "dense", "patches bfloat16")  # test_conformance_devices.py asks every method
+QUICK_CASES = ("auto", "dense")  # test_conformance_devices.py asks every method
 
 
 def wait_for(condition, process, seconds=900):

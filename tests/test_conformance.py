@@ -208,7 +208,7 @@ def test_pictures_depend_on_layout_and_style_alone(name):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@methods
+@slow_for("sims")
 def test_a_picture_does_not_depend_on_how_many_came_before(name, precision):
     """In float32 the first two are made without a graph, later ones by it: the same bytes."""
     with networks():
@@ -219,7 +219,7 @@ def test_a_picture_does_not_depend_on_how_many_came_before(name, precision):
     np.testing.assert_array_equal(pictures[:2], pictures[2:])
 
 
-@methods
+@slow_for("sims")
 def test_bfloat16_pictures_are_near(name):
     with networks():
         half = load_run(run_dir(name), "bfloat16")
@@ -237,7 +237,7 @@ def ask(served, signature, **rows):
     return found
 
 
-@slow_for("inade", "clvae", "scgan", "oasis", "sims")
+@slow_for("clade", "inade", "clvae", "scgan", "oasis", "sims")
 def test_every_way_to_a_picture_gives_the_same_pixels(name, tmp_path):
     """Synthesizer = test_one.py = SavedModel through REST, and every style tensor there and back."""
     run, layout = opened(name), layout_of(opened(name), 5)

@@ -90,6 +90,7 @@ def test_the_demo_is_the_clones(installed, tmp_path):
         assert (work / "pictures" / Path(path).name).read_bytes() == Path(path).read_bytes()
 
 
+@pytest.mark.slow
 def test_everything_works_from_an_empty_folder(installed, tmp_path):
     run, work, packages = installed
     before = contents(packages)
