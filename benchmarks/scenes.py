@@ -42,7 +42,7 @@ from semantic_synthesis.files import write_json
 from semantic_synthesis.inference import load_run
 from semantic_synthesis.layers.naming import named_variables
 from semantic_synthesis.pictures import contact_sheet, write_png
-from semantic_synthesis.restyling import mix_style
+from semantic_synthesis.restyling import mix_style, style_masks
 from semantic_synthesis.runs import find_run, run_sha256
 from semantic_synthesis.styles import REGION, Encoded, needs_regions
 
@@ -189,12 +189,7 @@ def style_figures(run, judge, layout, seeds, label, instance):
         chosen = instance == objects[int(seeds[0]) % len(objects)]
         row = int(np.bincount(layout["instance"][0][chosen]).argmax())
         one = {name: np.repeat(np.asarray(x)[:1], len(seeds), 0) for name, x in style.items()}
-        of_region = np.arange(layout["instance"].max() + 1) == row
-        masks = {
-            name: of_region.reshape([-1] + [1] * (len(spec.shape) - 1))
-            for name, spec in run.style_specs.items()
-            if REGION in spec.axes
-        }
+        masks = style_masks(run, layout, {REGION: [row]})
         edited = run.synthesize(layout, mix_style(one, Encoded(style), masks))
         field = judge.field(edited)
         found |= {"edit inside": field[chosen].mean(), "edit outside": field[~chosen].mean()}

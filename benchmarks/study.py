@@ -103,16 +103,21 @@ SHOWN = (
 )
 
 
-def options_of(cell, size, seed, folder, steps):
-    """{option of train.py: value} for one cell; SIMS' memory lies beside its folder."""
+def options_of(cell, size, seed, folder, steps, whole):
+    """{option of train.py: value} for one cell; whole: the study's folder, which holds SIMS' memory."""
     method, netD = cell.split(":")
-    if method == "sims":
-        own = {"method": method, "seed": seed, "checkpoint_dir": str(folder), "total_steps": steps}
-        return SIMS | {"crop_size": size, "bank_dir": str(Path(folder).parent / BANK)} | own
+    own = {
+        "method": method,
+        "seed": seed,
+        "checkpoint_dir": str(folder),
+        "total_steps": steps,
+        "crop_size": size,
+    }
+    if netD == "none":
+        return SIMS | {"bank_dir": str(whole / BANK)} | own
     # Nothing ties a picture to its photo without feature matching, so an encoder would learn nothing.
     unpaired = {"prior_share": 1.0} if netD == "segmentation" and method != "oasis" else {}
-    own = {"method": method, "netD": netD, "seed": seed, "checkpoint_dir": str(folder), "total_steps": steps}
-    return COMMON | METHODS[method] | unpaired | {"crop_size": size} | own
+    return COMMON | METHODS[method] | unpaired | {"netD": netD} | own
 
 
 def make_bank(folder, size):
@@ -128,8 +133,7 @@ def make_bank(folder, size):
 
 def step_of(cell, size, whole):
     """One training step on a fixed batch of the dataset, as a function without arguments."""
-    folder = tempfile.mkdtemp(dir=whole)
-    config = training_config(options_of(cell, size, 0, folder, 1), data.resolve)
+    config = training_config(options_of(cell, size, 0, tempfile.mkdtemp(), 1, whole), data.resolve)
     dataset = data.open_dataset(config, instance_maps=instance_maps(config), extra_maps=extra_maps(config))
     trainer = Trainer(config, dataset, tf.distribute.get_strategy())
     batch = next(iter(trainer.batches()))
@@ -140,7 +144,10 @@ def step_of(cell, size, whole):
 def train(cell, size, seed, folder, steps):
     """Trains one cell to a number of steps."""
     folder.mkdir(parents=True, exist_ok=True)
-    flags = [f"--{name}={value}" for name, value in options_of(cell, size, seed, folder, steps).items()]
+    flags = [
+        f"--{name}={value}"
+        for name, value in options_of(cell, size, seed, folder, steps, folder.parent).items()
+    ]
     with open(folder / "log.txt", "a", encoding="utf-8") as log:
         command = [sys.executable, "train.py", *flags]
         done = subprocess.run(command, cwd=REPOSITORY, stderr=log, stdout=log, check=False)

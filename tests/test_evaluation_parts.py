@@ -156,6 +156,7 @@ def test_a_run_is_scored_by_its_classes_and_regions(run_dir, monkeypatch):
     [
         ({"fake_dir": "f"}, "--metrics class_diversity: single classes or regions are varied by a run"),
         ({"checkpoint_dir": "demo_clvae", "eval_size": "8x8"}, "--eval_size 8x8: single classes and regions"),
+        ({"checkpoint_dir": "demo_clvae", "num_samples": 1}, "--num_samples 1: .* needs at least 2"),
         ({"checkpoint_dir": "demo_clvae", "style": "real"}, "--style real: class_diversity compares random"),
     ],
 )

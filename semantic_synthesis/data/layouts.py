@@ -40,7 +40,7 @@ MIN_SHARE = 0.8
 
 
 def counted(number: int, noun: str) -> str:
-    """ "1 photo", "2 photos"."""
+    """A number with its noun: 1 photo, 2 photos."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

@@ -26,8 +26,8 @@ from semantic_synthesis.evaluation.tables import fitted_table, table
 from semantic_synthesis.files import write_json, write_text
 from semantic_synthesis.options import Use, option, refuse_unused
 
-VARYING = ("lpips", "class_diversity", "region_diversity")  # these compare random styles of one layout
-_VARYING = "lpips, class_diversity or region_diversity"
+_OF_PARTS = ("class_diversity", "region_diversity")
+VARYING = ("lpips", *_OF_PARTS)  # these compare random styles of one layout
 METRICS = ("fid", "kid", *VARYING, "miou", "judge")
 _SHOWN = (
     "metric", "value", "deviation", "images", "real images", "size", "split", "network", "sha256", "seed",
@@ -189,6 +189,8 @@ def _check_metrics(options, is_scenes):
     """Refuses what has no effect on the metrics."""
     names = _metric_names(options, is_scenes)
     run, compared = options.checkpoint_dir, {"fid", "kid", "judge"} & set(names)
+    varying, parts = set(VARYING) & set(names), set(_OF_PARTS) & set(names)
+    any_varying = f"{', '.join(VARYING[:-1])} or {VARYING[-1]}"
 
     def use(flags, holds, metrics):
         why = (
@@ -203,12 +205,12 @@ def _check_metrics(options, is_scenes):
             use("real_stats fake_stats", compared, "fid or judge"),
             Use(
                 "metrics",
-                run or not set(names) - {"lpips"} & set(VARYING),
+                run or not parts,
                 "single classes or regions are varied by a run; expected --checkpoint_dir",
             ),
             Use(
                 "eval_size",
-                not set(names) - {"lpips"} & set(VARYING),
+                not parts,
                 "single classes and regions are compared at the run's own size; leave it out",
             ),
             Use(
@@ -218,8 +220,7 @@ def _check_metrics(options, is_scenes):
             ),
             use("save_real_stats save_fake_stats", compared, "fid, kid or judge"),
             use("real_dir", compared or "miou" in names, "fid, kid, judge or miou"),
-            use("num_samples", set(VARYING) & set(names), _VARYING),
-            use("lpips_net lpips_weights lpips_linear", set(VARYING) & set(names), _VARYING),
+            use("num_samples lpips_net lpips_weights lpips_linear", varying, any_varying),
             use("segmenter miou_classes", "miou" in names, "miou"),
             use("label_dir dataset_mode", run or "miou" in names, "miou of folders"),
             Use(
@@ -228,9 +229,11 @@ def _check_metrics(options, is_scenes):
                 "says what the ids of label maps are; expected with --label_dir",
             ),
             use("seed", run or "kid" in names, "kid of folders, whose subsets it draws"),
-            Use("style", set(names) - set(VARYING), f"{names[0]} compares random styles; leave it out"),
+            Use("style", set(names) - varying, f"{names[0]} compares random styles; leave it out"),
         ],
     )
+    if varying and run and options.num_samples < 2:
+        raise ValueError(f"--num_samples {options.num_samples}: {any_varying} needs at least 2 to compare")
 
 
 def _default_report(options):
@@ -282,12 +285,14 @@ def _varying(options, names, is_scenes):
     """{name: metric} of VARYING. Single classes and regions of scenes are compared by their judge, unless files of
     LPIPS are given."""
     lpips, found = (options.lpips_net, options.lpips_weights, options.lpips_linear), {}
-    network = LPIPS(*lpips) if "lpips" in names or (set(VARYING) & set(names) and not is_scenes) else None
+    if not set(VARYING) & set(names):
+        return {}
+    judged = is_scenes and "lpips" not in names and not any(lpips[1:])
+    network = load_judge() if judged else LPIPS(*lpips)
     if "lpips" in names:
         found["lpips"] = DiversityMetric(network)
-    for name in set(names) & {"class_diversity", "region_diversity"}:
-        network = network or (LPIPS(*lpips) if any(lpips[1:]) else load_judge())
-        found[name] = PartDiversity(network, name.partition("_")[0])
+    for name in set(_OF_PARTS) & set(names):
+        found[name] = PartDiversity(network, name.removesuffix("_diversity"))
     return found
 
 
