@@ -59,6 +59,17 @@ def png_chunk(name, data):
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
+def with_exif(content, ending, value, order):
+    """The same picture with an EXIF orientation."""
+    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(
+        order + "IHHHIHHI", 8, 1, 274, 3, 1, value, 0, 0
+    )
+    if ending == ".jpg":
+        body = b"Exif\0\0" + start
+        return content[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + content[2:]
+    return content[:33] + png_chunk(b"eXIf", start) + content[33:]
+
+
 def write_folders(root, ids=(0, 1, 2), count=3, height=24, width=32, photos="jpg"):
     """root/images/<n>.jpg and root/labels/<n>.png; returns the two folders as strings."""
     for n in range(count):

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fixtures_data import encode_png, label_map, photo, write_folders, write_json, write_picture
+from fixtures_data import encode_png, label_map, photo, with_exif, write_folders, write_json, write_picture
 from helpers import run_script
 
 from semantic_synthesis import data
@@ -152,19 +152,6 @@ def test_photos_of_another_white(white, kind):
 
 
 # Orientation
-
-
-def with_exif(content, ending, value, order):
-    """The same picture with an EXIF orientation."""
-    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(
-        order + "IHHHIHHI", 8, 1, 274, 3, 1, value, 0, 0
-    )
-    if ending == ".jpg":
-        body = b"Exif\0\0" + start
-        return content[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + content[2:]
-    from fixtures_data import png_chunk
-
-    return content[:33] + png_chunk(b"eXIf", start) + content[33:]
 
 
 @pytest.mark.parametrize("value", [1, 3, 6])

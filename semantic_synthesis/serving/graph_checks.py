@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from semantic_synthesis.data.graph_decoding import require, told_size
+from semantic_synthesis.data.graph_exif import orientation
 
 
 def same_rows(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -72,6 +73,20 @@ def check_files_alike(
 
     spec = tf.TensorSpec([], tf.string)
     return files | {second: tf.map_fn(checked, (files[first], files[second]), fn_output_signature=spec)}
+
+
+def check_upright(photo: tf.Tensor, name: str) -> tf.Tensor:
+    """Bytes of a photo that has a label map, string [], after a check that EXIF does not turn it: nobody can say which
+    of the two ways the map was drawn."""
+    turned = orientation(photo)
+    check = require(
+        turned == 1,
+        f"{name}: EXIF orientation ",
+        turned,
+        " turns this photo, which its label map does not say; send it stored upright, as its map shows it",
+    )
+    with tf.control_dependencies([check]):
+        return tf.identity(photo)
 
 
 def check_like(instance: tf.Tensor, label: tf.Tensor) -> tf.Tensor:

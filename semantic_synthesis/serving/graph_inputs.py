@@ -21,7 +21,7 @@ from semantic_synthesis.data.graph_decoding import (
     pad_maps,
     require,
 )
-from semantic_synthesis.serving.graph_checks import check_exact, check_files_alike, check_like
+from semantic_synthesis.serving.graph_checks import check_exact, check_files_alike, check_like, check_upright
 
 if TYPE_CHECKING:
     from semantic_synthesis.methods.method import Method
@@ -82,7 +82,8 @@ class InputReader:
             known["instance"] = decode("instance_png_bytes", objects)
         if "style_image_bytes" in rows:
             spec = tf.TensorSpec([*self.native, 3], tf.uint8)
-            known["image"] = tf.map_fn(self._style_photo, rows["style_image_bytes"], fn_output_signature=spec)
+            reader = self._photo_of_map if "style_label_png_bytes" in rows else self._photo
+            known["image"] = tf.map_fn(reader, rows["style_image_bytes"], fn_output_signature=spec)
         if "style_label_png_bytes" in rows:
             known["style_label"] = decode("style_label_png_bytes", classes)
         return known
@@ -107,7 +108,10 @@ class InputReader:
         objects = {"instance": tf.zeros_like(label)} if self.takes_instances else {}
         return self.layout({"label": label} | objects)
 
-    def _style_photo(self, photo):
+    def _photo_of_map(self, photo):
+        return self._photo(check_upright(photo, "style_image_bytes"))
+
+    def _photo(self, photo):
         return fit_photo(decode_photo(photo, "style_image_bytes", self.most_photo), *self.native)
 
     def _check_size(self, ids, name):
