@@ -4,7 +4,8 @@ import exports
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_exporting import call
+from tensorflow.core.protobuf import saved_model_pb2
+from test_exporting import call, refuses_files_of_two_sizes
 
 from semantic_synthesis import data
 from semantic_synthesis.data.graph_decoding import number_regions
@@ -25,6 +26,20 @@ def test_signatures():
                           "sample_style", "regions", "png_style_label", "png_synthesize_style",
                           "png_sample_style", "png_encode_style", "png_encode_style_label", "png_regions",
                           "picture"}  # fmt: skip
+
+
+def test_what_signatures_share_is_stored_once():
+    content = (exports.exported("regions") / "saved_model.pb").read_bytes()
+    functions = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].graph_def.library.function
+    names = [function.signature.name for function in functions]
+    nodes = [(node.op, node.name) for function in functions for node in function.node_def]
+    for shared in ("_pictures", "encode_style", "number_regions"):
+        assert sum(f"__inference_{shared}" in name for name in names) == 1, shared
+    assert sum(op == "DecodeJpeg" for op, _ in nodes) == 1  # of five signatures with photos
+
+
+def test_files_of_maps_must_have_one_size():
+    assert refuses_files_of_two_sizes("regions")
 
 
 def test_pixels_are_those_in_process():

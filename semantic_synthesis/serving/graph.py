@@ -43,6 +43,7 @@ class ServingGraph:
     ) -> None:
         self.config, self.method, self.label_dtype = config, method, label_dtype
         self.batch_rows, self.image_dtype = batch_rows, image_dtype
+        self._rows = None if batch_rows else 1
         self.reader = reader = InputReader(config, method, size)
         self.table, self.native, self.most_map = reader.table, reader.native, reader.most_map
         self.takes_instances = reader.takes_instances
@@ -53,7 +54,9 @@ class ServingGraph:
         self.style = {
             name: tf.TensorSpec([None, *spec.shape], tf.float32, name) for name, spec in self.specs.items()
         }
+        # Shared by all signatures: traced and stored once.
         self._render = tf.function(self._pictures, autograph=False)
+        self._encode = tf.function(method.encode_style, autograph=False)
 
     # Signatures
 
@@ -191,12 +194,12 @@ class ServingGraph:
 
     def _encoded(self, rows, layout):
         """The Encoded of photos, of the layout itself or of their own one."""
-        image = tf.cast(rows["image"], tf.float32) / 127.5 - 1.0
-        if "style_label" not in rows:
-            return self.method.encode_style(image, layout)
-        theirs = self.reader.photo_layout(rows["style_label"])
-        encoded = self.method.encode_style(image, theirs)
-        if not self.by_region:
+        own = "style_label" in rows
+        theirs = self.reader.photo_layout(rows["style_label"]) if own else layout
+        seen = self._alike(theirs) if self.method.encoder_sees_layout else None
+        image = tf.ensure_shape(rows["image"], [self._rows, *self.native, 3])
+        encoded = self._encode(tf.cast(image, tf.float32) / 127.5 - 1.0, seen)
+        if not (own and self.by_region):
             return encoded
         return transfer(encoded, self.specs, theirs, layout, self.table.num_classes)
 
@@ -240,11 +243,14 @@ class ServingGraph:
     def _synthesize(self, rows):
         layout = self.reader.layout(rows)
         style = self._style_of(rows, layout)
-        # Equal shapes everywhere, so that all signatures share one trace of the generator.
-        count = None if self.batch_rows else 1
-        style = {n: tf.ensure_shape(x, [count, *self.style[n].shape[1:]]) for n, x in style.items()}
-        layout = {n: tf.ensure_shape(x, [count, *x.shape[1:]]) for n, x in layout.items()}
-        return _cropped(self._render(layout, style), rows["label"])
+        style = {
+            name: tf.ensure_shape(x, [self._rows, *self.style[name].shape[1:]]) for name, x in style.items()
+        }
+        return _cropped(self._render(self._alike(layout), style), rows["label"])
+
+    def _alike(self, layout):
+        """The layout with the same static shapes in all signatures, which so share one trace."""
+        return {name: tf.ensure_shape(x, [self._rows, *x.shape[1:]]) for name, x in layout.items()}
 
     def _enough_rows(self, x, name, layout):
         """A style tensor, after a check that it has a row for every region if it has rows of regions."""

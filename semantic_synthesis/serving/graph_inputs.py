@@ -5,6 +5,7 @@ Whatever is wrong ends as InvalidArgument with a text that starts with "DataErro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -46,6 +47,9 @@ class InputReader:
         self.takes_instances = maps is not None and not config.no_instance
         self._numbers_regions, self._none_id = maps == "regions", config.instance_none_id
         self._stride = method.stride
+        # Shared by all signatures: traced and stored once.
+        self._readers: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {}
+        self._numbered = tf.function(number_regions, autograph=False)
 
     def checked_maps(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The inputs with label and instance maps of a right size and known class ids."""
@@ -63,11 +67,8 @@ class InputReader:
 
         def decode(name, reader):
             spec = tf.TensorSpec([self.height, self.width], tf.int32)
-            return tf.map_fn(
-                lambda png: self._fit_map(reader(png, name, self.most_map), name),
-                rows[name],
-                fn_output_signature=spec,
-            )
+            read = self._shared(name, lambda png: self._fit_map(reader(png, name, self.most_map), name))
+            return tf.map_fn(read, rows[name], fn_output_signature=spec)
 
         def classes(png, name, most_pixels):
             return decode_label_png(png, self.table, name, most_pixels)
@@ -82,8 +83,8 @@ class InputReader:
             known["instance"] = decode("instance_png_bytes", objects)
         if "style_image_bytes" in rows:
             spec = tf.TensorSpec([*self.native, 3], tf.uint8)
-            reader = self._photo_of_map if "style_label_png_bytes" in rows else self._photo
-            known["image"] = tf.map_fn(reader, rows["style_image_bytes"], fn_output_signature=spec)
+            read = self._photo_of_map if "style_label_png_bytes" in rows else self._photo
+            known["image"] = tf.map_fn(read, rows["style_image_bytes"], fn_output_signature=spec)
         if "style_label_png_bytes" in rows:
             known["style_label"] = decode("style_label_png_bytes", classes)
         return known
@@ -99,7 +100,7 @@ class InputReader:
             objects = layout.get("instance", tf.zeros_like(layout["label"]))
             spec = tf.TensorSpec(layout["label"].shape[1:], tf.int32)
             layout["instance"] = tf.map_fn(
-                lambda maps: number_regions(*maps), (layout["label"], objects), fn_output_signature=spec
+                lambda maps: self._numbered(*maps), (layout["label"], objects), fn_output_signature=spec
             )
         return layout
 
@@ -112,7 +113,16 @@ class InputReader:
         return self._photo(check_upright(photo, "style_image_bytes"))
 
     def _photo(self, photo):
-        return fit_photo(decode_photo(photo, "style_image_bytes", self.most_photo), *self.native)
+        def read(photo):
+            return fit_photo(decode_photo(photo, "style_image_bytes", self.most_photo), *self.native)
+
+        return self._shared("style_image_bytes", read)(photo)
+
+    def _shared(self, name, read):
+        """The one reader of an input's bytes, string []."""
+        if name not in self._readers:
+            self._readers[name] = tf.function(read, [tf.TensorSpec([], tf.string)], autograph=False)
+        return self._readers[name]
 
     def _check_size(self, ids, name):
         """Integer [N,h,w] -> the same with the size checked and, where fixed, known."""
