@@ -184,7 +184,12 @@ def chart(rows, path):
             areas = [6 * one for one in time]
             axes.scatter(x, y, areas, c=color, alpha=0.6, linewidths=0, label=netD)
         for number, (method, row) in enumerate(sorted(mine.items(), key=lambda item: item[1]["diversity"])):
-            side = {"ha": "left", "xytext": (9, -3)} if number % 2 else {"ha": "right", "xytext": (-9, -3)}
+            beside = 4 + (6 * row["ms per image"]) ** 0.5 / 2  # of the point's middle
+            side = (
+                {"ha": "left", "xytext": (beside, -3)}
+                if number % 2 or netD == "none"
+                else {"ha": "right", "xytext": (-beside, -3)}
+            )
             if netD == "fpse":
                 side = {"ha": "center", "xytext": (0, 9)}
             at = (row["diversity"], row["mIoU ratio"])
