@@ -395,3 +395,9 @@ def test_lpips_of_a_folder_is_of_numbered_samples(tmp_path, monkeypatch):
     assert figure["images"] == 2 and [len(shown) for shown in Spread.shown] == [2, 2]
     with pytest.raises(ValueError, match=r"frame_1\.png is not one of several pictures of a layout"):
         score(EvaluateOptions(fake_dir=str(tmp_path / "frames"), metrics="lpips"))
+
+
+def test_an_unknown_metric_is_told_before_anything_is_opened(tmp_path):
+    options = EvaluateOptions(checkpoint_dir=str(tmp_path / "none"), metrics="fid,iou")
+    with pytest.raises(ValueError, match="^--metrics iou: unknown; expected some of fid, kid"):
+        score(options)

@@ -120,6 +120,7 @@ def score(options: EvaluateOptions) -> list[dict[str, Any]]:
     """The figures: dicts with metric, value and protocol."""
     if options.batch_size < 1:
         raise ValueError(f"--batch_size {options.batch_size}; expected 1 or more")
+    _asked_metrics(options)
     _check_sides(options)
     _check_sources(options)
     if options.checkpoint_dir:
@@ -297,9 +298,13 @@ def _varying(options, names, is_scenes):
 
 
 def _metric_names(options, is_scenes):
-    """Those of METRICS that are asked for, in their order."""
+    """Those of METRICS that are scored, in their order."""
+    return _asked_metrics(options) or (["miou", "judge"] if is_scenes else ["fid", "kid"])
+
+
+def _asked_metrics(options):
+    """Those of METRICS that the option names."""
     names = [name for name in options.metrics.split(",") if name]
-    names = names or (["miou", "judge"] if is_scenes else ["fid", "kid"])
     unknown = [name for name in names if name not in METRICS]
     if unknown:
         raise ValueError(f"--metrics {unknown[0]}: unknown; expected some of {', '.join(METRICS)}")
