@@ -9,18 +9,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fixtures_data import encode_png, label_map, photo, with_exif, write_folders, write_json, write_picture
+from fixtures_data import encode_png, label_map, photo, write_folders, write_json, write_picture
 from helpers import run_script
 
 from semantic_synthesis import data
-from semantic_synthesis.data import DataError, catalogue, instances, layouts, prepare, resolving
+from semantic_synthesis.data import DataError, catalogue, layouts, resolving
 from semantic_synthesis.data.class_lists import read_class_list
 from semantic_synthesis.data.decoding import MAX_PIXELS, decode_image, read_image, read_label
 from semantic_synthesis.data.describing import DescribeOptions, describe
-from semantic_synthesis.data.headers import orientation
-from semantic_synthesis.data.instances import run_length_mask
 from semantic_synthesis.data.pairing import find_files, natural_order
-from semantic_synthesis.data.prepare import COMMANDS
 from semantic_synthesis.methods import make_config
 from semantic_synthesis.pth import read_pth
 
@@ -149,68 +146,6 @@ def test_photos_of_another_white(white, kind):
     content = b"P6\n# by hand\n8 6\n%d\n" % white + picture.astype(kind).tobytes()
     with pytest.raises(DataError, match=f"x: photo whose largest value is {white}; expected 255 or 65535"):
         decode_image(content, "x")
-
-
-# Orientation
-
-
-@pytest.mark.parametrize("value", [1, 3, 6])
-def test_turned_tiff_is_read_as_stored(value):
-    picture = photo(20, 30)
-    content = bytearray(cv2.imencode(".tiff", picture[..., ::-1])[1].tobytes())
-    order = "<" if content.startswith(b"II") else ">"
-    at = struct.unpack_from(order + "I", content, 4)[0]
-    entries = [at + 2 + 12 * i for i in range(struct.unpack_from(order + "H", content, at)[0])]
-    entry = next(e for e in entries if struct.unpack_from(order + "H", content, e)[0] in (274, 284))
-    struct.pack_into(order + "HHIH", content, entry, 274, 3, 1, value)  # in place of the default planes
-    assert orientation(bytes(content), "TIFF") == value
-    np.testing.assert_array_equal(decode_image(bytes(content), "x"), picture)
-
-
-def test_orientation_beside_a_damaged_entry():
-    content = cv2.imencode(".jpg", photo())[1].tobytes()
-    entries = struct.pack("<HHII", 258, 3, 3, 9999) + struct.pack("<HHIHH", 274, 3, 1, 6, 0)
-    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4)
-    content = content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:]
-    assert orientation(content, "JPEG") == 6
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("ending", [".jpg", ".png"])
-def test_turned_photos(tmp_path, ending, order):
-    images, labels = write_folders(tmp_path, photos=ending[1:])
-    kind = {".jpg": "JPEG", ".png": "PNG"}[ending]
-    paths = [tmp_path / "images" / f"{number}{ending}" for number in range(3)]
-    for path, value in zip(paths, (3, 6, 1), strict=True):
-        path.write_bytes(with_exif(path.read_bytes(), ending, value, order))
-        assert orientation(path.read_bytes(), kind) == value
-        assert read_image(path).shape == (24, 32, 3)
-    messages = [problem["message"] for problem in report_of(images, labels).problems]
-    assert [message.split(" turns")[0] for message in messages] == [
-        f"{paths[0]}: EXIF orientation 3",
-        f"{paths[1]}: EXIF orientation 6",
-    ]
-    config = data.resolve(make_config(image_dir=images, label_dir=labels, crop_size=16))
-    source = data.open_dataset(config).source
-    with pytest.raises(DataError, match=r"0\.\w+: EXIF orientation 3 turns this photo"):
-        source.load(0)
-    assert source.load(2)[0].shape == (24, 32, 3)
-
-
-def test_a_description_may_say_that_maps_fit_stored_pixels(tmp_path):
-    write_folders(tmp_path)
-    path = tmp_path / "images" / "0.jpg"
-    path.write_bytes(with_exif(path.read_bytes(), ".jpg", 3, "<"))
-    splits = {"train": {"image": "images/{stem}.*", "label": "labels/{stem}.*"}}
-    described = {
-        "classes": [{"id": i} for i in range(3)],
-        "dataroot": ".",
-        "splits": splits,
-        "exif": "stored",
-    }
-    mode = write_json(tmp_path / "mine.json", described)
-    config = data.resolve(make_config(dataset_mode=mode, crop_size=16))
-    assert data.open_dataset(config).source.load(0)[0].shape == (24, 32, 3)
 
 
 # Names
@@ -415,9 +350,6 @@ def test_palettes_that_differ_between_maps(tmp_path):
         data.resolve(make_config(image_dir=images, label_dir=str(tmp_path / "labels"), crop_size=16))
 
 
-# COCO
-
-
 def test_descriptions_are_not_drafted_from_palettes_that_differ(tmp_path):
     for number, palette in enumerate(([[255, 0, 0], [0, 255, 0]], [[0, 255, 0], [0, 0, 255]])):
         write_picture(tmp_path / "images" / f"{number}.png", photo(8, 8))
@@ -433,56 +365,3 @@ def test_descriptions_are_not_drafted_from_palettes_that_differ(tmp_path):
         describe(
             DescribeOptions(**folders, **listed)
         )  # the list says the classes, and reading every map checks them
-
-
-def test_examples_of_prepare_name_both_folders():
-    for name, command in COMMANDS.items():
-        assert ("--image_dir" in command.example) == ("--label_dir" in command.example), name
-
-
-def test_run_lengths_of_coco():
-    """A 4x3 picture whose middle column is set; texts by the rule of COCO's maskApi.c, letter by letter."""
-    middle = np.zeros((4, 3), bool)
-    middle[:, 1] = True
-    for counts in ([4, 4, 4], "444"):
-        np.testing.assert_array_equal(run_length_mask({"size": [4, 3], "counts": counts}, 4, 3), middle)
-    assert instances._unpacked("T3l00") == [100, 28, 0]
-    assert instances._unpacked(":53M") == [10, 5, 3, 2]  # the last is 5 - 3
-    label = np.full((4, 3), 20, np.uint8)
-    shapes = [
-        {"segmentation": {"size": [4, 3], "counts": "444"}},
-        {"segmentation": {"size": [4, 3], "counts": [0, 12]}, "iscrowd": 1},  # as in the original script
-    ]
-    expected = np.where(middle, 256, 20)
-    np.testing.assert_array_equal(instances.coco_polygons(label, shapes), expected)
-    with pytest.raises(ValueError, match=r"run lengths of size \[4, 3\]"):
-        run_length_mask({"size": [4, 3], "counts": [5]}, 4, 3)
-
-
-def test_more_objects_than_a_png_holds(monkeypatch):
-    """65,280 objects from 256 on are the most; the next one is refused, not another object's number."""
-    monkeypatch.setattr(instances, "run_length_mask", lambda *_: True)
-    shapes = [{"segmentation": {"size": [1, 1], "counts": [0, 1]}}] * 65281
-    made = instances.coco_polygons(np.zeros((1, 1), np.uint8), shapes)
-    with pytest.raises(
-        DataError, match=r"^a\.png: ids up to 65536 for its instances; expected at most 65535"
-    ):
-        prepare._smallest(made, "a.png")
-
-
-def test_celeba_of_five_pictures(tmp_path, capsys):
-    for number in range(5):
-        mask = np.full((512, 512, 3), 255, np.uint8)
-        write_picture(tmp_path / "CelebAMask-HQ-mask-anno" / "0" / f"{number:05d}_skin.png", mask)
-    _, command = COMMANDS["celeba"][:2]
-    options = COMMANDS["celeba"].options(dataroot=str(tmp_path))
-    with pytest.raises(DataError, match=r"--test_count 2000: \S+ has 5 pictures; expected less"):
-        command(options)
-    assert not (tmp_path / "CelebAMaskHQ-mask").exists()
-    for count in (2, 3):  # the first list stays, and that is said
-        assert command(COMMANDS["celeba"].options(dataroot=str(tmp_path), test_count=count)) == 0
-        assert (tmp_path / "train_list.txt").read_text() == "0.jpg\n1.jpg\n2.jpg\n"
-        said = capsys.readouterr().out
-        assert ("train_list.txt is kept as it is; delete it to have it made by --test_count" in said) == (
-            count == 3
-        )

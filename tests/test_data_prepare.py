@@ -10,8 +10,17 @@ import numpy as np
 import pytest
 from fixtures_data import encode_png, label_map, photo, write_folders, write_picture
 
-from semantic_synthesis.data import ClassTable, DataError, open_dataset, read_instance, read_layout, resolve
-from semantic_synthesis.data.instances import class_ranks, connected_components, polygon_mask
+from semantic_synthesis.data import (
+    ClassTable,
+    DataError,
+    instances,
+    open_dataset,
+    prepare,
+    read_instance,
+    read_layout,
+    resolve,
+)
+from semantic_synthesis.data.instances import class_ranks, connected_components, polygon_mask, run_length_mask
 from semantic_synthesis.data.layouts import odd_objects
 from semantic_synthesis.data.prepare import CELEBA_PARTS, COMMANDS
 from semantic_synthesis.methods import make_config
@@ -290,3 +299,56 @@ def test_scenes_as_files(tmp_path):
         np.testing.assert_array_equal(value, batch[key])
     with pytest.raises(ValueError, match="--out"):
         run("scenes", count=1)
+
+
+def test_examples_of_prepare_name_both_folders():
+    for name, command in COMMANDS.items():
+        assert ("--image_dir" in command.example) == ("--label_dir" in command.example), name
+
+
+def test_run_lengths_of_coco():
+    """A 4x3 picture whose middle column is set; texts by the rule of COCO's maskApi.c, letter by letter."""
+    middle = np.zeros((4, 3), bool)
+    middle[:, 1] = True
+    for counts in ([4, 4, 4], "444"):
+        np.testing.assert_array_equal(run_length_mask({"size": [4, 3], "counts": counts}, 4, 3), middle)
+    assert instances._unpacked("T3l00") == [100, 28, 0]
+    assert instances._unpacked(":53M") == [10, 5, 3, 2]  # the last is 5 - 3
+    label = np.full((4, 3), 20, np.uint8)
+    shapes = [
+        {"segmentation": {"size": [4, 3], "counts": "444"}},
+        {"segmentation": {"size": [4, 3], "counts": [0, 12]}, "iscrowd": 1},  # as in the original script
+    ]
+    expected = np.where(middle, 256, 20)
+    np.testing.assert_array_equal(instances.coco_polygons(label, shapes), expected)
+    with pytest.raises(ValueError, match=r"run lengths of size \[4, 3\]"):
+        run_length_mask({"size": [4, 3], "counts": [5]}, 4, 3)
+
+
+def test_more_objects_than_a_png_holds(monkeypatch):
+    """65,280 objects from 256 on are the most; the next one is refused, not another object's number."""
+    monkeypatch.setattr(instances, "run_length_mask", lambda *_: True)
+    shapes = [{"segmentation": {"size": [1, 1], "counts": [0, 1]}}] * 65281
+    made = instances.coco_polygons(np.zeros((1, 1), np.uint8), shapes)
+    with pytest.raises(
+        DataError, match=r"^a\.png: ids up to 65536 for its instances; expected at most 65535"
+    ):
+        prepare._smallest(made, "a.png")
+
+
+def test_celeba_of_five_pictures(tmp_path, capsys):
+    for number in range(5):
+        mask = np.full((512, 512, 3), 255, np.uint8)
+        write_picture(tmp_path / "CelebAMask-HQ-mask-anno" / "0" / f"{number:05d}_skin.png", mask)
+    _, command = COMMANDS["celeba"][:2]
+    options = COMMANDS["celeba"].options(dataroot=str(tmp_path))
+    with pytest.raises(DataError, match=r"--test_count 2000: \S+ has 5 pictures; expected less"):
+        command(options)
+    assert not (tmp_path / "CelebAMaskHQ-mask").exists()
+    for count in (2, 3):  # the first list stays, and that is said
+        assert command(COMMANDS["celeba"].options(dataroot=str(tmp_path), test_count=count)) == 0
+        assert (tmp_path / "train_list.txt").read_text() == "0.jpg\n1.jpg\n2.jpg\n"
+        said = capsys.readouterr().out
+        assert ("train_list.txt is kept as it is; delete it to have it made by --test_count" in said) == (
+            count == 3
+        )

@@ -399,5 +399,5 @@ def test_lpips_of_a_folder_is_of_numbered_samples(tmp_path, monkeypatch):
 
 def test_an_unknown_metric_is_told_before_anything_is_opened(tmp_path):
     options = EvaluateOptions(checkpoint_dir=str(tmp_path / "none"), metrics="fid,iou")
-    with pytest.raises(ValueError, match="^--metrics iou: unknown; expected some of fid, kid"):
+    with pytest.raises(ValueError, match=r"^--metrics iou: unknown; expected some of fid, kid"):
         score(options)
