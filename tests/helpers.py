@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import functools
+import io
 import os
 import re
 import shutil
@@ -116,6 +117,19 @@ def finish(process, timeout=900):
 def run_script(script, arguments, **environment):
     """(exit code, stdout, stderr) of a script run to its end."""
     return finish(start_script(script, arguments, **environment))
+
+
+def run_here(command, arguments):
+    """(exit code, stdout, stderr) of a command of the program ("train", "one", ...), run to its end in this process."""
+    from semantic_synthesis import __main__
+
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            __main__.run(command, arguments)
+    except SystemExit as ended:
+        return ended.code or 0, out.getvalue(), err.getvalue()
+    raise AssertionError("commands end with SystemExit")
 
 
 def beam_workers(parent):

@@ -28,7 +28,7 @@ from helpers import (
     as_flags,
     assert_user_error,
     conformance_options,
-    run_script,
+    run_here,
     tiny_config,
 )
 
@@ -295,5 +295,5 @@ def test_foreign_flags_are_refused(name):
 
 
 def test_a_foreign_flag_names_its_owner():
-    result = run_script("train.py", as_flags({"method": "spade", "noise_dim": 8}))
+    result = run_here("train", as_flags({"method": "spade", "noise_dim": 8}))
     assert_user_error(result, "--noise_dim", "INADE", "leave it out")

@@ -9,7 +9,7 @@ import exports
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
-from helpers import REPOSITORY, assert_user_error, run_script
+from helpers import REPOSITORY, assert_user_error, run_here
 from test_exporting import SIGNATURES, call
 
 from semantic_synthesis import data
@@ -264,4 +264,4 @@ def test_options_that_cannot_be_are_refused(name, options, message, tmp_path):
 
 
 def test_script_reports_mistakes_in_one_line(tmp_path):
-    assert_user_error(run_script("export.py", ["--checkpoint_dir", str(tmp_path)]), "no config.json")
+    assert_user_error(run_here("export", ["--checkpoint_dir", str(tmp_path)]), "no config.json")

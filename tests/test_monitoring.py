@@ -34,7 +34,7 @@ def on_terminal(arguments, columns=80):
         "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
     }
     process = subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "train.py"), *arguments],
+        [sys.executable, str(REPOSITORY / "tests" / "workers" / "train_shallow.py"), *arguments],
         stderr=follower,
         cwd=REPOSITORY,
         env=environment,

@@ -9,6 +9,7 @@ from helpers import (
     finish,
     layout_map,
     photo,
+    run_here,
     shallow_networks,
     start_script,
     tiny_config,
@@ -46,19 +47,23 @@ def results(tmp_path_factory):
             "output_height": 30,
             "output_width": 20,
         },
+    }
+    mistakes = {
         "missing": {"label_filename": "nowhere.png"},
         "zero": {"label_filename": "empty.png"},
         "wrong": {"label_filename": "wrong.png"},
         "blocked": {"label_filename": "map.png", "results_dir": "file/results"},
     }
-    processes = {}
-    for name, options in cases.items():
+
+    def flags_of(name, options):
         options = {"results_dir": f"results_{name}", **options}
         paths = {key: folder / value for key, value in options.items() if key.endswith(("filename", "dir"))}
-        flags = as_flags({**options, **paths, "checkpoint_dir": run_dir})
-        processes[name] = start_script("test_one.py", flags)
+        return as_flags({**options, **paths, "checkpoint_dir": run_dir})
+
+    processes = {name: start_script("test_one.py", flags_of(name, case)) for name, case in cases.items()}
     try:
-        return folder, {name: finish(process) for name, process in processes.items()}
+        found = {name: run_here("one", flags_of(name, case)) for name, case in mistakes.items()}
+        return folder, found | {name: finish(process) for name, process in processes.items()}
     finally:
         for process in processes.values():
             process.kill()

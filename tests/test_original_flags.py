@@ -4,7 +4,7 @@ import re
 
 import pytest
 from fixtures_data import REPOSITORY
-from helpers import assert_user_error, run_script
+from helpers import assert_user_error, run_here
 
 from semantic_synthesis.config import known_options
 from semantic_synthesis.evaluation.evaluating import EvaluateOptions
@@ -52,6 +52,6 @@ def test_answers_name_options_that_exist_and_docs_have_them(name):
     ],
 )  # fmt: skip
 def test_one_line_names_them_all(method, flags, said):
-    _, _, err = result = run_script("train.py", ["--method", method, *flags])
+    _, _, err = result = run_here("train", ["--method", method, *flags])
     assert_user_error(result)
     assert err == f"error: {'; '.join([*said, 'all names: docs/coming-from-other-repos.md'])}\n"

@@ -10,7 +10,7 @@ import urllib.request
 import cv2
 import numpy as np
 import pytest
-from helpers import as_flags, assert_user_error, finish, run_script, start_script, wait_for
+from helpers import as_flags, assert_user_error, finish, run_here, run_script, start_script, wait_for
 
 from semantic_synthesis.config import Config
 from semantic_synthesis.data.scenes import render_scene
@@ -67,8 +67,8 @@ def test_trains_and_resumes(folder):
     _, err = make("train.py", checkpoint_dir=folder / "run", total_steps=5)
     assert re.search(r"resuming \S+ckpt-3 at step 3; learning rate: \w+ [0-9.e-]+", err)
     assert (folder / "run" / "ckpt-5.index").exists()
-    result = run_script(
-        "train.py", as_flags({"checkpoint_dir": folder / "run", "norm_G": "spectralspadeinstance3x3"})
+    result = run_here(
+        "train", as_flags({"checkpoint_dir": folder / "run", "norm_G": "spectralspadeinstance3x3"})
     )
     assert_user_error(result, "--norm_G", "painter does not have")
 
@@ -140,12 +140,12 @@ def test_its_originals_files_are_converted(folder):
         tensors |= {f"{name}.weight": ours[f"{name}/kernel"].T, f"{name}.bias": ours[f"{name}/bias"]}
     torch.save({n: torch.tensor(np.ascontiguousarray(x)) for n, x in tensors.items()}, folder / "painter.pth")
     flags = {"method": "painter", "source": folder / "painter.pth", "dataset_mode": "scenes"}
-    command = ["convert", *as_flags({**flags, "checkpoint_dir": folder / "converted"})]
-    code, _, err = run_script("semantic_synthesis/__main__.py", command)
+    command = as_flags({**flags, "checkpoint_dir": folder / "converted"})
+    code, _, err = run_here("convert", command)
     assert code == 0, err[-3000:]
     config, converted = open_run(str(folder / "converted"))
     assert (config.brush_width, config.paint_dim, config.num_classes) == (8, 3, 14)
     np.testing.assert_array_equal(named_variables(converted)["table"], ours["table"])
     wrong = as_flags({**flags, "checkpoint_dir": folder / "wrong", "noise_dim": 3})
-    result = run_script("semantic_synthesis/__main__.py", ["convert", *wrong])
+    result = run_here("convert", wrong)
     assert_user_error(result, "--noise_dim: an option of INADE")

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from helpers import REPOSITORY, assert_user_error, finish, start_script
+from helpers import REPOSITORY, assert_user_error, run_here
 
 from semantic_synthesis import recipe_files
 from semantic_synthesis.data import catalogue, resolving
@@ -118,5 +118,5 @@ def test_no_recipes_at_all_is_one_line(tmp_path, monkeypatch):
 
 def test_train_answers_with_the_dataset_alone():
     """All flags of a recipe are read; what is missing is the photos."""
-    result = finish(start_script("train.py", ["--flagfile=recipes/clade_coco.flags", "--dataroot=/none"]))
+    result = run_here("train", [f"--flagfile={REPOSITORY}/recipes/clade_coco.flags", "--dataroot=/none"])
     assert_user_error(result, "/none")

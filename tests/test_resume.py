@@ -11,7 +11,7 @@ from helpers import (
     assert_user_error,
     finish,
     read_events,
-    run_script,
+    run_here,
     start_script,
     tiny_flags,
     wait_for,
@@ -47,7 +47,7 @@ def runs(tmp_path_factory):
     with contextlib.ExitStack() as stack:
 
         def start(arguments):
-            process = start_script("train.py", arguments)
+            process = start_script("tests/workers/train_shallow.py", arguments)
             stack.callback(process.kill)
             return process
 
@@ -102,7 +102,7 @@ def test_signals_save_before_leaving(runs):
 def test_contradicting_options(runs):
     flags = as_flags({"checkpoint_dir": runs["broken"], "num_generator_filters": 3})
     before = newest(runs["broken"])
-    result = run_script("train.py", flags)
+    result = run_here("train", flags)
     assert_user_error(
         result, "started with --num_generator_filters 2, asked for now: 3", "leave the flag out"
     )
@@ -112,5 +112,5 @@ def test_contradicting_options(runs):
 def test_damaged_checkpoint(runs):
     path = runs["whole"] / f"ckpt-{newest(runs['whole'])}.data-00000-of-00001"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    result = run_script("train.py", as_flags({"checkpoint_dir": runs["whole"]}))
+    result = run_here("train", as_flags({"checkpoint_dir": runs["whole"]}))
     assert_user_error(result, path.name.split(".")[0], "damaged", "delete its files to use an older one")

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from fixtures_data import write_folders
-from helpers import as_flags, assert_user_error, random_arrays, run_script, tiny_config
+from helpers import as_flags, assert_user_error, random_arrays, run_here, tiny_config
 
 from semantic_synthesis import data, recipe_files, runs
 from semantic_synthesis.data.prepare import COMMANDS
@@ -185,7 +185,7 @@ def test_a_report_without_figures_is_named(monkeypatch, caplog, tmp_path):
 
 def test_the_command_line_says_it_in_one_line():
     flags = {"checkpoint_dir": "demo_clade", "dataset_mode": "ade20k"}
-    result = run_script("semantic_synthesis/__main__.py", ["evaluate", *as_flags(flags)])
+    result = run_here("evaluate", as_flags(flags))
     assert_user_error(result, "--dataset_mode ade20k: is for --fake_dir", "leave it out")
 
 
