@@ -91,7 +91,8 @@ def test_training_fits_and_saves_it(trainer):
     assert abs(prior.mean.numpy()).max() > 0 and np.linalg.norm(prior.looks.numpy()) > 0
     batch = next(iter(trainer.dataset.batches(1, training=False)))
     layout = run.layout(*(batch[key].numpy()[0] for key in ("label", "instance") if key in batch))
-    style = run.sample_style(range(3000), layout)
+    for seeds in (range(1), range(1), range(3000)):  # the third call is a graph, where many rows take no time
+        style = run.sample_style(seeds, layout)
     # Of all classes at the coarsest level, of the last region, or of the picture; and which part of the prior that is.
     if "class_latents" in style:
         one, of = np.asarray(style["class_latents"])[:, -1], 4
