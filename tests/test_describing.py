@@ -15,7 +15,12 @@ from semantic_synthesis.methods import METHODS
 RUNS = sorted(path.parent.name for path in (REPOSITORY / "checkpoints").glob("*/config.json"))
 
 
-@pytest.mark.parametrize("name", RUNS)
+QUICK = ("demo_clade", "demo_inade", "demo_spade")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
+)
 def test_page_of_a_shipped_run(name, capsys):
     assert describe(DescribeOptions(name)) == 0
     text, run = capsys.readouterr().out, load(name)

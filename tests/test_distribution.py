@@ -104,7 +104,7 @@ def slope(x, y):
 
 
 def test_every_kind_of_state_is_compared(trained):
-    one, _ = trained("dense")
+    one, _ = trained("auto")
     found = [key for key in one if key.startswith("after/")]
     for part in (
         "moving_mean",

@@ -62,6 +62,8 @@ class SIMS(VGGMethod):
         self.order = Order(known, legacy=legacy, **made) if config.use_order else None
         self.synthesis = Synthesis(known, scale=config.scale, **made)
         self.composer = Composer(config, self.groups, self.bank, self.transformation, self.order)
+        # A graph from the first picture on: piece by piece it would take longer than tracing does.
+        self._placed = tf.function(self._all_placed, autograph=False, reduce_retracing=True)
         self.practice = Practice(config, self.composer) if training else None
         self.vgg = None
         if training and not config.no_vgg_loss:
@@ -149,6 +151,10 @@ class SIMS(VGGMethod):
 
     def placed(self, plan: Any, style: dict[str, tf.Tensor]) -> tuple[Canvas, Placed]:
         """(Canvas, Placed) of every style, N before all axes."""
+        found = self._placed(plan, style)
+        return Canvas(*found[:3]), Placed(*found[3:])
+
+    def _all_placed(self, plan, style):
         samples = tf.shape(plan["kind"])[0]
         count = tf.shape(style["choice"])[0]
 
@@ -159,8 +165,7 @@ class SIMS(VGGMethod):
 
         output = (tf.float32, tf.int32, tf.int32, tf.int32, tf.float32)
         inputs = (tf.range(count), style["choice"])
-        found = tf.map_fn(compose, inputs, fn_output_signature=output, parallel_iterations=1)
-        return Canvas(*found[:3]), Placed(*found[3:])
+        return tf.map_fn(compose, inputs, fn_output_signature=output, parallel_iterations=1)
 
     def diagrams(self, plan: Any, style: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The canvases, on which the synthesis network paints."""
