@@ -32,7 +32,7 @@ def followed():
 
     from semantic_synthesis.inference import load_run
 
-    return follow_styles(load_run(str(DEMO)), count=20)
+    return follow_styles(load_run(str(DEMO)), count=10)
 
 
 @pytest.mark.parametrize("look", ["day", "sunset", "night"])

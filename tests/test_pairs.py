@@ -90,7 +90,7 @@ def assert_equal_pictures(name, monkeypatch, batch, styles, has_pairs=True, tole
     np.testing.assert_allclose(found, expected, atol=tolerance)
 
 
-@pytest.mark.parametrize("batch, styles", [(1, 1), (2, 2), (1, 3)])
+@pytest.mark.parametrize("batch, styles", [pytest.param(1, 1, marks=pytest.mark.slow), (2, 2), (1, 3)])
 @pytest.mark.parametrize("name", ["spade", "clade", "inade", "oasis", "clvae"])
 def test_pictures_are_those_of_pixels(name, batch, styles, monkeypatch):
     assert_equal_pictures(name, monkeypatch, batch, styles)

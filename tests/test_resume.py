@@ -57,14 +57,14 @@ def runs(tmp_path_factory):
         process.kill()  # SIGKILL
         found["killed"] = finish(process)
         found["saved"] = newest(broken)
+        wait_for(lambda: newest(whole) >= found["saved"] + COMPARED + 2, calm)
+        calm.send_signal(signal.SIGINT)
+        found["interrupted"] = finish(calm)
         logs = set((broken / "logs").iterdir())
         process = start(as_flags({"checkpoint_dir": broken}))  # nothing retyped
         wait_for(lambda: newest(broken) >= found["saved"] + COMPARED + 2, process)
         process.send_signal(signal.SIGTERM)
         found["terminated"] = finish(process)
-        wait_for(lambda: newest(whole) >= found["saved"] + COMPARED + 2, calm)
-        calm.send_signal(signal.SIGINT)
-        found["interrupted"] = finish(calm)
     (log,) = set((broken / "logs").iterdir()) - logs
     resumed = folder / "resumed"
     resumed.mkdir()

@@ -121,7 +121,7 @@ def slow_but(*quick):
     )
 
 
-@slow_but("demo_spade")
+@slow_but("spade")
 def test_tensorflow_lite(name):
     """By built-in operations alone: the converter allows no others."""
     assert_same(call(name, "lite"), name)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from semantic_synthesis.data.graph_decoding import require
 from semantic_synthesis.serving.bare import picture_function
-from semantic_synthesis.serving.graph_checks import check_exact, check_shape, finite, same_rows
+from semantic_synthesis.serving.graph_checks import check_exact, check_shape, each_row, finite, same_rows
 from semantic_synthesis.serving.graph_inputs import InputReader
 from semantic_synthesis.styles import REGION, encoded_names, merge_style, needs_regions, transfer
 
@@ -218,7 +218,7 @@ class ServingGraph:
 
     def _png_rows(self, rows):
         pictures = self._synthesize(self.reader.decoded(rows))
-        return tf.map_fn(tf.io.encode_png, pictures, fn_output_signature=tf.string)
+        return each_row(tf.io.encode_png, pictures, tf.TensorSpec([], tf.string))
 
     def _region_rows(self, rows):
         rows = self.reader.decoded(rows)
@@ -229,7 +229,7 @@ class ServingGraph:
         )
         with tf.control_dependencies([check]):
             regions = tf.cast(regions, tf.uint16)
-        return tf.map_fn(tf.io.encode_png, regions, fn_output_signature=tf.string)
+        return each_row(tf.io.encode_png, regions, tf.TensorSpec([], tf.string))
 
     def _style_of(self, rows, layout):
         """The style of seeds or photos (what these leave open: of seed 0), or the one that was fed."""

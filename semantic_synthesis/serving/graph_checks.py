@@ -1,11 +1,19 @@
 """What exported graphs check of their inputs; every refusal is an InvalidArgument that starts with "DataError: "."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from semantic_synthesis.data.graph_decoding import require, told_size
 from semantic_synthesis.data.graph_exif import orientation
+
+
+def each_row(function: Callable[[Any], tf.Tensor], rows: Any, spec: tf.TensorSpec) -> tf.Tensor:
+    """function of one row after another, tensors [N,...] -> [N, *spec.shape]; no loop where N is known to be 1."""
+    if tf.nest.flatten(rows)[0].shape[0] == 1:
+        return function(tf.nest.map_structure(lambda x: x[0], rows))[None]
+    return tf.map_fn(function, rows, fn_output_signature=spec)
 
 
 def same_rows(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -72,7 +80,7 @@ def check_files_alike(
             return tf.identity(pair[1])
 
     spec = tf.TensorSpec([], tf.string)
-    return files | {second: tf.map_fn(checked, (files[first], files[second]), fn_output_signature=spec)}
+    return files | {second: each_row(checked, (files[first], files[second]), spec)}
 
 
 def check_upright(photo: tf.Tensor, name: str) -> tf.Tensor:

@@ -22,7 +22,13 @@ from semantic_synthesis.data.graph_decoding import (
     pad_maps,
     require,
 )
-from semantic_synthesis.serving.graph_checks import check_exact, check_files_alike, check_like, check_upright
+from semantic_synthesis.serving.graph_checks import (
+    check_exact,
+    check_files_alike,
+    check_like,
+    check_upright,
+    each_row,
+)
 
 if TYPE_CHECKING:
     from semantic_synthesis.methods.method import Method
@@ -68,7 +74,7 @@ class InputReader:
         def decode(name, reader):
             spec = tf.TensorSpec([self.height, self.width], tf.int32)
             read = self._shared(name, lambda png: self._fit_map(reader(png, name, self.most_map), name))
-            return tf.map_fn(read, rows[name], fn_output_signature=spec)
+            return each_row(read, rows[name], spec)
 
         def classes(png, name, most_pixels):
             return decode_label_png(png, self.table, name, most_pixels)
@@ -84,7 +90,7 @@ class InputReader:
         if "style_image_bytes" in rows:
             spec = tf.TensorSpec([*self.native, 3], tf.uint8)
             read = self._photo_of_map if "style_label_png_bytes" in rows else self._photo
-            known["image"] = tf.map_fn(read, rows["style_image_bytes"], fn_output_signature=spec)
+            known["image"] = each_row(read, rows["style_image_bytes"], spec)
         if "style_label_png_bytes" in rows:
             known["style_label"] = decode("style_label_png_bytes", classes)
         return known
@@ -99,8 +105,8 @@ class InputReader:
         if self._numbers_regions:
             objects = layout.get("instance", tf.zeros_like(layout["label"]))
             spec = tf.TensorSpec(layout["label"].shape[1:], tf.int32)
-            layout["instance"] = tf.map_fn(
-                lambda maps: self._numbered(*maps), (layout["label"], objects), fn_output_signature=spec
+            layout["instance"] = each_row(
+                lambda maps: self._numbered(*maps), (layout["label"], objects), spec
             )
         return layout
 
