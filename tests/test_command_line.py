@@ -113,7 +113,7 @@ def test_a_reader_that_has_enough_is_no_error():
         "import os, sys, subprocess\n"
         "reader = subprocess.Popen([sys.executable, '-c', ''], stdin=subprocess.PIPE)\n"
         "reader.wait()\n"
-        "command = [sys.executable, '-m', 'semantic_synthesis', 'describe', 'demo_spade']\n"
+        "command = [sys.executable, '-m', 'semantic_synthesis', 'recipes']\n"
         "done = subprocess.run(command, stdout=reader.stdin, stderr=subprocess.PIPE, text=True)\n"
         "assert (done.returncode, done.stderr) == (141, ''), done"
     )
