@@ -4,6 +4,7 @@ import exports
 import numpy as np
 import pytest
 import tensorflow as tf
+from fixtures_data import with_exif
 from tensorflow.core.protobuf import saved_model_pb2
 from test_exporting import call, refuses_files_of_two_sizes
 
@@ -175,6 +176,9 @@ def test_a_photo_and_its_own_label_map_must_have_one_size():
                 call("regions", signature, **files, **shown)
         own = {"style_label_png_bytes": [exports.png(np.zeros((48, 64), np.uint8))]}
         call("regions", "png_style_label", **files, **shown | own)
+    turned = {"style_image_bytes": [with_exif(tf.io.encode_jpeg(photo).numpy(), ".jpg", 6, ">")]}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="style_image_bytes: EXIF orientation 6 turns"):
+        call("regions", "png_style_label", **files, **turned, **own)
     wrong = {"style_image_bytes": [b"x" * 40], "style_label_png_bytes": [exports.png(label[0])]}
     with pytest.raises(tf.errors.InvalidArgumentError, match="style_image_bytes: neither JPEG nor PNG"):
         call("regions", "png_style_label", **files, **wrong)

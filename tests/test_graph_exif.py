@@ -1,5 +1,6 @@
 """The EXIF orientation within exported graphs is that of files, and photos that it turns are refused beside maps."""
 
+import struct
 from types import SimpleNamespace
 
 import cv2
@@ -48,6 +49,17 @@ def test_damaged_files_read_as_in_python(ending, order):
         assert int(in_graph(bytes(content))) == orientation_of_file(bytes(content), kind), bytes(content)
         assert 1 <= int(in_graph(whole[: number % 120])) <= 8
     assert {1, 6} <= found
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("value, expected", [(6, 6), (0x10006, 1), (0x60000, 1)])
+def test_numbers_of_four_bytes(value, expected, order):
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    entry = struct.pack(order + "HHII", 274, 4, 1, value)
+    exif = b"Exif\0\0" + start + struct.pack(order + "IH", 8, 1) + entry + bytes(4)
+    content = encoded(".jpg")
+    content = content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:]
+    assert int(in_graph(content)) == orientation_of_file(content, "JPEG") == expected
 
 
 def test_a_style_photo_with_a_map_of_its_own_must_be_upright():

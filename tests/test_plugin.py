@@ -25,6 +25,8 @@ def make(script, **options):
     """Standard output of a script that succeeds."""
     code, out, err = run_script(script, as_flags(options))
     assert code == 0, err[-3000:]
+    for noise in ("E0000", "W0000", "I0000", "Sharding", "oneDNN", "WARNING: All log"):
+        assert noise not in err, err  # nothing of TensorFlow's
     return out, err
 
 

@@ -122,6 +122,13 @@ def test_checkpoints_on_disk(finished):
     assert not list(finished.run_dir.glob("*temp*"))
 
 
+def test_a_checkpoint_of_other_shapes_is_named(finished):
+    with pytest.raises(
+        ValueError, match=r"ckpt-6: does not fit this run \(.*shape.*; delete its files to use an older"
+    ):
+        make_trainer(finished.run_dir, num_generator_filters=3)
+
+
 def test_everything_trained_moves_and_resuming_is_exact(finished, resumed):
     still = [name for name, array in finished.after.items() if np.array_equal(array, finished.before[name])]
     assert not still

@@ -11,23 +11,29 @@ _MOST_PARTS = 1 << 12  # segments or chunks that are looked at: files of many mo
 
 
 def orientation(content: tf.Tensor) -> tf.Tensor:
-    """The EXIF orientation of a picture file's bytes, string [] -> int32 [], 1 to 8; 1, upright, where it has none."""
+    """The EXIF orientation of a picture file's bytes, string [] -> int32 [], 1 to 8; 1, upright, where it has none.
+
+    That of `headers.orientation`, but where no camera writes it: several numbers as the value, an entry cut short, or
+    behind more than 4096 segments count as none.
+    """
     is_png = _part(content, 0, 4) == b"\x89PNG"
     exif = tf.cond(is_png, lambda: _png_exif(content), lambda: _jpeg_exif(content))
     exif = _part(exif, tf.where(_part(exif, 0, 6) == _EXIF, 6, 0), tf.strings.length(exif))
     big = _part(exif, 0, 4) == b"MM\0*"
     known = big | (_part(exif, 0, 4) == b"II*\0")
     directory = tf.where(big, _number(exif, 4, 4), _number(exif, 4, 4, little=True))
-    count = tf.where(big, _number(exif, directory, 2), _number(exif, directory, 2, little=True))
-    entries = _part(exif, directory + 2, 12 * count)
-    entries = tf.where(known & (tf.strings.length(entries) == 12 * count), entries, b"")
+    size = 12 * tf.where(big, _number(exif, directory, 2), _number(exif, directory, 2, little=True))
+    entries = _part(exif, directory + 2, size)
+    entries = tf.where(known & (tf.strings.length(entries) == size), entries, b"")
     words = (tf.io.decode_raw(entries, tf.uint16, little_endian=little) for little in (False, True))
     words = tf.reshape(tf.cast(tf.where(big, *words), tf.int32), [-1, 6])
     tag, kind, *number, first, second = tf.unstack(words, axis=1)
-    few = (tf.reduce_min(number, 0) == 0) & (tf.reduce_max(number, 0) <= 2)  # more values stand elsewhere
-    here = few & ((kind == _SHORT) | (kind == _LONG))
-    value = tf.where(big & (kind == _LONG), second, first)
-    found = tf.boolean_mask(value, (tag == _ORIENTATION_TAG) & here)
+    count, rest = tf.reduce_max(number, 0), tf.reduce_min(number, 0)
+    short = (kind == _SHORT) & (count <= 2)  # more values stand elsewhere
+    long = (kind == _LONG) & (count <= 1)
+    low, high = tf.where(big, second, first), tf.where(big, first, second)
+    value = tf.where(short, first, tf.where(high == 0, low, 0))
+    found = tf.boolean_mask(value, (tag == _ORIENTATION_TAG) & (rest == 0) & (short | long))
     last = tf.concat([[1], found], 0)[-1]
     return tf.where((last >= 1) & (last <= 8), last, 1)
 

@@ -74,7 +74,8 @@ _CLASS_RULE = """
   replaced before `synthesize_style`."""
 _SHOWN_RULE = """
 - A photo must show the layout it comes with; in `png_style_label` it may show another one, whose map is
-  `style_label_png_bytes` (of the photo's size): parts of the picture take the style of their class there.{present}"""
+  `style_label_png_bytes` (of the photo's size; photos that EXIF turns are refused beside it): parts of the picture
+  take the style of their class there.{present}"""
 _BARE_RULE = """
 - `picture` is for other programs that read this graph (TensorFlow Lite, ONNX, XLA): it checks nothing, and its
   rows are computed together."""

@@ -77,7 +77,12 @@ class RunState:
         if newest:
             try:
                 self._restore(newest, state)
-            except (AssertionError, IndexError, tf.errors.OpError) as error:  # IndexError: a file cut short
+            except (
+                AssertionError,
+                IndexError,
+                ValueError,
+                tf.errors.OpError,
+            ) as error:  # a file cut short, other shapes
                 reason = str(error).splitlines()[0]
                 raise ValueError(
                     f"{newest}: does not fit this run ({reason}); damaged file or other options; delete its "
