@@ -270,7 +270,7 @@ DISTRIBUTION_CASES = {
         "norm_D": "spectralsync_batch",
         "norm_E": "spectralsync_batch",
     },
-    "dense": {**_ALL, "modulation": "dense"},
+    "dense": {**_ALL, "modulation": "dense", "norm_D": "spectralsync_batch", "norm_E": "spectralsync_batch"},
     "patches bfloat16": {**_ALL, "modulation": "patches", "precision": "bfloat16"},
     "patches": {**_ALL, "modulation": "patches", "use_vae": False, "D_steps_per_G": 2},
     "auto bfloat16": {**_ALL, "modulation": "auto", "precision": "bfloat16"},
