@@ -131,6 +131,7 @@ def test_the_page_knows_classes_sizes_and_style_axes(app):
     assert [one["name"] for one in found["classes"]][:2] == ["sky", "cloud"] and found["size"] == [32, 32]
     assert found["styles"][0]["axes"] == ["region", "scale or shift", "latent"] and found["instances"]
     assert "lake" in found["layouts"] and "sunset" in found["photos"] and not found["provenance"]
+    assert found["usual_seed"] is None
     assert ask(app, "GET", "/paint/models/none")[0] == 404
 
 
@@ -324,7 +325,8 @@ def test_sources_of_a_run_with_a_memory(tmp_path):
     row = png_row(label[0], instance[0], seed=3)
     if not run.graph.takes_instances:
         del row["instance_png_bytes"]
-    assert json.loads(page_routes.describe(run))["provenance"]
+    said = json.loads(page_routes.describe(run))
+    assert said["provenance"] and said["usual_seed"] == 0
     body = json.dumps({"signature_name": "png", "instances": [row]}).encode()
     found = json.loads(page_routes.origins(run, body))
     assert found["segments"] and {"class", "photo", "box"} <= set(found["segments"][0])

@@ -197,6 +197,7 @@ def describe(run: LiveRun) -> bytes:
             "instances": graph.takes_instances,
             "regions": graph.by_region,
             "styles": styles,
+            "usual_seed": method.usual_seed,
             "signatures": list(run.signatures),
             "layouts": list(demo_layouts(graph.native)) if suits else [],
             "photos": list(demo_photos()) if suits else [],

@@ -8,6 +8,11 @@ import { choices } from "./styles.js";
 
 const FIRST_SEED = 2; // a bright day with the demo
 
+/** The seed that a run begins with: that of the style its authors take for every layout, where there is one. */
+function firstSeed(model) {
+  return model.usual_seed ?? FIRST_SEED;
+}
+
 /** A run in a few words, from what it says about itself. */
 function noteOf({ classes, size, styles, instances }) {
   const sized = size ? `${size[1]} x ${size[0]}` : "any size";
@@ -44,7 +49,7 @@ export class Session {
     byId("veil").textContent = `Loading ${name} ...`;
     try {
       const model = await api.openModel(name);
-      const now = project ?? (this.app.painting ? this.project() : null);
+      const now = project ?? (this.app.painting ? this.carried(model) : null);
       if (project && this.app.painting && !this.fits(model, project)) throw new Error(this.missing(model, project));
       const own = this.others.get(name);
       if (this.app.painting) this.others.set(this.app.model.name, this.project());
@@ -57,6 +62,12 @@ export class Session {
       if (!this.app.painting) byId("veil").textContent = error.message;
       return false;
     }
+  }
+
+  /** What is painted now, for another run; a seed that nobody chose becomes the first one there. */
+  carried(model) {
+    const project = this.project();
+    return project.seed === firstSeed(this.app.model) ? { ...project, seed: firstSeed(model) } : project;
   }
 
   project() {
@@ -176,7 +187,7 @@ export class Session {
       height,
       label: ids,
       instance: instance.ids,
-      seed: this.app.painting ? this.app.seed : FIRST_SEED,
+      seed: this.app.painting ? this.app.seed : firstSeed(model),
       edits: [],
     };
   }
