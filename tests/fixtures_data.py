@@ -59,14 +59,19 @@ def png_chunk(name, data):
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
+def jpeg_with(exif, content):
+    """The same JPEG with an EXIF of these bytes."""
+    body = b"Exif\0\0" + exif
+    return content[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + content[2:]
+
+
 def with_exif(content, ending, value, order):
     """The same picture with an EXIF orientation."""
     start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(
         order + "IHHHIHHI", 8, 1, 274, 3, 1, value, 0, 0
     )
     if ending == ".jpg":
-        body = b"Exif\0\0" + start
-        return content[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + content[2:]
+        return jpeg_with(start, content)
     return content[:33] + png_chunk(b"eXIf", start) + content[33:]
 
 

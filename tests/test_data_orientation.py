@@ -5,7 +5,7 @@ import struct
 import cv2
 import numpy as np
 import pytest
-from fixtures_data import photo, with_exif, write_folders, write_json
+from fixtures_data import jpeg_with, photo, with_exif, write_folders, write_json
 from test_data_files import report_of
 
 from semantic_synthesis import data
@@ -31,8 +31,7 @@ def test_turned_tiff_is_read_as_stored(value):
 def test_orientation_beside_a_damaged_entry():
     content = cv2.imencode(".jpg", photo())[1].tobytes()
     entries = struct.pack("<HHII", 258, 3, 3, 9999) + struct.pack("<HHIHH", 274, 3, 1, 6, 0)
-    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4)
-    content = content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:]
+    content = jpeg_with(b"II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4), content)
     assert orientation(content, "JPEG") == 6
 
 

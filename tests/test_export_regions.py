@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from fixtures_data import with_exif
 from tensorflow.core.protobuf import saved_model_pb2
-from test_exporting import call, refuses_files_of_two_sizes
+from test_exporting import assert_files_of_two_sizes_are_refused, call
 
 from semantic_synthesis import data
 from semantic_synthesis.data.graph_decoding import number_regions
@@ -33,14 +33,14 @@ def test_what_signatures_share_is_stored_once():
     content = (exports.exported("regions") / "saved_model.pb").read_bytes()
     functions = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].graph_def.library.function
     names = [function.signature.name for function in functions]
-    nodes = [(node.op, node.name) for function in functions for node in function.node_def]
+    operations = [node.op for function in functions for node in function.node_def]
     for shared in ("_pictures", "encode_style", "number_regions"):
         assert sum(f"__inference_{shared}" in name for name in names) == 1, shared
-    assert sum(op == "DecodeJpeg" for op, _ in nodes) == 1  # of five signatures with photos
+    assert operations.count("DecodeJpeg") == 1  # of five signatures with photos
 
 
 def test_files_of_maps_must_have_one_size():
-    assert refuses_files_of_two_sizes("regions")
+    assert_files_of_two_sizes_are_refused("regions")
 
 
 def test_pixels_are_those_in_process():

@@ -362,18 +362,17 @@ def test_maps_and_instances_must_have_one_size():
         call("free", "serving_default", label=label, instance=instance, seed=[0])
 
 
-def refuses_files_of_two_sizes(run):
+def assert_files_of_two_sizes_are_refused(run):
     large, small = (exports.png(np.zeros((size, 32), np.uint8)) for size in (64, 32))
     for maps in ((large, small), (small, large)):
         files = dict(zip(("label_png_bytes", "instance_png_bytes"), ([one] for one in maps), strict=True))
         sizes = r"instance_png_bytes: 32x(32|64) pixels; label_png_bytes has 32x(64|32); expected maps of one"
         with pytest.raises(tf.errors.InvalidArgumentError, match=sizes):
             call(run, "png", **files, seed=[0])
-    return True
 
 
 def test_files_of_maps_must_have_one_size():
-    assert refuses_files_of_two_sizes("free")
+    assert_files_of_two_sizes_are_refused("free")
 
 
 # Other forms

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from fixtures_data import encode_png, photo, with_exif
+from fixtures_data import encode_png, jpeg_with, photo, with_exif
 
 from semantic_synthesis.data import ClassTable
 from semantic_synthesis.data.graph_exif import orientation
@@ -39,9 +39,8 @@ def test_damaged_files_read_as_in_python(ending, order):
     """With bytes changed; where the file ends within its EXIF, any answer will do: it is no picture."""
     whole, kind = with_exif(encoded(ending), ending, 6, order)[:120], KINDS[ending]
     rng, found = np.random.default_rng(0), set()
-    first = {"JPEG": 6, "PNG": 41}[
-        kind
-    ]  # behind the length of segment or chunk: what does not fit is damaged
+    # Behind the length of segment or chunk: what does not fit is damaged.
+    first = {"JPEG": 6, "PNG": 41}[kind]
     for number in range(400):
         content = bytearray(whole)
         content[rng.integers(first, 80)] = rng.integers(256)
@@ -56,9 +55,7 @@ def test_damaged_files_read_as_in_python(ending, order):
 def test_numbers_of_four_bytes(value, expected, order):
     start = b"II*\0" if order == "<" else b"MM\0*"
     entry = struct.pack(order + "HHII", 274, 4, 1, value)
-    exif = b"Exif\0\0" + start + struct.pack(order + "IH", 8, 1) + entry + bytes(4)
-    content = encoded(".jpg")
-    content = content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:]
+    content = jpeg_with(start + struct.pack(order + "IH", 8, 1) + entry + bytes(4), encoded(".jpg"))
     assert int(in_graph(content)) == orientation_of_file(content, "JPEG") == expected
 
 

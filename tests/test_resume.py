@@ -1,4 +1,4 @@
-"""train.py as users meet it: killed, interrupted, resumed, and told wrong things."""
+"""train.py as users meet it, with a shallow generator: killed, interrupted, resumed, and told wrong things."""
 
 import contextlib
 import re

@@ -77,12 +77,8 @@ class RunState:
         if newest:
             try:
                 self._restore(newest, state)
-            except (
-                AssertionError,
-                IndexError,
-                ValueError,
-                tf.errors.OpError,
-            ) as error:  # a file cut short, other shapes
+            # IndexError: a file cut short; ValueError: other shapes.
+            except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
                 reason = str(error).splitlines()[0]
                 raise ValueError(
                     f"{newest}: does not fit this run ({reason}); damaged file or other options; delete its "

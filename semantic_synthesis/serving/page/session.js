@@ -49,7 +49,7 @@ export class Session {
     byId("veil").textContent = `Loading ${name} ...`;
     try {
       const model = await api.openModel(name);
-      const now = project ?? (this.app.painting ? this.carried(model) : null);
+      const now = project ?? (this.app.painting ? { ...this.project(), seed: this.seedFor(model) } : null);
       if (project && this.app.painting && !this.fits(model, project)) throw new Error(this.missing(model, project));
       const own = this.others.get(name);
       if (this.app.painting) this.others.set(this.app.model.name, this.project());
@@ -64,10 +64,10 @@ export class Session {
     }
   }
 
-  /** What is painted now, for another run; a seed that nobody chose becomes the first one there. */
-  carried(model) {
-    const project = this.project();
-    return project.seed === firstSeed(this.app.model) ? { ...project, seed: firstSeed(model) } : project;
+  /** The seed for a run: the one that was chosen, else the run's first. */
+  seedFor(model) {
+    const { painting, seed, model: now } = this.app;
+    return painting && seed !== firstSeed(now) ? seed : firstSeed(model);
   }
 
   project() {
@@ -187,7 +187,7 @@ export class Session {
       height,
       label: ids,
       instance: instance.ids,
-      seed: this.app.painting ? this.app.seed : firstSeed(model),
+      seed: this.seedFor(model),
       edits: [],
     };
   }
