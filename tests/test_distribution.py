@@ -161,7 +161,8 @@ def test_two_processes_train_as_one(tmp_path):
         assert sorted(events[name]) == [1, 2, 3]
         np.testing.assert_allclose([events[name][i] for i in (1, 2, 3)], values, rtol=1e-5, atol=1e-6)
     # Only the chief's files count: the other worker leaves nothing, not even in the folder for scratch files.
-    assert {path.name for path in tmp_path.iterdir()} == {"run", "alone"}
+    # (TensorFlow's AutoGraph imports modules from there, of which Python may keep the bytecode.)
+    assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"run", "alone"}
     assert len(list((tmp_path / "run" / "logs").iterdir())) == 1
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"config.json", "checkpoint", "ckpt-3.index", "logs", "samples"} < names
