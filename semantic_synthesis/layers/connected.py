@@ -16,13 +16,11 @@ def connected_regions(label: tf.Tensor) -> tf.Tensor:
     count = tf.size(label)
     numbers = tf.reshape(tf.range(count), tf.shape(label))
     numbers.set_shape(label.shape)
-    across = _line_runs(label)
-    down = _line_runs(tf.transpose(label, [0, 2, 1]))
+    across, down = _line_runs(label, 2), _line_runs(label, 1)
 
     def round_of(numbers, _):
-        spread = _run_minimum(numbers, across)
-        spread = _run_minimum(tf.transpose(spread, [0, 2, 1]), down)
-        spread = _diagonal_minimum(tf.transpose(spread, [0, 2, 1]), label, count)
+        spread = _run_minimum(_run_minimum(numbers, across), down)
+        spread = _diagonal_minimum(spread, label, count)
         spread.set_shape(label.shape)
         return spread, tf.reduce_any(spread != numbers)
 
@@ -30,11 +28,17 @@ def connected_regions(label: tf.Tensor) -> tf.Tensor:
     return numbers
 
 
-def _line_runs(label):
-    """Run of each pixel [B*h*w]: neighbours along the last axis with equal label; lines do not join."""
-    changes = tf.cast(label[:, :, 1:] != label[:, :, :-1], tf.int32)
-    starts = tf.concat([tf.ones_like(label[:, :, :1], tf.int32), changes], 2)
-    return tf.cumsum(tf.reshape(starts, [-1])) - 1
+def _line_runs(label, axis):
+    """The run of each pixel [B*H*W], by a number below B*H*W of its own: neighbours along the axis with equal label.
+
+    Columns are counted where they lie: oneDNN has no transposition of int32 on some CPUs and says so on every screen.
+    """
+    changes = label[:, :, 1:] != label[:, :, :-1] if axis == 2 else label[:, 1:] != label[:, :-1]
+    first = tf.zeros_like(label[:, :, :1] if axis == 2 else label[:, :1], tf.int32)
+    within = tf.cumsum(tf.concat([first, tf.cast(changes, tf.int32)], axis), axis)  # below a line's length
+    length = tf.shape(label)[axis]
+    line = tf.range(tf.size(label) // length) * length
+    return tf.reshape(within + tf.reshape(line, tf.shape(first)), [-1])
 
 
 def _run_minimum(numbers, runs):

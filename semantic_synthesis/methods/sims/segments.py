@@ -73,19 +73,20 @@ def find_segments(kind: tf.Tensor, region: tf.Tensor, thin: np.ndarray) -> Segme
         own = tf.where(labelled, region + 1, 0)
         layers = own, tf.range(size[0]), own > 0
     maps, samples, own = layers
-    across = tf.transpose(connected_regions(tf.transpose(maps, [0, 2, 1])), [0, 2, 1])
     places = tf.where(maps > 0)  # [P,3]
-    numbers, index = tf.unique(tf.gather_nd(across, places))  # components, in no order
+    components, index = tf.unique(tf.gather_nd(connected_regions(maps), places))  # in no order
     layer = tf.cast(places[:, 0], tf.int32)
     owns = tf.cast(tf.gather_nd(own, places), tf.int32)
-    total = tf.size(numbers)
+    total = tf.size(components)
     pixels = tf.math.unsorted_segment_sum(owns, index, total)
     rest = tf.math.unsorted_segment_sum(1 - owns, index, total)  # thin pixels of other classes
     there = tf.stack([tf.gather(samples, layer), *tf.unstack(tf.cast(places[:, 1:], tf.int32), axis=1)], 1)
     kinds = tf.math.unsorted_segment_min(_where_own(kind, there, owns, count), index, total)
     regions = tf.math.unsorted_segment_min(_where_own(region, there, owns, size[1] * size[2]), index, total)
     sample = tf.math.unsorted_segment_min(there[:, 0], index, total)
-    first = tf.cast(numbers % (size[1] * size[2]), tf.int64)
+    first = tf.math.unsorted_segment_min(
+        places[:, 2] * tf.cast(size[1], tf.int64) + places[:, 1], index, total
+    )
     keep = tf.where(pixels > rest)[:, 0]
     key = tf.cast(sample * count + kinds, tf.int64) * tf.cast(size[1] * size[2], tf.int64) + first
     keep = tf.gather(keep, tf.argsort(tf.gather(key, keep), stable=True))  # [S]
