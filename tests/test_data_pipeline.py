@@ -410,6 +410,13 @@ def test_ids_of_own_folders_are_found(tmp_path, monkeypatch):
     table = ClassTable.from_dict(resolve(make_config(image_dir=images, label_dir=labels)).class_table)
     assert table.raw_ids == (0, 1, 2, 255) and table.unknown == 3
     assert "255 counts as unlabelled, not as a class (where it is one: list all ids in" in lines[0]
+    assert "occur nowhere" not in lines[0]
+    sparse = write_folders(tmp_path / "sparse", ids=(0, 9, 255))
+    resolve(make_config(image_dir=sparse[0], label_dir=sparse[1]))
+    assert "11 classes from the label ids 0, 9, 255; 255 counts" in lines[1]
+    assert (
+        "; 8 of the classes occur nowhere, and cost time and memory; for the others alone draft" in lines[1]
+    )
     (tmp_path / "ids.txt").write_text("255, 2,0\n")
     config = make_config(image_dir=images, label_dir=labels, semantic_label_path=str(tmp_path / "ids.txt"))
     assert ClassTable.from_dict(resolve(config).class_table).raw_ids == (255, 2, 0)

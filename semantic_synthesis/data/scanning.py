@@ -45,14 +45,18 @@ def scan_classes(paths: Sequence[str], name: str, report: Callable[[str], Any]) 
             f"{os.path.dirname(paths[0])}: ids up to {ids[-1]}; more than {MAX_SCANNED_CLASSES} classes"
             " look like instance maps or photos; check --label_dir or list the ids in --semantic_label_path"
         )
+    remarks = []
+    if unknown is not None:
+        remarks.append(
+            "255 counts as unlabelled, not as a class (where it is one: list all ids in --semantic_label_path)"
+        )
+    if (absent := len(raw_ids) - len(ids)) > len(ids):
+        remarks.append(
+            f"{absent} of the classes occur nowhere, and cost time and memory; for the others alone draft a "
+            "description (prepare describe) and give it as --dataset_mode"
+        )
     logging.info(
-        "%s: %d classes from the label ids %s%s",
-        name,
-        len(raw_ids),
-        describe_ids(ids),
-        "; 255 counts as unlabelled, not as a class (where it is one: list all ids in --semantic_label_path)"
-        if unknown is not None
-        else "",
+        "%s: %d classes from the label ids %s", name, len(raw_ids), "; ".join([describe_ids(ids), *remarks])
     )
     return ClassTable.create(name, raw_ids, names, unknown=unknown)
 
