@@ -1,5 +1,6 @@
 """Makes the method of another package (tests/plugins) known to every test, as if it had been installed."""
 
+import gc
 import os
 import signal
 import sys
@@ -14,3 +15,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # On a GPU products in TF32 would be too coarse for the comparisons with the originals.
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+
+
+def pytest_collection_finish():
+    """What is imported stays: not looked through again by every collection of the graphs that tests leave behind."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
