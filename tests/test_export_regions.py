@@ -11,6 +11,7 @@ from test_exporting import assert_files_of_two_sizes_are_refused, call
 from semantic_synthesis import data
 from semantic_synthesis.data.graph_decoding import number_regions
 from semantic_synthesis.layers.connected import connected_regions, region_offsets
+from semantic_synthesis.methods.sims.segments import find_segments
 
 
 def test_signatures():
@@ -252,6 +253,22 @@ def test_connected_regions(seed):
             count, expected = cv2.connectedComponents((values == value).astype(np.uint8), connectivity=8)
             pairs = set(zip(expected[values == value], found[sample][values == value], strict=True))
             assert len(pairs) == count - 1 == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+
+
+def test_maps_are_not_transposed():
+    """Where oneDNN has no transposition of int32 it writes a line about it on the screen."""
+    spec = tf.TensorSpec([1, 13, 17], tf.int32)
+    numbered = tf.function(connected_regions).get_concrete_function(spec).graph
+    thin = np.array([False, True, False])
+    found = tf.function(lambda kind, region: find_segments(kind, region, thin)).get_concrete_function(
+        spec, spec
+    )
+    for graph in (numbered, found.graph):
+        whole = graph.as_graph_def()
+        bodies = [function.node_def for function in whole.library.function]
+        operations = {node.op for nodes in (whole.node, *bodies) for node in nodes}
+        assert {"StatelessWhile", "UnsortedSegmentMin", "Cumsum"} <= operations
+        assert "Transpose" not in operations
 
 
 def test_connected_regions_of_a_long_path():
